@@ -1,0 +1,1 @@
+"""The pipeline: configuration in, library calls; nothing is computed here."""

@@ -1,0 +1,135 @@
+"""Stage 2: a proposal and a certificate for every input of the subset, one atomic file each.
+
+`python -m pipelines.certify` takes up where it was stopped; `shard.count` and `shard.index` split the inputs.
+"""
+
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import TYPE_CHECKING, Any
+
+from pipelines.entry import entry
+from pipelines.train import measured_batch, train
+
+if TYPE_CHECKING:
+    from pipelines.prepare import Prepared
+    from rddrs.audit import Reference
+    from rddrs.store import Store
+
+
+def certify(prepared: "Prepared") -> None:
+    """Certify the inputs of this shard that are not done."""
+    import torch
+    from omegaconf import OmegaConf
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from rddrs.store import Store, write_text
+
+    train(prepared)
+    settings = prepared.settings
+    store = Store(settings.run_folder)
+    store.regions.mkdir(parents=True, exist_ok=True)
+    write_text(store.folder / "config.yaml", OmegaConf.to_yaml(settings.model_dump(by_alias=True)))
+    share = prepared.indices[settings.shard.index :: settings.shard.count]
+    done = store.finished()
+    waiting = [index for index in share if index not in done]
+    if not waiting:
+        return
+    batch = measured_batch(prepared)
+    reference = prepared.data.reference(settings.data.reference, settings.seed).to(settings.device)
+    reference.baseline(prepared.network, settings.sigma, settings.seed)
+    workers = settings.certify.workers or (1 if settings.device.startswith("cuda") else os.cpu_count() or 1)
+    columns = (TextColumn("certify"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        with Progress(*columns) as progress:
+            task = progress.add_task("certify", total=len(share), completed=len(share) - len(waiting))
+            jobs = [pool.submit(_one, prepared, store, reference, index, batch) for index in waiting]
+            for job in as_completed(jobs):
+                job.result()
+                progress.advance(task)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _one(prepared: "Prepared", store: "Store", reference: "Reference", index: int, batch: int) -> None:
+    """Propose, certify, measure and record one input."""
+    from rddrs import audit
+    from rddrs import certify as certify_input
+
+    settings = prepared.settings
+    x = prepared.data.test_inputs[index].to(settings.device)
+    label = int(prepared.data.test_labels[index])
+    keyed: dict[str, Any] = {"seed": settings.seed, "index": index}
+    sigma_x, search_seconds = _sigma_x(prepared, index, batch)
+    start = time.perf_counter()
+    proposal = prepared.method.propose(
+        prepared.network, x, sigma=settings.sigma, reference=reference, sigma_x=sigma_x, batch=batch, **keyed
+    )
+    proposed = time.perf_counter()
+    certificate = certify_input(
+        prepared.network,
+        x,
+        proposal.scale,
+        samples=settings.certify.samples,
+        selection_samples=settings.certify.selection_samples,
+        alpha=settings.certify.alpha,
+        batch=batch,
+        **keyed,
+    )
+    certified = time.perf_counter()
+    fidelity = audit.fidelity(prepared.network, proposal.scale, reference, sigma=settings.sigma, **keyed)
+    eigenvalues = proposal.scale.eigenvalues
+    store.save(
+        certificate,
+        {
+            "index": index,
+            "label": label,
+            "prediction": certificate.prediction,
+            "correct": certificate.prediction == label,
+            "p_lower": certificate.p_lower,
+            "radius": certificate.radius,
+            "proxy_radius": certificate.proxy_radius,
+            "ball_radius": certificate.ball_radius,
+            "log_volume": certificate.log_volume,
+            "scale_min": eigenvalues[0].item(),
+            "scale_max": eigenvalues[-1].item(),
+            "log_det": proposal.scale.log_det,
+            "sigma_x": proposal.sigma_x,
+            "fidelity": fidelity.value,
+            "contradictions": audit.contradictions(certificate, reference),
+            "status": proposal.status,
+            "optimize_seconds": search_seconds + proposed - start,
+            "certify_seconds": certified - proposed,
+            "iterations": proposal.iterations,
+            "preferred_class": max(range(len(fidelity.distribution)), key=fidelity.distribution.__getitem__),
+            "preferred_share": max(fidelity.distribution),
+            "mode": settings.certify.mode,
+            "batch": batch,
+            "seed": settings.seed,
+        },
+    )
+
+
+def _sigma_x(prepared: "Prepared", index: int, batch: int) -> tuple[float | None, float]:
+    """The input's sigma_x, for a method that uses it, and the seconds it took: found once for all methods."""
+    from rddrs.methods.base import Problem
+    from rddrs.store import write_text
+
+    if not prepared.method.uses_sigma_x:
+        return None, 0.0
+    settings = prepared.settings
+    path = settings.classifier_folder / f"sigma_x-batch{batch}" / f"{index}.json"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        x = prepared.data.test_inputs[index].to(settings.device)
+        start = time.perf_counter()
+        sigma_x = Problem(prepared.network, x, settings.sigma, None, settings.seed, index, batch).sigma_x
+        write_text(path, json.dumps({"sigma_x": sigma_x, "seconds": time.perf_counter() - start}))
+    found = json.loads(path.read_text())
+    return found["sigma_x"], found["seconds"]
+
+
+if __name__ == "__main__":
+    entry(certify)()

@@ -1,0 +1,168 @@
+"""The configuration, checked: every wrong key, type or range is an error before any work starts."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from omegaconf import DictConfig, OmegaConf
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import field_validator, model_validator
+
+
+class SettingsError(ValueError):
+    """A configuration that cannot be run; the message names the key, the value and what would be right."""
+
+
+class Group(BaseModel):
+    """A part of the configuration."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+
+class Target(Group):
+    """A part that names an importable object; keys that are not fields are that object's arguments."""
+
+    model_config = ConfigDict(extra="allow")
+    target: str = Field(alias="_target_")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Data(Target):
+    name: str
+    subset: PositiveInt | None
+    reference: PositiveInt
+
+
+class Classifier(Target):
+    output: Literal["logits", "probabilities"]
+    checkpoint: str | None
+    epochs: PositiveInt
+
+
+class Method(Target):
+    name: str
+
+
+class Train(Group):
+    name: Literal["gaussian"]
+    epochs: PositiveInt
+    learning_rate: PositiveFloat
+    batch: PositiveInt
+
+
+class Certify(Group):
+    samples: PositiveInt
+    selection_samples: PositiveInt
+    alpha: float = Field(gt=0, lt=1)
+    mode: Literal["per_input", "memory"]
+    batch: PositiveInt | None
+    workers: PositiveInt | None
+
+    @model_validator(mode="after")
+    def enough_samples(self) -> Self:
+        if self.alpha ** (1 / self.samples) <= 0.5:
+            needed = next(n for n in range(1, 10_000_000) if self.alpha ** (1 / n) > 0.5)
+            raise ValueError(f"samples={self.samples} can certify nothing at alpha={self.alpha}: use at least {needed}")
+        return self
+
+
+class Shard(Group):
+    count: PositiveInt
+    index: NonNegativeInt
+
+    @model_validator(mode="after")
+    def index_below_count(self) -> Self:
+        if self.index >= self.count:
+            raise ValueError(f"index={self.index} must be below count={self.count}")
+        return self
+
+
+class Settings(Group):
+    """The whole configuration."""
+
+    data: Data
+    classifier: Classifier
+    method: Method
+    train: Train
+    certify: Certify
+    sigma: PositiveFloat
+    seed: NonNegativeInt
+    device: str
+    output_root: str
+    shard: Shard
+
+    @field_validator("device")
+    @classmethod
+    def known_device(cls, value: str) -> str:
+        import torch
+
+        if value == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            torch.empty(0, device=value)
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(f"no such device here ({error}): use auto or cpu") from error
+        return value
+
+    @property
+    def root(self) -> Path:
+        return Path(self.output_root)
+
+    def _identity(self, *groups: str) -> dict[str, Any]:
+        """What a result depends on; a checkpoint counts by its content, not its name."""
+        from rddrs.version import __version__
+
+        values = self.model_dump(include={*groups, "data", "classifier", "train", "sigma", "seed"}, by_alias=True)
+        values["data"].pop("root", None)
+        checkpoint = self.classifier.checkpoint
+        if checkpoint is not None:
+            values["classifier"]["checkpoint"] = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
+            del values["train"]
+        for name in ("workers",):
+            values.get("certify", {}).pop(name, None)
+        return values | {"device": self.device.split(":")[0], "version": __version__}
+
+    def _key(self, name: str, identity: dict[str, Any]) -> str:
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
+        return f"{self.data.name}-{name}-sigma{self.sigma:g}-seed{self.seed}-{digest}"
+
+    @property
+    def classifier_folder(self) -> Path:
+        """Where the classifier of this configuration lies: shared by all methods, subsets and certifications."""
+        identity = self._identity()
+        for name in ("subset", "reference"):
+            del identity["data"][name]
+        network = self.classifier.target.rpartition(".")[2].lower()
+        return self.root / "classifiers" / self._key(network, identity)
+
+    @property
+    def run_folder(self) -> Path:
+        """Where the records of this configuration lie."""
+        return self.root / "runs" / self._key(self.method.name, self._identity("method", "certify"))
+
+
+def load(configuration: DictConfig) -> Settings:
+    """The checked settings of a composed configuration; raises SettingsError."""
+    values = OmegaConf.to_container(configuration, resolve=True, throw_on_missing=True)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(explain(error)) from None
+
+
+def explain(error: ValidationError, prefix: str = "") -> str:
+    """One line for each thing that is wrong: the key, the value, what would be right."""
+    lines = []
+    for item in error.errors():
+        key = ".".join([*filter(None, [prefix]), *map(str, item["loc"])])
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{key}: there is no such key")
+        elif item["type"] == "value_error":
+            lines.append(f"{key}: {item['ctx']['error']}")
+        else:
+            lines.append(f"{key}={item['input']}: {item['msg']}")
+    return "\n".join(lines)

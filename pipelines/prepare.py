@@ -1,0 +1,86 @@
+"""Settings into objects: data, network and method, all checked before any work starts."""
+
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import get_object
+from pydantic import ValidationError
+from torch import nn
+
+from pipelines.config import Settings, SettingsError, Target, explain
+from rddrs.classifiers import as_logits, load_weights
+from rddrs.data import Dataset
+from rddrs.methods.base import Method
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What the stages work on. The network's weights are random where no checkpoint was given: training makes them."""
+
+    settings: Settings
+    data: Dataset
+    network: nn.Module
+    method: Method
+    indices: list[int]
+
+
+def build(key: str, group: Target, offered: dict[str, Any]) -> Any:
+    """The object that the group names, made from its arguments and those of `offered` that it accepts."""
+    try:
+        factory = get_object(group.target)
+    except Exception as error:
+        raise SettingsError(f"{key}._target_={group.target} cannot be imported: {error}") from error
+    try:
+        signature = inspect.signature(factory)
+        accepted = {name: value for name, value in offered.items() if name in signature.parameters}
+        return factory(**accepted | group.arguments)
+    except ValidationError as error:
+        raise SettingsError(explain(error, key)) from None
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{key} ({group.target}): {error}") from error
+
+
+def build_network(settings: Settings, data: Dataset) -> nn.Module:
+    """The network, with the checkpoint's weights where one is given, tried on one input of the data."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        network = build("classifier", settings.classifier, {"shape": data.shape, "classes": data.classes})
+    if not isinstance(network, nn.Module):
+        raise SettingsError(f"classifier._target_={settings.classifier.target} is no torch.nn.Module: {type(network)}")
+    if settings.classifier.checkpoint is not None:
+        try:
+            load_weights(network, Path(settings.classifier.checkpoint))
+        except ValueError as error:
+            raise SettingsError(str(error)) from error
+    network = as_logits(network, settings.classifier.output).to(settings.device).eval()
+    try:
+        with torch.inference_mode():
+            shape = tuple(network(data.test_inputs[:1].to(settings.device)).shape)
+    except RuntimeError as error:
+        raise SettingsError(f"classifier ({settings.classifier.target}) fails on an input of {data.shape}: {error}") from error
+    if shape != (1, data.classes):
+        raise SettingsError(
+            f"classifier ({settings.classifier.target}) maps one input to shape {shape}: data={settings.data.name} "
+            f"has {data.classes} classes, so (1, {data.classes}) is needed"
+        )
+    return network
+
+
+def prepare(settings: Settings) -> Prepared:
+    """Build everything that the settings name; raises SettingsError."""
+    if settings.classifier.checkpoint is not None and not Path(settings.classifier.checkpoint).is_file():
+        raise SettingsError(f"classifier.checkpoint={settings.classifier.checkpoint}: there is no such file")
+    data = build("data", settings.data, {})
+    if not isinstance(data, Dataset):
+        raise SettingsError(f"data._target_={settings.data.target} gives no rddrs.data.Dataset: {type(data)}")
+    try:
+        indices = data.evaluation_indices(settings.data.subset)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    method = build("method", settings.method, {})
+    if not isinstance(method, Method):
+        raise SettingsError(f"method._target_={settings.method.target} gives no rddrs.Method: {type(method)}")
+    return Prepared(settings, data, build_network(settings, data), method, indices)

@@ -1,0 +1,127 @@
+"""The one routine that certifies every proposal (METHOD section 2; Cohen et al. 2019, algorithm CERTIFY)."""
+
+import math
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float
+from scipy.stats import beta, norm
+from torch import Tensor
+
+from rddrs.scales import Scale
+from rddrs.smoothing import Classifier, Purpose, hard_counts
+
+ABSTAIN = -1
+
+
+def clopper_pearson(successes: int, samples: int, alpha: float) -> float:
+    """The one-sided lower confidence bound, at level 1 - alpha, of a binomial's success probability."""
+    return 0.0 if successes == 0 else float(beta.ppf(alpha, successes, samples - successes + 1))
+
+
+def largest_radius(samples: int, alpha: float) -> float:
+    """The largest radius rho that `samples` can certify: Phi^-1(alpha^(1/n)); 0 or less where they certify nothing."""
+    return float(norm.ppf(alpha ** (1 / samples)))
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """The prediction of G_C is constant on { x + delta : |C^-1 delta|_2 < radius }, at confidence 1 - alpha.
+
+    `prediction` is -1 for an abstention, and then every radius is 0. `counts` are those of the certification samples,
+    `selection_counts` those that chose the class.
+    """
+
+    x: Float[Tensor, "*shape"]
+    scale: Scale
+    prediction: int
+    p_lower: float
+    radius: float
+    selection_counts: tuple[int, ...]
+    counts: tuple[int, ...]
+    alpha: float
+    seed: int
+    index: int
+
+    @property
+    def ball_radius(self) -> float:
+        """rho min(lambda): the radius of the largest l2 ball inside the region."""
+        return self.radius * self.scale.eigenvalues[0].item()
+
+    @property
+    def proxy_radius(self) -> float:
+        """rho det(C)^(1/d): the radius of the ball with the region's volume."""
+        return self.radius * self.scale.geometric_mean
+
+    @cached_property
+    def log_volume(self) -> float:
+        """The logarithm of the region's volume; -inf for an abstention."""
+        if self.radius == 0:
+            return -math.inf
+        dim = self.scale.dim
+        unit_ball = dim / 2 * math.log(math.pi) - math.lgamma(dim / 2 + 1)
+        return dim * math.log(self.radius) + self.scale.log_det + unit_ball
+
+    def contains(self, points: Float[Tensor, "n *shape"]) -> Bool[Tensor, " n"]:
+        """Which of the points, each of the input's shape, lie in the region."""
+        delta = (points - self.x).flatten(1)
+        return torch.linalg.vector_norm(self.scale.whiten(delta), dim=1) < self.radius
+
+
+def certify(
+    classifier: Classifier,
+    x: Float[Tensor, "*shape"],
+    scale: Scale,
+    *,
+    samples: int = 100_000,
+    selection_samples: int = 100,
+    alpha: float = 1e-3,
+    seed: int = 0,
+    index: int = 0,
+    batch: int = 256,
+    workers: int = 1,
+) -> Certificate:
+    """Certify the smoothed classifier G_C at one input `x` (its own shape, no batch axis).
+
+    `selection_samples` draws choose the class, `samples` fresh ones count it, and the one-sided Clopper-Pearson bound
+    at `alpha` gives rho = Phi^-1(p_lower); where the bound is at most 1/2 the certificate abstains. Warns where so few
+    samples can certify nothing. Raises ValueError for arguments out of range or an input that is not finite.
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
+    for name, value in {
+        "samples": samples,
+        "selection_samples": selection_samples,
+        "batch": batch,
+        "workers": workers,
+    }.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
+    if x.numel() != scale.dim:
+        raise ValueError(f"x has {x.numel()} entries, the scale has dimension {scale.dim}: they must be equal")
+    if not torch.isfinite(x).all():
+        raise ValueError(f"input {index} holds NaN or infinite entries: it cannot be certified")
+    if largest_radius(samples, alpha) <= 0:
+        warnings.warn(f"{samples} samples can certify nothing at alpha = {alpha}: use more", stacklevel=2)
+
+    scale = scale.to(x.device)
+    sampling = {"seed": seed, "index": index, "batch": batch, "workers": workers}
+    chosen = hard_counts(classifier, x, scale, selection_samples, purpose=Purpose.SELECTION, **sampling)
+    counts = hard_counts(classifier, x, scale, samples, purpose=Purpose.CERTIFICATION, **sampling)
+    top = int(chosen.argmax())
+    p_lower = clopper_pearson(int(counts[top]), samples, alpha)
+    certified = p_lower > 0.5
+    return Certificate(
+        x=x,
+        scale=scale,
+        prediction=top if certified else ABSTAIN,
+        p_lower=p_lower,
+        radius=float(norm.ppf(p_lower)) if certified else 0.0,
+        selection_counts=tuple(chosen.tolist()),
+        counts=tuple(counts.tolist()),
+        alpha=alpha,
+        seed=seed,
+        index=index,
+    )

@@ -1,0 +1,307 @@
+"""The memory of certificates: no two remembered regions of different classes overlap (Alfarra 2020; Eiras 2021).
+
+An input inside a remembered region of another class is an abstention; otherwise its region is shrunk, its shape kept,
+until it meets no remembered region of another class. Undecided pairs count as overlapping.
+"""
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from rddrs.certify import ABSTAIN, Certificate
+from rddrs.ellipsoids import Ellipsoid, clearance, rounding
+from rddrs.scales import Isotropic, from_tensors
+from rddrs.shadows import Rows, Shadows, directions
+
+RENEWALS = tuple(4**power for power in range(6))
+"""How many remembered regions let the directions of the shadows be chosen anew."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A certificate after the memory: its radius is the memory-checked one.
+
+    `reason` is `shrunk by J`, `inside J` (an abstention; J is the index of the remembered input) or empty where the
+    memory changed nothing.
+    """
+
+    certificate: Certificate
+    raw_radius: float
+    raw_prediction: int
+    reason: str
+
+
+class Store(Protocol):
+    """Where remembered outcomes are kept."""
+
+    def indices(self) -> list[int]: ...
+    def read(self, index: int) -> Outcome: ...
+    def write(self, outcome: Outcome) -> None: ...
+
+
+class Volatile:
+    """Outcomes in main memory."""
+
+    def __init__(self) -> None:
+        self._outcomes: dict[int, Outcome] = {}
+
+    def indices(self) -> list[int]:
+        return sorted(self._outcomes)
+
+    def read(self, index: int) -> Outcome:
+        return self._outcomes[index]
+
+    def write(self, outcome: Outcome) -> None:
+        self._outcomes[outcome.certificate.index] = outcome
+
+
+class Folder:
+    """Outcomes in a folder, one safetensors file an input, each of which is there as a whole or not at all."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def indices(self) -> list[int]:
+        return sorted(int(file.stem) for file in self.path.iterdir() if re.fullmatch(r"\d+\.safetensors", file.name))
+
+    def read(self, index: int) -> Outcome:
+        with safe_open(self.path / f"{index}.safetensors", framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            reason = (file.metadata() or {})["reason"]
+        scale = from_tensors({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("scale.")})
+        floats, integers = tensors["floats"].tolist(), tensors["integers"].tolist()
+        certificate = Certificate(
+            x=tensors["x"],
+            scale=scale,
+            prediction=integers[0],
+            p_lower=floats[0],
+            radius=floats[1],
+            selection_counts=tuple(tensors["selection_counts"].tolist()),
+            counts=tuple(tensors["counts"].tolist()),
+            alpha=floats[2],
+            seed=integers[2],
+            index=index,
+        )
+        return Outcome(certificate, floats[3], integers[1], reason)
+
+    def write(self, outcome: Outcome) -> None:
+        it = outcome.certificate
+        floats = torch.tensor([it.p_lower, it.radius, it.alpha, outcome.raw_radius], dtype=torch.float64)
+        tensors = {f"scale.{name}": tensor.contiguous().cpu() for name, tensor in it.scale.tensors().items()} | {
+            "x": it.x.contiguous().cpu(),
+            "floats": floats,
+            "integers": torch.tensor([it.prediction, outcome.raw_prediction, it.seed]),
+            "counts": torch.tensor(it.counts),
+            "selection_counts": torch.tensor(it.selection_counts),
+        }
+        draft = self.path / f".{it.index}.{os.getpid()}.{threading.get_ident()}.draft"
+        with draft.open("wb") as file:
+            file.write(save(tensors, metadata={"reason": outcome.reason}))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self.path / f"{it.index}.safetensors")
+
+
+class Memory:
+    """Remembered regions in the order they came in; safe under threads of one process.
+
+    `store` keeps them (main memory by default; a `Folder` survives a restart). `certify(x, index)` certifies a new
+    input for `predict`. `reference` are typical inputs, rows of any shape: they only make the search for overlaps
+    faster while the memory is small. `shadows` is the number of directions of the broad phase.
+    """
+
+    def __init__(
+        self,
+        store: Store | None = None,
+        certify: Callable[[Tensor, int], Certificate] | None = None,
+        reference: Float[Tensor, "n *shape"] | None = None,
+        shadows: int = 48,
+    ) -> None:
+        self._store = store if store is not None else Volatile()
+        self._certify = certify
+        self._reference = reference.flatten(1).double().cpu() if reference is not None else None
+        self._shadow_count = shadows
+        self._lock = threading.RLock()
+        self._read = lru_cache(maxsize=32)(self._store.read)
+        self._indices: list[int] = []
+        self._positions: dict[int, int] = {}
+        self._columns: tuple[Rows, ...] = ()
+        self._shadows: Shadows | None = None
+        self.exact_tests = 0
+        stored = self._store.indices()
+        for index in stored:
+            self._append(self._read(index))
+        if stored:
+            self._renew(max(size for size in RENEWALS if size <= len(stored)))
+        self._next = max(stored, default=-1) + 1
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __contains__(self, index: int) -> bool:
+        return index in self._positions
+
+    def read(self, index: int) -> Outcome:
+        """The remembered outcome of one index; raises KeyError where there is none."""
+        if index not in self._positions:
+            raise KeyError(index)
+        return self._read(index)
+
+    def find(self, x: Float[Tensor, "*shape"]) -> Certificate | None:
+        """The first remembered certificate whose region is proven to contain `x`."""
+        with self._lock:
+            for position in self._near(Ellipsoid(x.flatten(), Isotropic(1.0, x.numel()), 0.0), None)[0]:
+                found = self._read(self._indices[position]).certificate
+                if _region(found).contains(x.flatten().cpu()):
+                    return found
+        return None
+
+    def predict(self, x: Float[Tensor, "*shape"]) -> int:
+        """The class of the remembered region that `x` lies in; else `x` is certified, reconciled and remembered.
+
+        -1 for an abstention. Two threads may certify at once; they are reconciled one after the other. Raises
+        ValueError where the memory was made without `certify`.
+        """
+        if (found := self.find(x)) is not None:
+            return found.prediction
+        if self._certify is None:
+            raise ValueError("Memory(certify=...) is needed to predict for an input that is not remembered")
+        with self._lock:
+            index, self._next = self._next, self._next + 1
+        outcome = self.admit(self._certify(x, index))
+        if outcome.certificate.prediction == ABSTAIN and (found := self.find(x)) is not None:
+            return found.prediction
+        return outcome.certificate.prediction
+
+    def admit(self, certificate: Certificate) -> Outcome:
+        """Reconciles a certificate and remembers what is left of it; abstentions are not remembered."""
+        with self._lock:
+            outcome = self.reconcile(certificate)
+            if outcome.certificate.prediction != ABSTAIN and certificate.index not in self:
+                self._store.write(outcome)
+                self._append(outcome)
+                if len(self) in RENEWALS:
+                    self._renew(len(self))
+                elif self._shadows is not None:
+                    self._shadows.append(_region(outcome.certificate))
+                self._next = max(self._next, certificate.index + 1)
+            return outcome
+
+    def reconcile(self, certificate: Certificate) -> Outcome:
+        """What the memory leaves of a certificate; changes nothing. One that is remembered keeps its outcome."""
+        with self._lock:
+            if certificate.index in self:
+                return self._read(certificate.index)
+            radius, reason = certificate.radius, ""
+            if certificate.prediction != ABSTAIN:
+                for other, reach in self._meetings(certificate, shrinking=True):
+                    radius, reason = reach, f"shrunk by {other}" if reach > 0 else f"inside {other}"
+            left = replace(certificate, radius=radius, prediction=certificate.prediction if radius > 0 else ABSTAIN)
+            return Outcome(left, certificate.radius, certificate.prediction, reason)
+
+    def overlaps(self, certificate: Certificate) -> list[int]:
+        """The indices of all remembered regions of another class that are not proven disjoint from this one."""
+        with self._lock:
+            return sorted(index for index, _ in self._meetings(certificate, shrinking=False))
+
+    def _meetings(self, certificate: Certificate, shrinking: bool) -> Iterator[tuple[int, float]]:
+        """Remembered regions of another class that this one meets, each with the largest radius that avoids it.
+
+        Where `shrinking`, a later one is yielded only if it leaves less than those before it.
+        """
+        region = _region(certificate)
+        near, bounds = self._near(region, certificate.prediction)
+        touching = [position for position, bound in zip(near, bounds, strict=True) if bound == 0]
+        if shrinking:
+            for position in touching:
+                if _region(self._read(self._indices[position]).certificate).contains(region.center):
+                    yield self._indices[position], 0.0
+                    return
+        radius = region.radius
+        for bound, position in sorted(zip(bounds, near, strict=True)):
+            if bound >= radius:
+                return
+            self.exact_tests += 1
+            reach = clearance(_region(self._read(self._indices[position]).certificate), region)
+            if reach < radius:
+                yield self._indices[position], reach
+                radius = reach if shrinking else radius
+            if radius == 0:
+                return
+
+    def _near(self, region: Ellipsoid, prediction: int | None) -> tuple[list[int], list[float]]:
+        """Positions of regions, of another class than `prediction`, that the broad phase cannot tell from `region`.
+
+        With each a lower bound of its clearance. The empty region of radius 0 asks for those that may contain a point.
+        """
+        if not self._columns:
+            return [], []
+        centers, outers, classes = (rows.values for rows in self._columns)
+        if centers.shape[1] != region.scale.dim:
+            raise ValueError(f"the memory holds inputs of {centers.shape[1]} entries, not of {region.scale.dim}")
+        slack = rounding(region.scale.dim)
+        distances = (centers - region.center.double().cpu()).norm(dim=1)
+        balls = (distances * (1 - slack) - outers * (1 + slack)) / region.scale.eigenvalues[-1].item()
+        balls = balls.clamp_min(0)
+        rival = classes != prediction if prediction is not None else torch.ones_like(classes, dtype=torch.bool)
+        enough = max(region.radius, torch.finfo(torch.float64).tiny)
+        which = torch.nonzero(rival & (balls < enough)).flatten()
+        bounds = balls[which]
+        if self._shadows is not None and len(which):
+            bounds = torch.maximum(bounds, self._shadows.clearances(which, region, enough))
+            which, bounds = which[bounds < enough], bounds[bounds < enough]
+        return which.tolist(), bounds.tolist()
+
+    def _append(self, outcome: Outcome) -> None:
+        region = _region(outcome.certificate)
+        if not self._columns:
+            self._columns = (Rows(region.scale.dim), Rows(), Rows())
+        for rows, value in zip(
+            self._columns, (region.center, region.outer, outcome.certificate.prediction), strict=True
+        ):
+            rows.append(value)
+        self._positions[outcome.certificate.index] = len(self._indices)
+        self._indices.append(outcome.certificate.index)
+
+    def _renew(self, size: int) -> None:
+        """Chooses the directions of the shadows by the first `size` regions and casts all shadows anew."""
+        points = self._columns[0].values[:size]
+        if self._reference is not None:
+            points = torch.cat([points, self._reference])
+        scales = [_region(self._read(index).certificate).scale for index in self._indices[: size : -(-size // 32)]]
+        self._shadows = Shadows(directions(points, scales, self._shadow_count))
+        for index in self._indices:
+            self._shadows.append(_region(self._read(index).certificate))
+
+
+def admit_in_order(memory: Memory, certificates: Iterable[Certificate]) -> Iterator[Outcome]:
+    """Admits certificates in the order of their indices: the memory pass over the merged shards of a run.
+
+    The outcomes depend on the certificates alone, not on how they were sharded or whether the pass was interrupted
+    and begun again. Raises ValueError where the indices do not increase.
+    """
+    previous = -1
+    for certificate in certificates:
+        if certificate.index <= previous:
+            raise ValueError(f"index {certificate.index} follows {previous}: the memory needs them in order")
+        previous = certificate.index
+        yield memory.admit(certificate)
+
+
+def _region(certificate: Certificate) -> Ellipsoid:
+    scale = certificate.scale
+    # A full scale that moves is checked again, which costs an eigendecomposition.
+    scale = scale if scale.eigenvalues.device.type == "cpu" else scale.to("cpu")
+    return Ellipsoid(certificate.x.flatten().cpu(), scale, certificate.radius)

@@ -1,0 +1,1 @@
+"""The methods: each proposes a noise scale for an input."""

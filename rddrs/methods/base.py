@@ -1,0 +1,145 @@
+"""What every method is: it proposes a noise scale for an input, and never grades itself."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict
+from scipy.stats import norm
+from torch import Tensor
+
+from rddrs.audit import Reference
+from rddrs.certify import clopper_pearson
+from rddrs.scales import Isotropic, Scale
+from rddrs.smoothing import Classifier, Purpose, draw, generator, hard_counts
+
+GRID = tuple(2 ** (step / 4) for step in range(-4, 6))
+"""The ten noise levels that sigma_x is searched among, in units of sigma: from sigma / 2 to 2.4 sigma."""
+
+PILOT_ALPHA = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """The scale that a method proposes for one input, and how the search for it ended.
+
+    `status` is `done`, `stalled` (ended early, nothing more to gain), `refused` (the guard let no other iterate than
+    the isotropic one pass) or `failed: REASON`, with the last good scale as the proposal.
+    """
+
+    scale: Scale
+    status: str
+    sigma_x: float
+    iterations: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One input as a method sees it.
+
+    `label` is the class that G_sigma answers at `x` by the majority of 100 samples. `sigma_x` is the noise level of the
+    best isotropic certificate by pilot samples, searched over ten levels where it is not given.
+    """
+
+    classifier: Classifier
+    x: Float[Tensor, "*shape"]
+    sigma: float
+    reference: Reference | None
+    seed: int
+    index: int
+    batch: int
+    given_sigma_x: float | None = field(default=None)
+
+    @property
+    def dim(self) -> int:
+        return self.x.numel()
+
+    @cached_property
+    def label(self) -> int:
+        return int(self.counts(Isotropic(self.sigma, self.dim), 100, Purpose.LABEL).argmax())
+
+    @cached_property
+    def sigma_x(self) -> float:
+        if self.given_sigma_x is not None:
+            return self.given_sigma_x
+        return self.best_sigma([self.sigma, *(factor * self.sigma for factor in GRID if factor != 1)])
+
+    def best_sigma(self, candidates: list[float]) -> float:
+        """The noise level of the largest pilot certificate sigma * rho, from 2,000 samples each; ties: the first."""
+        return max(candidates, key=lambda sigma: sigma * self.pilot_radius(Isotropic(sigma, self.dim), 2_000))
+
+    def pilot_radius(self, scale: Scale, samples: int) -> float:
+        """The radius rho that pilot samples certify for the label; 0 where they certify nothing.
+
+        The pilot samples of all the scales of an input come from the same z, so that their order is not one of luck.
+        """
+        counts = self.counts(scale, samples, Purpose.PILOT)
+        p_lower = clopper_pearson(int(counts[self.label]), samples, PILOT_ALPHA)
+        return max(0.0, float(norm.ppf(p_lower)))
+
+    def counts(self, scale: Scale, samples: int, purpose: Purpose, first: int = 0) -> Tensor:
+        """Hard counts at this input."""
+        return hard_counts(
+            self.classifier,
+            self.x,
+            scale,
+            samples,
+            purpose=purpose,
+            seed=self.seed,
+            index=self.index,
+            batch=self.batch,
+            first=first,
+        )
+
+    def draw(self, count: int, purpose: Purpose, block: int) -> Float[Tensor, "n d"]:
+        """`count` standard normal rows, keyed by this input, the purpose and the block."""
+        return draw(count, self.x, generator(self.seed, self.index, purpose, block, self.x.device))
+
+
+class Method(BaseModel, ABC):
+    """A method's hyper-parameters, checked when it is made; `propose` finds a noise scale for one input."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def propose(
+        self,
+        classifier: Classifier,
+        x: Float[Tensor, "*shape"],
+        *,
+        sigma: float,
+        reference: Reference | tuple[Tensor, Tensor] | None = None,
+        seed: int = 0,
+        index: int = 0,
+        sigma_x: float | None = None,
+        batch: int = 256,
+    ) -> Proposal:
+        """A scale for the input `x` (its own shape, no batch axis) of a classifier trained under N(0, sigma^2 I).
+
+        `reference` are labelled training inputs, which a guarded method needs. `sigma_x` spares the search for the
+        best isotropic noise level where it is known. Random numbers are keyed by (seed, index). A numerical failure
+        is a status of the proposal. Raises ValueError for arguments out of range or an input that is not finite.
+        """
+        for name, value in {"sigma": sigma, "sigma_x": sigma if sigma_x is None else sigma_x}.items():
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} must be finite and positive, not {value}")
+        if not torch.isfinite(x).all():
+            raise ValueError(f"input {index} holds NaN or infinite entries: no scale can be proposed for it")
+        if isinstance(reference, tuple):
+            reference = Reference(*reference)
+        problem = Problem(classifier, x, sigma, reference, seed, index, batch, sigma_x)
+        try:
+            return self.solve(problem)
+        except (FloatingPointError, torch.linalg.LinAlgError) as error:
+            return Proposal(Isotropic(sigma, x.numel()), f"failed: {error}", sigma)
+
+    @property
+    def uses_sigma_x(self) -> bool:
+        """Whether the method starts from sigma_x."""
+        return False
+
+    @abstractmethod
+    def solve(self, problem: Problem) -> Proposal:
+        """The method's own work on a checked problem."""

@@ -1,0 +1,54 @@
+"""The guard: which of an ascent's iterates is proposed (METHOD section 4.2)."""
+
+from rddrs.audit import fidelity
+from rddrs.methods.base import Problem, Proposal
+from rddrs.scales import Isotropic, Scale
+from rddrs.smoothing import Purpose
+
+class Guard:
+    """Keeps the iterate of the largest pilot proxy radius among those whose fidelity is at least `threshold`.
+
+    It starts from sigma I, whose fidelity is 1: the kept scale is never vacuous. With threshold 0 it is off: nothing
+    is measured and the latest iterate is kept. Raises ValueError where it is on and the problem has no reference set.
+    """
+
+    def __init__(self, problem: Problem, threshold: float, samples: int = 1_000) -> None:
+        if threshold > 0 and problem.reference is None:
+            raise ValueError(f"guard={threshold} measures fidelity on a reference set: give `reference`, or guard=0")
+        self._problem, self._threshold, self._samples = problem, threshold, samples
+        self.best: Scale = Isotropic(problem.sigma, problem.dim)
+        self.kept = 0
+        self._best_radius = self._proxy_radius(self.best) if threshold > 0 else 0.0
+
+    def _proxy_radius(self, scale: Scale) -> float:
+        return self._problem.pilot_radius(scale, self._samples) * scale.geometric_mean
+
+    def offer(self, scale: Scale) -> bool:
+        """Keep `scale` if it is better than all before; whether it was kept."""
+        if self._threshold > 0:
+            radius = self._proxy_radius(scale)
+            if radius <= self._best_radius or not self._faithful(scale):
+                return False
+            self._best_radius = radius
+        self.best = scale
+        self.kept += 1
+        return True
+
+    def proposal(self, status: str, iterations: int) -> Proposal:
+        """The best scale; `refused` where an ascent that ended well had no iterate that was kept."""
+        refused = status == "done" and self.kept == 0
+        return Proposal(self.best, "refused" if refused else status, self._problem.sigma_x, iterations)
+
+    def _faithful(self, scale: Scale) -> bool:
+        problem = self._problem
+        assert problem.reference is not None
+        measured = fidelity(
+            problem.classifier,
+            scale,
+            problem.reference,
+            sigma=problem.sigma,
+            seed=problem.seed,
+            index=problem.index,
+            purpose=Purpose.GUARD,
+        )
+        return measured.value >= self._threshold

@@ -1,0 +1,84 @@
+"""RDDRS as its paper has it: Riemannian ascent on the whole SPD manifold (Labarbarie, Hajri & Arnaudon 2022)."""
+
+import torch
+from jaxtyping import Float
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from rddrs import spd
+from rddrs.methods.base import Method, Problem, Proposal
+from rddrs.methods.guard import Guard
+from rddrs.objective import gap, geometric_mean_gradient, smallest_eigenvalue_gradient
+from rddrs.scales import Full
+from rddrs.smoothing import Purpose, soft_probabilities
+
+
+class RDDRSPaper(Method):
+    """Any C, by C <- Exp_C(gamma grad H), H(C) = R det(C)^(1/d) + kappa lambda_min R (equations 5 and 6).
+
+    Starts at sigma_x I; after every step the eigenvalues are floored at sigma_x. The manifold is computed in float64,
+    the network in the input's precision. A step that is not finite or leaves the manifold ends the ascent. With
+    `guard` > 0 the iterates at every `check` steps are offered to the guard; with 0 the last one is proposed.
+    """
+
+    gamma: PositiveFloat = 0.5
+    kappa: NonNegativeFloat = 1e-6
+    samples: PositiveInt = 20_000
+    iterations: PositiveInt = 100
+    metric: spd.Metric = "affine_invariant"
+    guard: float = Field(default=0.0, ge=0, le=1)
+    check: PositiveInt = 10
+
+    @property
+    def uses_sigma_x(self) -> bool:
+        return True
+
+    def solve(self, problem: Problem) -> Proposal:
+        guard = Guard(problem, self.guard)
+        base = problem.sigma_x * torch.eye(problem.dim, dtype=torch.float64, device=problem.x.device)
+        guard.offer(Full(base.to(problem.x.dtype)))
+        status = "done"
+        for step in range(self.iterations):
+            try:
+                gradient = spd.riemannian_gradient(base, self.gradient(problem, base, step), self.metric)
+                base = spd.exp(base, self.gamma * gradient, self.metric)
+                base = spd.floor_eigenvalues(base, problem.sigma_x)
+                scale = Full(base.to(problem.x.dtype))
+            except (FloatingPointError, ValueError, torch.linalg.LinAlgError) as error:
+                status = f"failed: iteration {step}: {error}"
+                break
+            if (step + 1) % self.check == 0 or step + 1 == self.iterations or not self.guard:
+                guard.offer(scale)
+        return guard.proposal(status, step + 1)
+
+    def gradient(self, problem: Problem, base: Float[Tensor, "d d"], step: int) -> Float[Tensor, "d d"]:
+        """The Euclidean gradient of H at C = base, float64, estimated from `samples` samples.
+
+        R is a nonlinear function of the mean probabilities, so the micro-batches are passed twice: once for the mean,
+        once, with the same noise, for the gradient of the mean along dR.
+        """
+        matrix = base.to(problem.x.dtype)
+        sizes = [min(problem.batch, self.samples - start) for start in range(0, self.samples, problem.batch)]
+        blocks = list(enumerate(sizes, start=step * len(sizes)))
+        mean = torch.zeros(())
+        with torch.no_grad():
+            for block, size in blocks:
+                noise = problem.draw(size, Purpose.ASCENT, block) @ matrix
+                mean = mean + soft_probabilities(problem.classifier, problem.x, noise) * (size / self.samples)
+        mean = mean.requires_grad_()
+        radius = gap(mean, problem.label)
+        (direction,) = torch.autograd.grad(radius, mean)
+        total = torch.zeros_like(base)
+        for block, size in blocks:
+            z = problem.draw(size, Purpose.ASCENT, block)
+            noise = (z @ matrix).requires_grad_()
+            probabilities = soft_probabilities(problem.classifier, problem.x, noise) * (size / self.samples)
+            (gradient,) = torch.autograd.grad(probabilities @ direction, noise)
+            total += (z.mT @ gradient).double()
+        smallest = torch.linalg.eigvalsh(base)[0]
+        geometric_mean = (base.logdet() / problem.dim).exp()
+        return spd.symmetric(
+            total * (geometric_mean + self.kappa * smallest)
+            + radius.item()
+            * (geometric_mean_gradient(base) + self.kappa * smallest_eigenvalue_gradient(base))
+        )

@@ -1,0 +1,11 @@
+"""RS: isotropic noise of the training level (Cohen, Rosenfeld & Kolter 2019)."""
+
+from rddrs.methods.base import Method, Problem, Proposal
+from rddrs.scales import Isotropic
+
+
+class RS(Method):
+    """C = sigma I: nothing to optimise."""
+
+    def solve(self, problem: Problem) -> Proposal:
+        return Proposal(Isotropic(problem.sigma, problem.dim), "done", problem.sigma)

@@ -1,0 +1,57 @@
+"""What can be seen of an input and of its scale: pictures of the input, of the noise and of C's eigenvectors."""
+
+import numpy as np
+import scipy.linalg
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor
+
+from rddrs.scales import Scale
+
+_ISOTROPIC = 1 + 1e-6
+"""At this ratio of the largest to the smallest eigenvalue, or less, no direction differs from another."""
+
+
+def picture(values: Float[ndarray, "*shape"]) -> Float[ndarray, "height width *rgb"] | None:
+    """An input, [h, w], [1, h, w] or [3, h, w], as an array that can be drawn; None where it is no image."""
+    if values.ndim == 3 and values.shape[0] == 1:
+        return values[0]
+    if values.ndim == 3 and values.shape[0] == 3:
+        return np.moveaxis(values, 0, 2)
+    return values if values.ndim == 2 else None
+
+
+def brightness(x: Float[Tensor, "*shape"]) -> Float[ndarray, "*shape"]:
+    """The input mapped to [0, 1]: as it is where it lies there, else stretched."""
+    values = x.detach().double().cpu().numpy()
+    low, high = min(0.0, values.min()), max(1.0, values.max())
+    return (values - low) / (high - low)
+
+
+def noise_map(scale: Scale) -> Float[ndarray, " d"]:
+    """The standard deviation of the noise C z in every coordinate: the norms of the rows of C."""
+    return np.linalg.norm(scale.matrix.detach().double().cpu().numpy(), axis=1)
+
+
+def principal_axes(scale: Scale, first: int = 0, last: int = 0) -> list[tuple[int, float, Float[ndarray, " d"]]]:
+    """The `first` longest and `last` shortest axes of the region: (rank from 1, eigenvalue, unit eigenvector) of C.
+
+    The largest entry of a vector is positive. Empty where C is a multiple of the identity: no axis differs from
+    another. An axis that would be counted at both ends is given once.
+    """
+    dim = scale.dim
+    if scale.eigenvalues[-1] <= _ISOTROPIC * scale.eigenvalues[0]:
+        return []
+    matrix = scale.matrix.detach().double().cpu().numpy()
+    first = min(first, dim)
+    last = min(last, dim - first)
+    wanted = [*range(1, first + 1), *range(dim - last + 1, dim + 1)]
+    if last:
+        values, vectors = scipy.linalg.eigh(matrix)
+    else:
+        values, vectors = scipy.linalg.eigh(matrix, subset_by_index=(dim - first, dim - 1))
+    found = []
+    for rank in wanted:
+        vector = vectors[:, -rank]
+        found.append((rank, float(values[-rank]), vector * np.sign(vector[np.abs(vector).argmax()])))
+    return found

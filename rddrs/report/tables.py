@@ -1,0 +1,182 @@
+"""Numbers from records: the summary of a run, certified accuracy with its confidence band, the printed tables."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Decimal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from numpy import ndarray
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from scipy.stats import beta
+from torch import Tensor
+
+from rddrs.certify import ABSTAIN
+from rddrs.scales import Scale
+
+RADII = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 4.0, 8.0)
+"""Where the closing table states the certified accuracy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """The records of one run, one row an input, and a way to load an input x and its scale by the input's index."""
+
+    name: str
+    method: str
+    sigma: float
+    records: pd.DataFrame
+    load: Callable[[int], tuple[Tensor, Scale]]
+    configuration: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.records) == 0:
+            raise ValueError(f"run {self.name} has no records: there is nothing to report")
+
+
+def round_down(value: float, digits: int = 3) -> str:
+    """The largest decimal of so many digits that is not above `value`, as text; "-" where the value is not finite."""
+    if not np.isfinite(value):
+        return "-"
+    return str(Decimal(repr(float(value))).quantize(Decimal(1).scaleb(-digits), ROUND_FLOOR))
+
+
+def summarize(records: pd.DataFrame) -> dict[str, int | float]:
+    """The contents of summary.json, in full precision.
+
+    An ACR is the mean over all inputs of a radius, 0 where the prediction is wrong or abstained. Fidelity and the
+    seconds an input are means, contradictions a sum. Raises ValueError where there are no records.
+    """
+    if len(records) == 0:
+        raise ValueError("there are no records to summarise")
+    correct = records["correct"].astype(float)
+    return {
+        "inputs": len(records),
+        "certified_accuracy": float(correct.mean()),
+        "abstentions": int((records["prediction"] == ABSTAIN).sum()),
+        "acr_radius": float((records["radius"] * correct).mean()),
+        "acr_proxy": float((records["proxy_radius"] * correct).mean()),
+        "acr_ball": float((records["ball_radius"] * correct).mean()),
+        "fidelity": float(records["fidelity"].mean()),
+        "contradictions": int(records["contradictions"].sum()),
+        "optimize_seconds": float(records["optimize_seconds"].mean()),
+        "certify_seconds": float(records["certify_seconds"].mean()),
+    }
+
+
+def certified_accuracy(
+    records: pd.DataFrame, radii: Sequence[float] | Float[ndarray, " r"], column: str
+) -> Float[ndarray, " r"]:
+    """The share of all inputs that are correct with a `column` (radius, proxy_radius, ball_radius) of at least r."""
+    return share_at_least(np.where(records["correct"], records[column], -1.0), radii)
+
+
+def share_at_least(
+    values: Float[ndarray, " n"], thresholds: Sequence[float] | Float[ndarray, " r"]
+) -> Float[ndarray, " r"]:
+    """The share of the values that are at least each threshold."""
+    return 1 - np.searchsorted(np.sort(values), np.asarray(thresholds), side="left") / len(values)
+
+
+def confidence_band(
+    share: Float[ndarray, " r"], inputs: int, confidence: float = 0.95
+) -> tuple[Float[ndarray, " r"], Float[ndarray, " r"]]:
+    """The two-sided Clopper-Pearson interval of shares that were found on so many inputs, pointwise."""
+    successes = np.rint(share * inputs)
+    tail = (1 - confidence) / 2
+    lower = np.where(successes == 0, 0.0, beta.ppf(tail, np.maximum(successes, 1), inputs - successes + 1))
+    upper = np.where(
+        successes == inputs, 1.0, beta.ppf(1 - tail, successes + 1, np.maximum(inputs - successes, 1))
+    )
+    return lower, upper
+
+
+def closing_table(
+    summary: dict[str, int | float], records: pd.DataFrame, title: str = "", radii: Sequence[float] = RADII
+) -> Table:
+    """What a run says at its end: certified accuracy at a few radii, the three ACRs, fidelity and costs.
+
+    Radii, shares and fidelity are rounded down. The rows end at the first radius that no input reaches.
+    """
+    accuracy = Table("radius", box=SIMPLE_HEAD, title="certified accuracy")
+    columns = [certified_accuracy(records, radii, column) for column in ("proxy_radius", "ball_radius")]
+    for heading in ("proxy", "ball"):
+        accuracy.add_column(heading, justify="right")
+    for radius, *shares in zip(radii, *columns, strict=True):
+        accuracy.add_row(f"{radius:g}", *map(round_down, shares))
+        if not any(shares):
+            break
+    numbers = Table("", box=SIMPLE_HEAD, title="over all inputs")
+    numbers.add_column("", justify="right")
+    numbers.add_row("mean proxy radius (ACR)", round_down(summary["acr_proxy"]))
+    numbers.add_row("mean ball radius (ACR)", round_down(summary["acr_ball"]))
+    numbers.add_row("mean radius in C's norm (ACR)", round_down(summary["acr_radius"]))
+    numbers.add_row("fidelity (1: as good as RS)", round_down(summary["fidelity"]))
+    numbers.add_row("contradictions", str(summary["contradictions"]))
+    numbers.add_row("abstentions", f"{summary['abstentions']} of {summary['inputs']}")
+    numbers.add_row("seconds to optimise, an input", f"{summary['optimize_seconds']:.3f}")
+    numbers.add_row("seconds to certify, an input", f"{summary['certify_seconds']:.3f}")
+    table = Table.grid(padding=(0, 3))
+    table.title, table.title_justify = title or None, "left"
+    table.add_row(accuracy, numbers)
+    return table
+
+
+def labels(runs: Sequence[Run]) -> dict[Run, str]:
+    """What each run is called: its method, or its name where two runs share method and sigma."""
+    distinct = len({(run.method, run.sigma) for run in runs}) == len(runs)
+    return {run: run.method if distinct else run.name for run in runs}
+
+
+def compare(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row a run: its name, label, method and sigma, then its summary, in full precision."""
+    return pd.DataFrame(
+        {"run": run.name, "label": label, "method": run.method, "sigma": run.sigma, **summarize(run.records)}
+        for run, label in labels(runs).items()
+    )
+
+
+HEADINGS = {
+    "label": "run",
+    "sigma": "sigma",
+    "certified_accuracy": "certified\naccuracy",
+    "acr_proxy": "ACR\nproxy",
+    "acr_ball": "ACR\nball",
+    "fidelity": "fidelity",
+    "contradictions": "contra-\ndictions",
+    "abstentions": "absten-\ntions",
+    "optimize_seconds": "optimise\nseconds",
+    "certify_seconds": "certify\nseconds",
+}
+"""The columns of a comparison that is shown, in order."""
+
+
+def shown(comparison: pd.DataFrame) -> list[list[str]]:
+    """The rows of `compare` as text, in the order of HEADINGS: radii, shares and fidelity rounded down."""
+
+    def text(name: str, row: dict) -> str:
+        match name:
+            case "label" | "contradictions":
+                return str(row[name])
+            case "sigma":
+                return f"{row[name]:g}"
+            case "abstentions":
+                return f"{row[name]}/{row['inputs']}"
+            case "optimize_seconds" | "certify_seconds":
+                return f"{row[name]:.3f}"
+            case _:
+                return round_down(row[name])
+
+    return [[text(name, row) for name in HEADINGS] for row in comparison.to_dict("records")]
+
+
+def comparison_table(comparison: pd.DataFrame) -> Table:
+    """The table of `compare` for a terminal."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name, heading in HEADINGS.items():
+        table.add_column(heading, justify="left" if name == "label" else "right", overflow="fold")
+    for row in shown(comparison):
+        table.add_row(*row)
+    return table

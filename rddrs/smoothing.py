@@ -1,0 +1,141 @@
+"""Monte Carlo on the noisy inputs x + C z: class probabilities with a gradient, class counts without.
+
+Random numbers are keyed by (seed, input index, purpose, block), a block being one micro-batch. A count therefore
+depends neither on the order of the inputs nor on the number of worker threads; it does depend on the micro-batch.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from enum import IntEnum
+from functools import partial
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rddrs.scales import Scale
+
+Classifier = Callable[[Tensor], Tensor]
+"""Maps inputs [n, *shape] to logits [n, k]."""
+
+
+class Purpose(IntEnum):
+    """What random numbers are for: streams of different purposes are independent."""
+
+    LABEL = 0
+    SIGMA = 1
+    ASCENT = 2
+    PILOT = 3
+    SELECTION = 4
+    CERTIFICATION = 5
+    FIDELITY = 6
+    BASELINE = 7
+    REFERENCE = 8
+    GLOBAL = 9
+    RECOUNT = 10
+    ATTACK = 11
+    VERDICT = 12
+    GUARD = 13
+    TRAINING = 14
+
+
+def generator(
+    seed: int, index: int, purpose: Purpose, block: int = 0, device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """The generator of one block of one purpose for one input.
+
+    torch keeps 32 bits of a seed on the CPU. Purpose and block are therefore added to a hash of (seed, index) instead
+    of being hashed with it: the streams of one input never coincide, which is what a certificate's validity needs.
+    Raises ValueError for a block beyond 2^24.
+    """
+    if not 0 <= block < 1 << 24:
+        raise ValueError(f"block must be in [0, 2^24), not {block}: use a larger micro-batch")
+    base = int.from_bytes(hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=8).digest())
+    return torch.Generator(device).manual_seed((base + (purpose << 24 | block)) % (1 << 32))
+
+
+def draw(count: int, like: Float[Tensor, "*shape"], source: torch.Generator) -> Float[Tensor, "n d"]:
+    """`count` standard normal rows of the dimension, dtype and device of the input `like`."""
+    return torch.randn(count, like.numel(), generator=source, dtype=like.dtype, device=like.device)
+
+
+def soft_probabilities(
+    classifier: Classifier, x: Float[Tensor, "*shape"], noise: Float[Tensor, "n d"]
+) -> Float[Tensor, " k"]:
+    """The mean of softmax(F) at x + noise: an estimate of G_C(x) that keeps the gradient with respect to the noise."""
+    noisy = x + noise.view(-1, *x.shape)
+    return torch.softmax(classifier(noisy), dim=1).mean(dim=0)
+
+
+def votes(logits: Float[Tensor, "n k"]) -> Int[Tensor, " n"]:
+    """The class of every row; k, which is no class, where a row holds NaN."""
+    return torch.where(logits.isnan().any(dim=1), logits.shape[1], logits.argmax(dim=1))
+
+
+def hard_counts(
+    classifier: Classifier,
+    x: Float[Tensor, "*shape"],
+    scale: Scale,
+    samples: int,
+    *,
+    purpose: Purpose,
+    seed: int = 0,
+    index: int = 0,
+    batch: int = 256,
+    workers: int = 1,
+    first: int = 0,
+) -> Int[Tensor, " k"]:
+    """How often the classifier answers each class at `samples` draws of x + C z.
+
+    Draws at which the classifier answers NaN are counted for no class. Each of the `workers` threads runs the network
+    on one core, so that their number never changes a count. `first` is the number of the first block.
+    """
+    flat = x.flatten()
+    scale = scale.to(x.device)
+    blocks = range(first, first + -(-samples // batch))
+    sizes = {block: batch for block in blocks} | {blocks[-1]: samples - batch * (len(blocks) - 1)}
+
+    @torch.inference_mode()
+    def count(worker: int) -> Int[Tensor, " k1"]:
+        torch.set_num_threads(1)
+        z, noisy = flat.new_empty(batch, flat.numel()), flat.new_empty(batch, flat.numel())
+        total: Tensor | None = None
+        for block in blocks[worker::workers]:
+            size = sizes[block]
+            source = generator(seed, index, purpose, block, x.device)
+            z[:size].normal_(generator=source)
+            scale.perturb(flat, z[:size], out=noisy[:size])
+            logits = classifier(noisy[:size].view(-1, *x.shape))
+            found = torch.bincount(votes(logits), minlength=logits.shape[1] + 1)
+            total = found if total is None else total + found
+        return total if total is not None else torch.zeros(1, dtype=torch.long)
+
+    workers = min(workers, len(blocks))
+    with ThreadPoolExecutor(workers) as pool:
+        return torch.stack(list(pool.map(count, range(workers)))).sum(dim=0)[:-1].cpu()
+
+
+def measure_batch(
+    classifier: Classifier, x: Float[Tensor, "*shape"], candidates: tuple[int, ...] = (64, 128, 256, 512, 1024)
+) -> int:
+    """The micro-batch at which the classifier runs the most inputs a second on one core (best of three rounds)."""
+
+    @torch.inference_mode()
+    def rate(batch: int) -> float:
+        inputs = x.expand(batch, *x.shape).contiguous()
+        start = time.perf_counter()
+        for _ in range(max(1, 1024 // batch)):
+            classifier(inputs)
+        if x.is_cuda:
+            torch.cuda.synchronize()
+        return max(1, 1024 // batch) * batch / (time.perf_counter() - start)
+
+    def measure() -> int:
+        torch.set_num_threads(1)
+        rates = [[rate(batch) for batch in candidates] for _ in range(4)][1:]
+        return max(zip(map(max, zip(*rates, strict=True)), candidates, strict=True))[1]
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(partial(measure)).result()

@@ -1,0 +1,75 @@
+"""The manifold of symmetric positive definite matrices, in float64: steps, gradients and the eigenvalue floor.
+
+The only importer of geomstats, whose import may change torch's default dtype: it is restored here.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+_dtype = torch.get_default_dtype()
+import geomstats.backend as gs  # noqa: E402
+from geomstats.geometry.spd_matrices import (  # noqa: E402
+    SPDAffineMetric,
+    SPDBuresWassersteinMetric,
+    SPDLogEuclideanMetric,
+    SPDMatrices,
+    SymMatrixLog,
+)
+
+torch.set_default_dtype(_dtype)
+
+Metric = Literal["affine_invariant", "log_euclidean", "bures_wasserstein"]
+_METRICS = {
+    "affine_invariant": SPDAffineMetric,
+    "log_euclidean": SPDLogEuclideanMetric,
+    "bures_wasserstein": SPDBuresWassersteinMetric,
+}
+
+
+def symmetric(matrix: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
+    """The symmetric part."""
+    return (matrix + matrix.mT) / 2
+
+
+def exp(
+    base: Float[Tensor, "d d"], tangent: Float[Tensor, "d d"], metric: Metric = "affine_invariant"
+) -> Float[Tensor, "d d"]:
+    """Exp_base(tangent) under the metric; float64, symmetric.
+
+    Raises FloatingPointError where the result is not finite and positive definite.
+    """
+    space = SPDMatrices(len(base), equip=False)
+    space.equip_with_metric(_METRICS[metric])
+    end = space.metric.exp(gs.array(tangent.double().cpu().numpy()), gs.array(base.double().cpu().numpy()))
+    end = symmetric(torch.as_tensor(end).to(base.device, torch.float64))
+    if not torch.isfinite(end).all() or torch.linalg.cholesky_ex(end).info.item():
+        raise FloatingPointError(f"the {metric} exponential left the manifold")
+    return end
+
+
+def riemannian_gradient(
+    base: Float[Tensor, "d d"], gradient: Float[Tensor, "d d"], metric: Metric = "affine_invariant"
+) -> Float[Tensor, "d d"]:
+    """The gradient of a function under the metric, from its Euclidean gradient dH/dC at C = base; float64.
+
+    Affine-invariant: C sym(dH/dC) C. Log-Euclidean: the differential of the matrix exponential at log C, twice.
+    Bures-Wasserstein: 2 (C G + G C), with geomstats' normalisation of the metric.
+    """
+    base, gradient = base.double(), symmetric(gradient.double())
+    if metric == "affine_invariant":
+        return symmetric(base @ gradient @ base)
+    if metric == "bures_wasserstein":
+        return 2 * symmetric(base @ gradient + gradient @ base)
+    point, tangent = gs.array(base.cpu().numpy()), gs.array(gradient.cpu().numpy())
+    for _ in range(2):
+        tangent = SymMatrixLog.inverse_tangent(tangent, base_point=point)
+    return symmetric(torch.as_tensor(tangent).to(base.device, torch.float64))
+
+
+def floor_eigenvalues(matrix: Float[Tensor, "d d"], floor: float) -> Float[Tensor, "d d"]:
+    """The matrix with its eigenvalues raised to at least `floor`; float64."""
+    values, vectors = torch.linalg.eigh(matrix.double())
+    return symmetric((vectors * values.clamp(min=floor)) @ vectors.mT)

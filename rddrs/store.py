@@ -1,0 +1,128 @@
+"""What a run keeps: one atomic file an input (region, certificate, record), and the table of records.
+
+A file is written beside its place and renamed into it, so that a crash or a full disk loses nothing that was finished
+and leaves nothing that is half done.
+"""
+
+import json
+import os
+import threading
+from collections.abc import Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rddrs.certify import Certificate
+from rddrs.scales import Scale, from_tensors
+
+COLUMNS = [
+    *("index", "label", "prediction", "correct", "p_lower", "radius", "proxy_radius", "ball_radius", "log_volume"),
+    *("scale_min", "scale_max", "log_det", "sigma_x", "fidelity", "contradictions", "status"),
+    *("optimize_seconds", "certify_seconds"),
+]
+"""The columns that every record has, in order; others follow them."""
+
+
+@contextmanager
+def replacing(path: Path):
+    """A path to write to; what was written there replaces `path` at the end, or vanishes where writing failed."""
+    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, all of it or nothing."""
+    with replacing(path) as part:
+        part.write_text(text)
+
+
+@dataclass(frozen=True)
+class Store:
+    """The regions and records of one run, in `folder`."""
+
+    folder: Path
+
+    @property
+    def regions(self) -> Path:
+        return self.folder / "regions"
+
+    def path(self, index: int) -> Path:
+        """Where the region of an input lies."""
+        return self.regions / f"{index}.safetensors"
+
+    def finished(self) -> set[int]:
+        """The indices of the inputs that are done."""
+        return {int(path.stem) for path in self.regions.glob("[0-9]*.safetensors")}
+
+    def save(self, certificate: Certificate, record: dict[str, Any]) -> None:
+        """Write an input's scale, its certificate and its record, all of it or nothing.
+
+        The seed and the counts are kept, so that every count can be repeated. Raises ValueError where a column of the
+        record is missing or a number of it is NaN.
+        """
+        missing = [column for column in COLUMNS if column not in record]
+        if missing or any(value != value for value in record.values()):
+            raise ValueError(f"the record of input {certificate.index} lacks {missing} or holds NaN: {record}")
+        keep = ("selection_counts", "counts", "alpha", "seed")
+        header = {
+            "record": json.dumps(record),
+            "certificate": json.dumps({name: getattr(certificate, name) for name in keep}),
+        }
+        self.regions.mkdir(parents=True, exist_ok=True)
+        tensors = {**certificate.scale.tensors(), "x": certificate.x}
+        with replacing(self.path(certificate.index)) as part:
+            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, part, header)
+
+    def _header(self, index: int, key: str) -> dict[str, Any]:
+        try:
+            with safe_open(self.path(index), "pt") as file:
+                return json.loads(file.metadata()[key])
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{self.path(index)} is damaged ({error}): delete it and run again") from error
+
+    def record(self, index: int) -> dict[str, Any]:
+        """The record of an input; raises ValueError where its file is damaged."""
+        return self._header(index, "record")
+
+    def load(self, index: int) -> tuple[Tensor, Scale]:
+        """The input and its scale."""
+        with safe_open(self.path(index), "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors.pop("x"), from_tensors(tensors)
+
+    def certificate(self, index: int) -> Certificate:
+        """The certificate of an input, as `certify` returned it."""
+        x, scale = self.load(index)
+        kept, record = self._header(index, "certificate"), self.record(index)
+        return Certificate(
+            x=x,
+            scale=scale,
+            prediction=record["prediction"],
+            p_lower=record["p_lower"],
+            radius=record["radius"],
+            selection_counts=tuple(kept["selection_counts"]),
+            counts=tuple(kept["counts"]),
+            alpha=kept["alpha"],
+            seed=kept["seed"],
+            index=index,
+        )
+
+    def records(self, indices: Iterable[int]) -> pd.DataFrame:
+        """One row an input, in the order of the indices. Raises ValueError naming the indices that are missing."""
+        wanted = list(indices)
+        missing = sorted(set(wanted) - self.finished())
+        if missing:
+            raise ValueError(f"{len(missing)} of {len(wanted)} inputs are not certified yet: {missing}")
+        return pd.DataFrame([self.record(index) for index in wanted])
