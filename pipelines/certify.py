@@ -22,7 +22,14 @@ def certify(prepared: "Prepared") -> None:
     """Certify the inputs of this shard that are not done."""
     import torch
     from omegaconf import OmegaConf
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     from rddrs.store import Store, write_text
 
@@ -40,7 +47,14 @@ def certify(prepared: "Prepared") -> None:
     reference = prepared.data.reference(settings.data.reference, settings.seed).to(settings.device)
     reference.baseline(prepared.network, settings.sigma, settings.seed)
     workers = settings.certify.workers or (1 if settings.device.startswith("cuda") else os.cpu_count() or 1)
-    columns = (TextColumn("certify"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    columns = (
+        TextColumn("certify"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
     try:
         with Progress(*columns) as progress:

@@ -6,8 +6,18 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
-from pydantic import field_validator, model_validator
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 
 class SettingsError(ValueError):
@@ -147,11 +157,13 @@ class Settings(Group):
 
 def load(configuration: DictConfig) -> Settings:
     """The checked settings of a composed configuration; raises SettingsError."""
-    values = OmegaConf.to_container(configuration, resolve=True, throw_on_missing=True)
     try:
+        values = OmegaConf.to_container(configuration, resolve=True, throw_on_missing=True)
         return Settings.model_validate(values)
     except ValidationError as error:
         raise SettingsError(explain(error)) from None
+    except OmegaConfBaseException as error:
+        raise SettingsError(str(error)) from None
 
 
 def explain(error: ValidationError, prefix: str = "") -> str:
@@ -162,7 +174,7 @@ def explain(error: ValidationError, prefix: str = "") -> str:
         if item["type"] == "extra_forbidden":
             lines.append(f"{key}: there is no such key")
         elif item["type"] == "value_error":
-            lines.append(f"{key}: {item['ctx']['error']}")
+            lines.append(f"{key}: {item.get('ctx', {}).get('error')}")
         else:
             lines.append(f"{key}={item['input']}: {item['msg']}")
     return "\n".join(lines)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import hydra
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 if TYPE_CHECKING:
     from pipelines.prepare import Prepared
@@ -30,7 +29,7 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
             from pipelines.prepare import prepare
 
             stage(prepare(settings))
-        except (SettingsError, OmegaConfBaseException) as error:
+        except SettingsError as error:
             sys.exit(_say(f"error: {error}", 2))
         except OSError as error:
             sys.exit(_say(f"error: {error}; what was finished is kept: run the same command again to go on", 1))

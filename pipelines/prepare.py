@@ -39,7 +39,7 @@ def build(key: str, group: Target, offered: dict[str, Any]) -> Any:
         return factory(**accepted | group.arguments)
     except ValidationError as error:
         raise SettingsError(explain(error, key)) from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise SettingsError(f"{key} ({group.target}): {error}") from error
 
 
@@ -60,7 +60,8 @@ def build_network(settings: Settings, data: Dataset) -> nn.Module:
         with torch.inference_mode():
             shape = tuple(network(data.test_inputs[:1].to(settings.device)).shape)
     except RuntimeError as error:
-        raise SettingsError(f"classifier ({settings.classifier.target}) fails on an input of {data.shape}: {error}") from error
+        message = f"classifier ({settings.classifier.target}) fails on an input of shape {data.shape}: {error}"
+        raise SettingsError(message) from error
     if shape != (1, data.classes):
         raise SettingsError(
             f"classifier ({settings.classifier.target}) maps one input to shape {shape}: data={settings.data.name} "

@@ -58,7 +58,9 @@ def report(prepared: "Prepared") -> None:
         )
     console.print(f"written to   {store.folder}", soft_wrap=True)
     console.print(
-        f"dashboard    mlflow ui --backend-store-uri {shlex.quote(database(settings.root))}", soft_wrap=True, highlight=False
+        f"dashboard    mlflow ui --backend-store-uri {shlex.quote(database(settings.root))}",
+        soft_wrap=True,
+        highlight=False,
     )
 
 

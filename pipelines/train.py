@@ -1,6 +1,7 @@
 """Stage 1: the classifier. `python -m pipelines.train` trains it, unless its weights are there already."""
 
 import json
+import logging
 from typing import TYPE_CHECKING
 
 from pipelines.entry import entry
@@ -25,17 +26,19 @@ def train(prepared: "Prepared") -> None:
             if not weights.exists():
                 _fit(prepared, weights)
         load_weights(prepared.network, weights)
-    prepared.network.eval().requires_grad_(False)
+    prepared.network.eval().to(prepared.settings.device).requires_grad_(False)
 
 
 def _fit(prepared: "Prepared", weights: "Path") -> None:
     import pytorch_lightning as lightning
     from pytorch_lightning.callbacks import ModelCheckpoint
 
-    from rddrs.classifiers import NoisyTraining, save_weights
+    from rddrs.classifiers import save_weights
     from rddrs.scales import Isotropic
     from rddrs.tracking import Tracker, provenance
+    from rddrs.training import NoisyTraining
 
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     settings, data, folder = prepared.settings, prepared.data, weights.parent
     tracker = Tracker(settings.root, f"train {folder.name}", folder / "mlflow_run_id", {"stage": "train"})
     tracker.parameters(settings.model_dump(include={"data", "classifier", "train", "sigma", "seed"}, by_alias=True))

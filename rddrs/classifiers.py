@@ -1,19 +1,15 @@
-"""Networks that return logits, and the Lightning module that trains them under noise."""
+"""Networks that return logits, and their weights on disk."""
 
 import pickle
 from pathlib import Path
 from typing import Literal
 
-import pytorch_lightning as lightning
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
-from rddrs.scales import Scale
-from rddrs.smoothing import Purpose, generator
 from rddrs.store import replacing
 
 
@@ -78,49 +74,6 @@ Output = Literal["logits", "probabilities"]
 def as_logits(network: nn.Module, output: Output) -> nn.Module:
     """The network as one that returns logits; `output` says what it returns itself: it is never guessed."""
     return LogProbabilities(network) if output == "probabilities" else network
-
-
-class NoisyTraining(lightning.LightningModule):
-    """Trains a network under the noise C z (Cohen's augmentation): cross-entropy, Adam.
-
-    Batches, their order and the noise are keyed by (seed, epoch), so that training that is resumed after a whole
-    epoch goes on as if it had never stopped.
-    """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        inputs: Float[Tensor, "n *shape"],
-        labels: Int[Tensor, " n"],
-        scale: Scale,
-        *,
-        learning_rate: float = 1e-3,
-        batch: int = 128,
-        seed: int = 0,
-    ) -> None:
-        super().__init__()
-        self.network, self.scale = network, scale
-        self._data = TensorDataset(inputs, labels)
-        self._learning_rate, self._batch, self._seed = learning_rate, batch, seed
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.network.parameters(), lr=self._learning_rate)
-
-    def train_dataloader(self) -> DataLoader:
-        order = RandomSampler(self._data, generator=generator(self._seed, self.current_epoch, Purpose.REFERENCE))
-        return DataLoader(self._data, sampler=BatchSampler(order, self._batch, drop_last=False), batch_size=None)
-
-    def on_train_epoch_start(self) -> None:
-        self._noise = generator(self._seed, self.current_epoch, Purpose.TRAINING, device=self.device)
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        inputs, labels = batch
-        z = torch.randn(inputs.flatten(1).shape, generator=self._noise, device=self.device, dtype=inputs.dtype)
-        logits = self.network(inputs + self.scale.noise(z).view_as(inputs))
-        loss = nn.functional.cross_entropy(logits, labels)
-        accuracy = (logits.argmax(dim=1) == labels).float().mean()
-        self.log_dict({"loss": loss, "accuracy": accuracy}, on_epoch=True, on_step=False, prog_bar=True)
-        return loss
 
 
 def save_weights(network: nn.Module, path: Path) -> None:

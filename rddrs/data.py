@@ -50,7 +50,9 @@ class Dataset:
         if subset is None:
             return list(range(count))
         if subset > count:
-            raise ValueError(f"data.subset={subset}: the test set has {count} inputs; use at most that, or null for all")
+            raise ValueError(
+                f"data.subset={subset}: the test set has {count} inputs: use fewer, or null for all"
+            )
         return [position * count // subset for position in range(subset)]
 
     def reference(self, size: int, seed: int) -> Reference:

@@ -4,15 +4,19 @@ Every answer is proven by a hyperplane in double precision with its rounding err
 is undecided counts as overlapping.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from torch import Tensor
 
 from rddrs.scales import Full, Scale
+
+CONJUGATE_STEPS = 30
 
 
 def rounding(dim: int) -> float:
@@ -45,33 +49,69 @@ class Ellipsoid:
         return norm * (1 + rounding(self.scale.dim) * condition) < self.radius
 
 
-def clearance(first: Ellipsoid, second: Ellipsoid) -> float:
+def clearance(first: Ellipsoid, second: Ellipsoid, enough: float = math.inf) -> float:
     """The largest radius at which `second`, its shape kept, is proven to be disjoint from `first`.
 
     0 where the centre of `second` lies in `first`. This is the distance in the norm |C_2^-1 delta| from that centre
     to `first`, a projection on an ellipsoid. In the coordinates that diagonalise both ellipsoids (one generalised
     eigendecomposition; none where both are isotropic or diagonal) its dual is concave in one multiplier l =
     s / (1 - s), the s of K(s) in METHOD section 5, and the root of the dual's derivative gives the touching point.
-    The hyperplane there proves the answer, whatever the accuracy of the root. Raises ValueError for ellipsoids of
-    different dimensions.
+    The hyperplane there proves the answer, whatever the accuracy of the root. A smaller radius may be returned that is
+    at least `enough`, for which matrix-vector products suffice. Raises ValueError for ellipsoids of different
+    dimensions.
     """
     if first.scale.dim != second.scale.dim:
         raise ValueError(f"ellipsoids of dimensions {first.scale.dim} and {second.scale.dim} cannot be compared")
     delta = first.center.double() - second.center.double()
     if delta.norm() <= first.inner:
         return 0.0
+    if enough < math.inf and (normal := _separating_normal(first, second, delta, enough)) is not None:
+        proven = _proven(first, second, delta, normal)
+        if proven >= enough:
+            return proven
     normal = _touching_normal(first, second, delta)
     return 0.0 if normal is None else _proven(first, second, delta, normal)
 
 
 def disjoint(first: Ellipsoid, second: Ellipsoid) -> bool:
     """Whether two ellipsoids are proven to have no point in common."""
-    return clearance(first, second) >= second.radius or clearance(second, first) >= first.radius
+    return any(
+        clearance(one, other, enough=other.radius) >= other.radius for one, other in ((first, second), (second, first))
+    )
 
 
-def _touching_normal(
-    first: Ellipsoid, second: Ellipsoid, delta: Float[Tensor, " d"]
+def _separating_normal(
+    first: Ellipsoid, second: Ellipsoid, delta: Float[Tensor, " d"], radius: float
 ) -> Float[Tensor, " d"] | None:
+    """A normal that separates `first` from `second` at this radius, if conjugate gradients find one soon.
+
+    They solve (A_1^2 + A_2^2) w = delta, the normal of s = 1/2 in METHOD section 5.
+    """
+    apply_first, apply_second = _product(first.scale, first.radius), _product(second.scale, radius)
+    residual = direction = delta
+    normal, reach, width = torch.zeros_like(delta), torch.zeros_like(delta), torch.zeros_like(delta)
+    for _ in range(CONJUGATE_STEPS):
+        along_first, along_second = apply_first(direction), apply_second(direction)
+        image = apply_first(along_first) + apply_second(along_second)
+        square = residual @ residual
+        step = square / (direction @ image)
+        normal, reach, width = normal + step * direction, reach + step * along_first, width + step * along_second
+        if normal @ delta > (reach.norm() + width.norm()) * (1 + 1e-9):
+            return normal
+        residual = residual - step * image
+        direction = residual + (residual @ residual) / square * direction
+    return None
+
+
+def _product(scale: Scale, radius: float) -> Callable[[Float[Tensor, " d"]], Float[Tensor, " d"]]:
+    """v -> radius C v in double precision, the conversion done once."""
+    if isinstance(scale, Full):
+        matrix = radius * scale.matrix.double()
+        return lambda vector: matrix @ vector
+    return lambda vector: radius * scale.noise(vector[None])[0]
+
+
+def _touching_normal(first: Ellipsoid, second: Ellipsoid, delta: Float[Tensor, " d"]) -> Float[Tensor, " d"] | None:
     """The normal where `second` grows to touch `first`; None where its centre lies inside."""
     white = second.scale.whiten(delta[None])[0]
     vectors = None
@@ -92,7 +132,8 @@ def _touching_normal(
     if slope(0.0) <= 0:
         return None
     top = float(np.sqrt(np.sum(b2 * mu)))
-    multiplier = brentq(slope, 0.0, top, xtol=1e-15 * top, rtol=1e-12) if slope(top) < 0 else top
+    bracketed = slope(top) < 0
+    multiplier = root_scalar(slope, bracket=(0.0, top), xtol=1e-15 * top, rtol=1e-12).root if bracketed else top
     touching = white * torch.from_numpy(multiplier / (mu + multiplier)).to(white)
     return second.scale.whiten((touching if vectors is None else vectors @ touching)[None])[0]
 

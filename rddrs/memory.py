@@ -4,114 +4,23 @@ An input inside a remembered region of another class is an abstention; otherwise
 until it meets no remembered region of another class. Undecided pairs count as overlapping.
 """
 
-import os
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
-from typing import Protocol
 
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from rddrs.certify import ABSTAIN, Certificate
 from rddrs.ellipsoids import Ellipsoid, clearance, rounding
-from rddrs.scales import Isotropic, from_tensors
+from rddrs.outcomes import Outcome, Store, Volatile
+from rddrs.scales import Isotropic
 from rddrs.shadows import Rows, Shadows, directions
 
 RENEWALS = tuple(4**power for power in range(6))
 """How many remembered regions let the directions of the shadows be chosen anew."""
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """A certificate after the memory: its radius is the memory-checked one.
-
-    `reason` is `shrunk by J`, `inside J` (an abstention; J is the index of the remembered input) or empty where the
-    memory changed nothing.
-    """
-
-    certificate: Certificate
-    raw_radius: float
-    raw_prediction: int
-    reason: str
-
-
-class Store(Protocol):
-    """Where remembered outcomes are kept."""
-
-    def indices(self) -> list[int]: ...
-    def read(self, index: int) -> Outcome: ...
-    def write(self, outcome: Outcome) -> None: ...
-
-
-class Volatile:
-    """Outcomes in main memory."""
-
-    def __init__(self) -> None:
-        self._outcomes: dict[int, Outcome] = {}
-
-    def indices(self) -> list[int]:
-        return sorted(self._outcomes)
-
-    def read(self, index: int) -> Outcome:
-        return self._outcomes[index]
-
-    def write(self, outcome: Outcome) -> None:
-        self._outcomes[outcome.certificate.index] = outcome
-
-
-class Folder:
-    """Outcomes in a folder, one safetensors file an input, each of which is there as a whole or not at all."""
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.path.mkdir(parents=True, exist_ok=True)
-
-    def indices(self) -> list[int]:
-        return sorted(int(file.stem) for file in self.path.iterdir() if re.fullmatch(r"\d+\.safetensors", file.name))
-
-    def read(self, index: int) -> Outcome:
-        with safe_open(self.path / f"{index}.safetensors", framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            reason = (file.metadata() or {})["reason"]
-        scale = from_tensors({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("scale.")})
-        floats, integers = tensors["floats"].tolist(), tensors["integers"].tolist()
-        certificate = Certificate(
-            x=tensors["x"],
-            scale=scale,
-            prediction=integers[0],
-            p_lower=floats[0],
-            radius=floats[1],
-            selection_counts=tuple(tensors["selection_counts"].tolist()),
-            counts=tuple(tensors["counts"].tolist()),
-            alpha=floats[2],
-            seed=integers[2],
-            index=index,
-        )
-        return Outcome(certificate, floats[3], integers[1], reason)
-
-    def write(self, outcome: Outcome) -> None:
-        it = outcome.certificate
-        floats = torch.tensor([it.p_lower, it.radius, it.alpha, outcome.raw_radius], dtype=torch.float64)
-        tensors = {f"scale.{name}": tensor.contiguous().cpu() for name, tensor in it.scale.tensors().items()} | {
-            "x": it.x.contiguous().cpu(),
-            "floats": floats,
-            "integers": torch.tensor([it.prediction, outcome.raw_prediction, it.seed]),
-            "counts": torch.tensor(it.counts),
-            "selection_counts": torch.tensor(it.selection_counts),
-        }
-        draft = self.path / f".{it.index}.{os.getpid()}.{threading.get_ident()}.draft"
-        with draft.open("wb") as file:
-            file.write(save(tensors, metadata={"reason": outcome.reason}))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.path / f"{it.index}.safetensors")
 
 
 class Memory:
@@ -190,13 +99,7 @@ class Memory:
         with self._lock:
             outcome = self.reconcile(certificate)
             if outcome.certificate.prediction != ABSTAIN and certificate.index not in self:
-                self._store.write(outcome)
-                self._append(outcome)
-                if len(self) in RENEWALS:
-                    self._renew(len(self))
-                elif self._shadows is not None:
-                    self._shadows.append(_region(outcome.certificate))
-                self._next = max(self._next, certificate.index + 1)
+                self._remember(outcome)
             return outcome
 
     def reconcile(self, certificate: Certificate) -> Outcome:
@@ -210,11 +113,6 @@ class Memory:
                     radius, reason = reach, f"shrunk by {other}" if reach > 0 else f"inside {other}"
             left = replace(certificate, radius=radius, prediction=certificate.prediction if radius > 0 else ABSTAIN)
             return Outcome(left, certificate.radius, certificate.prediction, reason)
-
-    def overlaps(self, certificate: Certificate) -> list[int]:
-        """The indices of all remembered regions of another class that are not proven disjoint from this one."""
-        with self._lock:
-            return sorted(index for index, _ in self._meetings(certificate, shrinking=False))
 
     def _meetings(self, certificate: Certificate, shrinking: bool) -> Iterator[tuple[int, float]]:
         """Remembered regions of another class that this one meets, each with the largest radius that avoids it.
@@ -234,7 +132,7 @@ class Memory:
             if bound >= radius:
                 return
             self.exact_tests += 1
-            reach = clearance(_region(self._read(self._indices[position]).certificate), region)
+            reach = clearance(_region(self._read(self._indices[position]).certificate), region, enough=radius)
             if reach < radius:
                 yield self._indices[position], reach
                 radius = reach if shrinking else radius
@@ -263,6 +161,15 @@ class Memory:
             bounds = torch.maximum(bounds, self._shadows.clearances(which, region, enough))
             which, bounds = which[bounds < enough], bounds[bounds < enough]
         return which.tolist(), bounds.tolist()
+
+    def _remember(self, outcome: Outcome) -> None:
+        self._store.write(outcome)
+        self._append(outcome)
+        if len(self) in RENEWALS:
+            self._renew(len(self))
+        elif self._shadows is not None:
+            self._shadows.append(_region(outcome.certificate))
+        self._next = max(self._next, outcome.certificate.index + 1)
 
     def _append(self, outcome: Outcome) -> None:
         region = _region(outcome.certificate)
@@ -298,6 +205,17 @@ def admit_in_order(memory: Memory, certificates: Iterable[Certificate]) -> Itera
             raise ValueError(f"index {certificate.index} follows {previous}: the memory needs them in order")
         previous = certificate.index
         yield memory.admit(certificate)
+
+
+def overlaps(certificates: Iterable[Certificate]) -> list[tuple[int, int]]:
+    """The pairs of indices whose regions, of different classes, are not proven disjoint."""
+    memory, pairs = Memory(), []
+    for certificate in certificates:
+        if certificate.prediction != ABSTAIN:
+            met = memory._meetings(certificate, shrinking=False)
+            pairs += sorted((other, certificate.index) for other, _ in met)
+            memory._remember(Outcome(certificate, certificate.radius, certificate.prediction, ""))
+    return pairs
 
 
 def _region(certificate: Certificate) -> Ellipsoid:

@@ -155,7 +155,7 @@ class Diagonal(Scale):
         return Diagonal(factor * self.theta)
 
     def to(self, device: torch.device | str) -> "Diagonal":
-        return Diagonal(self.theta.to(device))
+        return self if self.theta.device == torch.device(device) else Diagonal(self.theta.to(device))
 
     def tensors(self) -> dict[str, Tensor]:
         return {"theta": self.theta}
@@ -210,7 +210,7 @@ class Full(Scale):
         return Full(factor * self.matrix)
 
     def to(self, device: torch.device | str) -> "Full":
-        return Full(self.matrix.to(device))
+        return self if self.matrix.device == torch.device(device) else Full(self.matrix.to(device))
 
     def tensors(self) -> dict[str, Tensor]:
         rows, columns = torch.tril_indices(self.dim, self.dim)

@@ -92,29 +92,35 @@ def hard_counts(
     Draws at which the classifier answers NaN are counted for no class. Each of the `workers` threads runs the network
     on one core, so that their number never changes a count. `first` is the number of the first block.
     """
-    flat = x.flatten()
-    scale = scale.to(x.device)
     blocks = range(first, first + -(-samples // batch))
-    sizes = {block: batch for block in blocks} | {blocks[-1]: samples - batch * (len(blocks) - 1)}
-
-    @torch.inference_mode()
-    def count(worker: int) -> Int[Tensor, " k1"]:
-        torch.set_num_threads(1)
-        z, noisy = flat.new_empty(batch, flat.numel()), flat.new_empty(batch, flat.numel())
-        total: Tensor | None = None
-        for block in blocks[worker::workers]:
-            size = sizes[block]
-            source = generator(seed, index, purpose, block, x.device)
-            z[:size].normal_(generator=source)
-            scale.perturb(flat, z[:size], out=noisy[:size])
-            logits = classifier(noisy[:size].view(-1, *x.shape))
-            found = torch.bincount(votes(logits), minlength=logits.shape[1] + 1)
-            total = found if total is None else total + found
-        return total if total is not None else torch.zeros(1, dtype=torch.long)
-
-    workers = min(workers, len(blocks))
+    sizes = [(block, min(batch, samples - batch * (block - first))) for block in blocks]
+    workers = min(workers, len(sizes))
+    stream = partial(generator, seed, index, purpose, device=x.device)
+    count = partial(_count, classifier, x, scale.to(x.device), stream)
     with ThreadPoolExecutor(workers) as pool:
-        return torch.stack(list(pool.map(count, range(workers)))).sum(dim=0)[:-1].cpu()
+        found = pool.map(count, [sizes[worker::workers] for worker in range(workers)])
+        return torch.stack(list(found)).sum(dim=0)[:-1].cpu()
+
+
+@torch.inference_mode()
+def _count(
+    classifier: Classifier,
+    x: Float[Tensor, "*shape"],
+    scale: Scale,
+    stream: Callable[[int], torch.Generator],
+    sizes: list[tuple[int, int]],
+) -> Int[Tensor, " k1"]:
+    """The counts of some blocks, each given by its number and size, and those of the votes for no class."""
+    torch.set_num_threads(1)
+    flat, largest = x.flatten(), max(size for _, size in sizes)
+    z, noisy = flat.new_empty(largest, flat.numel()), flat.new_empty(largest, flat.numel())
+    total = torch.zeros((), dtype=torch.long, device=x.device)
+    for block, size in sizes:
+        z[:size].normal_(generator=stream(block))
+        scale.perturb(flat, z[:size], out=noisy[:size])
+        logits = classifier(noisy[:size].view(-1, *x.shape))
+        total = total + torch.bincount(votes(logits), minlength=logits.shape[1] + 1)
+    return total
 
 
 def measure_batch(

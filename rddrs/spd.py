@@ -5,12 +5,13 @@ The only importer of geomstats, whose import may change torch's default dtype: i
 
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 _dtype = torch.get_default_dtype()
-import geomstats.backend as gs  # noqa: E402
+import geomstats.backend as gs  # noqa: E402  # pyright: ignore[reportMissingImports]
 from geomstats.geometry.spd_matrices import (  # noqa: E402
     SPDAffineMetric,
     SPDBuresWassersteinMetric,
@@ -41,12 +42,17 @@ def exp(
 
     Raises FloatingPointError where the result is not finite and positive definite.
     """
-    space = SPDMatrices(len(base), equip=False)
-    space.equip_with_metric(_METRICS[metric])
-    end = space.metric.exp(gs.array(tangent.double().cpu().numpy()), gs.array(base.double().cpu().numpy()))
+    step = _METRICS[metric](SPDMatrices(len(base), equip=False))
+    point, vector = (gs.array(matrix.double().cpu().numpy()) for matrix in (base, tangent))
+    left = f"the {metric} exponential left the manifold"
+    try:
+        with np.errstate(all="ignore"):  # what is not finite is found below
+            end = step.exp(vector, point)
+    except np.linalg.LinAlgError as error:
+        raise FloatingPointError(f"{left}: {error}") from error
     end = symmetric(torch.as_tensor(end).to(base.device, torch.float64))
     if not torch.isfinite(end).all() or torch.linalg.cholesky_ex(end).info.item():
-        raise FloatingPointError(f"the {metric} exponential left the manifold")
+        raise FloatingPointError(left)
     return end
 
 

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 import pandas as pd
 from filelock import FileLock
@@ -17,10 +17,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
-from pytorch_lightning.loggers import MLFlowLogger
 
 from rddrs.store import write_text
 from rddrs.version import __version__
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import MLFlowLogger
 
 PACKAGES = ("torch", "numpy", "scipy", "pytorch-lightning", "geomstats", "mlflow")
 EXPERIMENT = "rddrs"
@@ -82,8 +84,10 @@ class Tracker:
         except MlflowException:
             return False
 
-    def lightning_logger(self) -> MLFlowLogger:
+    def lightning_logger(self) -> "MLFlowLogger":
         """A Lightning logger that writes to this run."""
+        from pytorch_lightning.loggers import MLFlowLogger
+
         return MLFlowLogger(EXPERIMENT, tracking_uri=database(self._root), run_id=self.run_id)
 
     @property

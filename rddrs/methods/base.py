@@ -10,6 +10,7 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
 from scipy.stats import norm
 from torch import Tensor
+from torch.linalg import LinAlgError  # pyright: ignore[reportPrivateImportUsage]
 
 from rddrs.audit import Reference
 from rddrs.certify import clopper_pearson
@@ -132,7 +133,7 @@ class Method(BaseModel, ABC):
         problem = Problem(classifier, x, sigma, reference, seed, index, batch, sigma_x)
         try:
             return self.solve(problem)
-        except (FloatingPointError, torch.linalg.LinAlgError) as error:
+        except (FloatingPointError, LinAlgError) as error:
             return Proposal(Isotropic(sigma, x.numel()), f"failed: {error}", sigma)
 
     @property

@@ -5,6 +5,7 @@ from rddrs.methods.base import Problem, Proposal
 from rddrs.scales import Isotropic, Scale
 from rddrs.smoothing import Purpose
 
+
 class Guard:
     """Keeps the iterate of the largest pilot proxy radius among those whose fidelity is at least `threshold`.
 

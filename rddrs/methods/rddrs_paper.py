@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
+from torch.linalg import LinAlgError  # pyright: ignore[reportPrivateImportUsage]
 
 from rddrs import spd
 from rddrs.methods.base import Method, Problem, Proposal
@@ -44,7 +45,7 @@ class RDDRSPaper(Method):
                 base = spd.exp(base, self.gamma * gradient, self.metric)
                 base = spd.floor_eigenvalues(base, problem.sigma_x)
                 scale = Full(base.to(problem.x.dtype))
-            except (FloatingPointError, ValueError, torch.linalg.LinAlgError) as error:
+            except (FloatingPointError, ValueError, LinAlgError) as error:
                 status = f"failed: iteration {step}: {error}"
                 break
             if (step + 1) % self.check == 0 or step + 1 == self.iterations or not self.guard:
@@ -79,6 +80,5 @@ class RDDRSPaper(Method):
         geometric_mean = (base.logdet() / problem.dim).exp()
         return spd.symmetric(
             total * (geometric_mean + self.kappa * smallest)
-            + radius.item()
-            * (geometric_mean_gradient(base) + self.kappa * smallest_eigenvalue_gradient(base))
+            + radius.item() * (geometric_mean_gradient(base) + self.kappa * smallest_eigenvalue_gradient(base))
         )

@@ -51,18 +51,22 @@ def summarize(records: pd.DataFrame) -> dict[str, int | float]:
     """
     if len(records) == 0:
         raise ValueError("there are no records to summarise")
-    correct = records["correct"].astype(float)
+
+    def values(name: str) -> Float[ndarray, " n"]:
+        return records[name].to_numpy(dtype=float)
+
+    correct = values("correct")
     return {
         "inputs": len(records),
         "certified_accuracy": float(correct.mean()),
-        "abstentions": int((records["prediction"] == ABSTAIN).sum()),
-        "acr_radius": float((records["radius"] * correct).mean()),
-        "acr_proxy": float((records["proxy_radius"] * correct).mean()),
-        "acr_ball": float((records["ball_radius"] * correct).mean()),
-        "fidelity": float(records["fidelity"].mean()),
-        "contradictions": int(records["contradictions"].sum()),
-        "optimize_seconds": float(records["optimize_seconds"].mean()),
-        "certify_seconds": float(records["certify_seconds"].mean()),
+        "abstentions": int((values("prediction") == ABSTAIN).sum()),
+        "acr_radius": float((values("radius") * correct).mean()),
+        "acr_proxy": float((values("proxy_radius") * correct).mean()),
+        "acr_ball": float((values("ball_radius") * correct).mean()),
+        "fidelity": float(values("fidelity").mean()),
+        "contradictions": int(values("contradictions").sum()),
+        "optimize_seconds": float(values("optimize_seconds").mean()),
+        "certify_seconds": float(values("certify_seconds").mean()),
     }
 
 
@@ -77,7 +81,8 @@ def share_at_least(
     values: Float[ndarray, " n"], thresholds: Sequence[float] | Float[ndarray, " r"]
 ) -> Float[ndarray, " r"]:
     """The share of the values that are at least each threshold."""
-    return 1 - np.searchsorted(np.sort(values), np.asarray(thresholds), side="left") / len(values)
+    below = np.searchsorted(np.sort(values), np.asarray(thresholds), side="left")
+    return (len(values) - below) / len(values)
 
 
 def confidence_band(
@@ -87,9 +92,7 @@ def confidence_band(
     successes = np.rint(share * inputs)
     tail = (1 - confidence) / 2
     lower = np.where(successes == 0, 0.0, beta.ppf(tail, np.maximum(successes, 1), inputs - successes + 1))
-    upper = np.where(
-        successes == inputs, 1.0, beta.ppf(1 - tail, successes + 1, np.maximum(inputs - successes, 1))
-    )
+    upper = np.where(successes == inputs, 1.0, beta.ppf(1 - tail, successes + 1, np.maximum(inputs - successes, 1)))
     return lower, upper
 
 

@@ -1,0 +1,114 @@
+"""One noise scale for all inputs (METHOD section 4.4): G_C is one fixed classifier, certified as in Cohen et al."""
+
+from threading import Lock
+from weakref import WeakKeyDictionary
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr
+
+from rddrs.ascent import BACKTRACKS, Flat, climb, margin_radius, margins, objective, outer_product
+from rddrs.audit import Reference, fidelity
+from rddrs.methods.base import Method, Problem, Proposal
+from rddrs.scales import Full, Isotropic, Scale
+from rddrs.smoothing import Classifier, Purpose, generator
+
+
+class GlobalScale(Method):
+    """One C, by the commuting-geodesic ascent of J averaged over training inputs, from sigma I, floor sigma.
+
+    Every iteration takes `samples` antithetic draws at each of `inputs` random reference inputs. After each round the
+    step is shortened until the fidelity is at least `guard` (0: off); a round that no shortening saves ends the
+    search. C is optimised once for a classifier object, sigma and seed, and remembered: `propose` returns it.
+    """
+
+    gamma: PositiveFloat = 0.1
+    kappa: NonNegativeFloat = 0.0
+    samples: PositiveInt = Field(default=32, multiple_of=2)
+    inputs: PositiveInt = 16
+    iterations: PositiveInt = 40
+    rounds: PositiveInt = 3
+    outer: PositiveInt = 4_000
+    mu: NonNegativeFloat = 2.0
+    guard: float = Field(default=0.975, ge=0, le=1)
+    temperature: PositiveFloat = 2.0
+    _known: WeakKeyDictionary[Classifier, dict[tuple[float, int], Scale]] = PrivateAttr(
+        default_factory=WeakKeyDictionary
+    )
+    _lock: Lock = PrivateAttr(default_factory=Lock)
+
+    def solve(self, problem: Problem) -> Proposal:
+        if problem.reference is None:
+            raise ValueError("a global scale is optimised over training inputs: give `reference`")
+        scale = self.known(problem.classifier, problem.reference, problem.sigma, problem.seed)
+        return Proposal(scale, "done", problem.sigma, self.rounds * self.iterations)
+
+    def known(self, classifier: Classifier, reference: Reference, sigma: float, seed: int) -> Scale:
+        """The scale of a classifier, optimised on the first call."""
+        with self._lock:
+            scales = self._known.setdefault(classifier, {})
+            if (sigma, seed) not in scales:
+                scales[sigma, seed] = self.fit(classifier, reference, sigma=sigma, seed=seed)
+            return scales[sigma, seed]
+
+    def adopt(self, classifier: Classifier, scale: Scale, *, sigma: float, seed: int = 0) -> None:
+        """Use a scale that was optimised before, for example one that was co-trained with the classifier."""
+        with self._lock:
+            self._known.setdefault(classifier, {})[sigma, seed] = scale
+
+    def fit(self, classifier: Classifier, reference: Reference, *, sigma: float, seed: int = 0) -> Scale:
+        """Optimise C over the reference inputs; the isotropic sigma where the guard lets nothing else pass."""
+        example = reference.inputs[0].flatten()
+        base: Scale = Isotropic(sigma, len(example))
+        for turn in range(self.rounds):
+            flat = self._flat(classifier, reference, base.matrix.to(example), seed, turn)
+            a = self._ascend(classifier, reference, flat, sigma, seed, turn)
+            found = self._backtrack(classifier, reference, flat, a, sigma, seed)
+            if found is None:
+                break
+            base = found
+        return base
+
+    def _ascend(
+        self, classifier: Classifier, reference: Reference, flat: Flat, sigma: float, seed: int, turn: int
+    ) -> torch.Tensor:
+        shape = reference.inputs.shape[1:]
+
+        def value(a: torch.Tensor, step: int) -> torch.Tensor:
+            source = self._source(reference, seed, 1 + turn * (self.iterations + 1) + step)
+            chosen = torch.randint(
+                len(reference.inputs), (self.inputs,), generator=source, device=reference.inputs.device
+            )
+            z = torch.randn(self.inputs, self.samples // 2, len(a), generator=source, device=a.device, dtype=a.dtype)
+            noise = flat.noise(a, torch.cat([z, -z], dim=1).flatten(0, 1))
+            noisy = reference.inputs[chosen].flatten(1).repeat_interleave(self.samples, dim=0) + noise
+            labels = reference.labels[chosen].repeat_interleave(self.samples)
+            found = margins(classifier(noisy.view(-1, *shape)), labels, self.temperature)
+            smallest = (flat.lowest(sigma).neg() + a).min().exp()
+            return objective(
+                margin_radius(found.view(self.inputs, self.samples)), a, smallest, found, kappa=self.kappa, mu=self.mu
+            )
+
+        return climb(value, flat.lowest(sigma), self.iterations, self.gamma)
+
+    def _flat(self, classifier: Classifier, reference: Reference, matrix: torch.Tensor, seed: int, turn: int) -> Flat:
+        source = self._source(reference, seed, 1 + turn * (self.iterations + 1) + self.iterations)
+        chosen = torch.randint(len(reference.inputs), (self.outer,), generator=source, device=matrix.device)
+        z = torch.randn(self.outer, len(matrix), generator=source, device=matrix.device, dtype=matrix.dtype)
+        inputs, labels = reference.inputs[chosen], reference.labels[chosen]
+        return Flat.of(matrix, outer_product(classifier, inputs, labels, matrix, z, self.temperature))
+
+    def _backtrack(
+        self, classifier: Classifier, reference: Reference, flat: Flat, a: torch.Tensor, sigma: float, seed: int
+    ) -> Full | None:
+        for share in BACKTRACKS:
+            scale = flat.scale(share * a, sigma)
+            if not self.guard:
+                return scale
+            measured = fidelity(classifier, scale, reference, sigma=sigma, seed=seed, purpose=Purpose.GUARD)
+            if measured.value >= self.guard:
+                return scale
+        return None
+
+    @staticmethod
+    def _source(reference: Reference, seed: int, block: int) -> torch.Generator:
+        return generator(seed, 0, Purpose.GLOBAL, block, reference.inputs.device)

@@ -1,0 +1,121 @@
+"""RDDRS: any noise scale, by a guarded ascent along commuting geodesics (METHOD sections 4.2 and 4.3)."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr
+from torch import Tensor
+
+from rddrs.ascent import BACKTRACKS, Flat, climb, margin_radius, margins, objective, outer_product
+from rddrs.methods.base import Method, Problem, Proposal
+from rddrs.methods.global_scale import GlobalScale
+from rddrs.methods.guard import Guard
+from rddrs.scales import Full
+from rddrs.smoothing import Purpose, generator
+
+
+class RDDRS(Method):
+    """C by rounds of: the eigenvectors of the whitened gradient outer product, then Adam along their geodesics.
+
+    Half of the outer product, and of every iteration's `samples` draws, is taken at x and half at random reference
+    inputs, where wrong answers are penalised by `mu`. A round's step is shortened until the guard keeps it: a pilot
+    certificate of larger volume with a fidelity of at least `guard`. A round of which nothing is kept ends the
+    ascent. The eigenvalues stay above the floor. `start` is sigma I or the global scale of the reference inputs,
+    which is optimised once. Without a reference set (guard=0) the ascent sees x alone.
+    """
+
+    gamma: PositiveFloat = 0.2
+    kappa: NonNegativeFloat = 0.0
+    samples: PositiveInt = Field(default=128, multiple_of=4)
+    iterations: PositiveInt = 20
+    rounds: PositiveInt = 1
+    outer: PositiveInt = Field(default=512, multiple_of=2)
+    mu: NonNegativeFloat = 4.0
+    guard: float = Field(default=0.97, ge=0, le=1)
+    temperature: PositiveFloat = 2.0
+    floor: Literal["sigma", "sigma_x"] | PositiveFloat = "sigma"
+    start: Literal["isotropic", "global"] = "global"
+    _global: GlobalScale = PrivateAttr(default_factory=GlobalScale)
+
+    @property
+    def uses_sigma_x(self) -> bool:
+        return self.floor == "sigma_x"
+
+    @property
+    def global_scale(self) -> GlobalScale:
+        """The method that makes the warm start: `global_scale.adopt` gives it one that was optimised before."""
+        return self._global
+
+    def solve(self, problem: Problem) -> Proposal:
+        guard = Guard(problem, self.guard)
+        sigma_x = problem.sigma_x if self.uses_sigma_x else problem.sigma
+        floor = sigma_x if isinstance(self.floor, str) else self.floor
+        start = self._start(problem, floor)
+        status, base = "done", start.matrix
+        for turn in range(self.rounds):
+            flat = Flat.of(base, self._outer_product(problem, base, turn))
+            try:
+                a = self._ascend(problem, flat, floor, turn)
+            except FloatingPointError as error:
+                status = f"failed: round {turn}: {error}"
+                break
+            kept = next((scale for share in BACKTRACKS if guard.offer(scale := flat.scale(share * a, floor))), None)
+            if kept is None:
+                status = "stalled"
+                break
+            base = kept.matrix
+        if guard.kept == 0 and not guard.offer(start) and status == "stalled":
+            status = "refused"
+        return Proposal(guard.best, status, sigma_x, (turn + 1) * self.iterations)
+
+    def _start(self, problem: Problem, floor: float) -> Full:
+        identity = torch.eye(problem.dim, dtype=problem.x.dtype, device=problem.x.device)
+        if self.start == "isotropic" or problem.reference is None:
+            return Full(max(floor, problem.sigma) * identity)
+        scale = self._global.known(problem.classifier, problem.reference, problem.sigma, problem.seed)
+        return Full(scale.matrix.to(problem.x))
+
+    def _outer_product(self, problem: Problem, base: Float[Tensor, "d d"], turn: int) -> Float[Tensor, "d d"]:
+        """The whitened outer product; each half has trace 1, so that neither outweighs the other."""
+        z = problem.draw(self.outer, Purpose.ASCENT, self._block(turn, self.iterations))
+        halves = z.split(self.outer // 2)
+        label = torch.full((self.outer // 2,), problem.label, device=base.device)
+        inputs = problem.x.expand(self.outer // 2, *problem.x.shape)
+        total = outer_product(problem.classifier, inputs, label, base, halves[0], self.temperature)
+        if problem.reference is not None:
+            chosen = self._chosen(problem, self.outer // 2, self._block(turn, self.iterations))
+            inputs, labels = problem.reference.inputs[chosen], problem.reference.labels[chosen]
+            other = outer_product(problem.classifier, inputs, labels, base, halves[1], self.temperature)
+            total = total / total.trace() + other / other.trace()
+        return total
+
+    def _ascend(self, problem: Problem, flat: Flat, floor: float, turn: int) -> Float[Tensor, " d"]:
+        half = self.samples // 2
+        label = torch.full((half,), problem.label, device=problem.x.device)
+        lowest = flat.lowest(floor)
+
+        def value(a: Float[Tensor, " d"], step: int) -> Float[Tensor, ""]:
+            block = self._block(turn, step)
+            z = problem.draw(half + half // 2, Purpose.ASCENT, block)
+            noise = flat.noise(a, torch.cat([z[: half // 2], -z[: half // 2], z[half // 2 :]]))
+            inputs, labels = problem.x.flatten().expand(half, -1), label
+            if problem.reference is not None:
+                chosen = self._chosen(problem, half, block)
+                inputs = torch.cat([inputs, problem.reference.inputs[chosen].flatten(1)])
+                labels = torch.cat([labels, problem.reference.labels[chosen]])
+            noisy = (inputs + noise[: len(inputs)]).view(-1, *problem.x.shape)
+            found = margins(problem.classifier(noisy), labels, self.temperature)
+            radii = margin_radius(found[None, :half])
+            mu = self.mu if problem.reference is not None else 0.0
+            return objective(radii, a, (a - lowest).min().exp(), found[half:], kappa=self.kappa, mu=mu)
+
+        return climb(value, lowest, self.iterations, self.gamma)
+
+    def _block(self, turn: int, step: int) -> int:
+        return turn * (self.iterations + 1) + step
+
+    def _chosen(self, problem: Problem, count: int, block: int) -> Tensor:
+        assert problem.reference is not None
+        source = generator(problem.seed, problem.index, Purpose.ASCENT, 1 << 20 | block, problem.x.device)
+        return torch.randint(len(problem.reference.inputs), (count,), generator=source, device=problem.x.device)

@@ -1,0 +1,107 @@
+"""What the memory leaves of certificates, and where it is kept: one file an input, written as a whole or not at all."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from rddrs.certify import Certificate
+from rddrs.scales import from_tensors
+from rddrs.store import replacing, write_text
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A certificate after the memory: its radius is the memory-checked one.
+
+    `reason` is `shrunk by J`, `inside J` (an abstention; J is the index of the remembered input) or empty where the
+    memory changed nothing.
+    """
+
+    certificate: Certificate
+    raw_radius: float
+    raw_prediction: int
+    reason: str
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Where remembered outcomes are kept."""
+
+    def indices(self) -> list[int]: ...
+    def read(self, index: int) -> Outcome: ...
+    def write(self, outcome: Outcome) -> None: ...
+
+
+class Volatile:
+    """Outcomes in main memory."""
+
+    def __init__(self) -> None:
+        self._outcomes: dict[int, Outcome] = {}
+
+    def indices(self) -> list[int]:
+        return sorted(self._outcomes)
+
+    def read(self, index: int) -> Outcome:
+        return self._outcomes[index]
+
+    def write(self, outcome: Outcome) -> None:
+        self._outcomes[outcome.certificate.index] = outcome
+
+
+class Folder:
+    """Outcomes in a folder, one safetensors file an input, each of which is there as a whole or not at all."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def indices(self) -> list[int]:
+        return sorted(int(file.stem) for file in self.path.glob("[0-9]*.safetensors"))
+
+    def read(self, index: int) -> Outcome:
+        with safe_open(self.path / f"{index}.safetensors", "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            header = json.loads(file.metadata()["outcome"])
+        kept = header.pop("certificate")
+        counts = {name: tuple(kept.pop(name)) for name in ("selection_counts", "counts")}
+        x = tensors.pop("x")
+        return Outcome(Certificate(x=x, scale=from_tensors(tensors), index=index, **counts, **kept), **header)
+
+    def write(self, outcome: Outcome) -> None:
+        it = outcome.certificate
+        names = ("prediction", "p_lower", "radius", "selection_counts", "counts", "alpha", "seed")
+        header = _header(outcome) | {"certificate": {name: getattr(it, name) for name in names}}
+        tensors = {**it.scale.tensors(), "x": it.x}
+        with replacing(self.path / f"{it.index}.safetensors") as part:
+            tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+            save_file(tensors, part, {"outcome": json.dumps(header)})
+
+
+class Ledger:
+    """Outcomes of a run's own certificates: one small JSON file an input; `raw(index)` reads the certificate."""
+
+    def __init__(self, path: str | Path, raw: Callable[[int], Certificate]) -> None:
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._raw = raw
+
+    def indices(self) -> list[int]:
+        return sorted(int(file.stem) for file in self.path.glob("[0-9]*.json"))
+
+    def read(self, index: int) -> Outcome:
+        header = json.loads((self.path / f"{index}.json").read_text())
+        left = {name: header.pop(name) for name in ("radius", "prediction")}
+        return Outcome(replace(self._raw(index), **left), **header)
+
+    def write(self, outcome: Outcome) -> None:
+        left = {"radius": outcome.certificate.radius, "prediction": outcome.certificate.prediction}
+        write_text(self.path / f"{outcome.certificate.index}.json", json.dumps(_header(outcome) | left))
+
+
+def _header(outcome: Outcome) -> dict[str, Any]:
+    return {name: getattr(outcome, name) for name in ("raw_radius", "raw_prediction", "reason")}

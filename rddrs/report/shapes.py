@@ -1,0 +1,96 @@
+"""What regions look like: their axes beside the input, and the regions themselves in the plane."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import seaborn as sns
+import torch
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy import ndarray
+
+from rddrs.report.images import brightness, noise_map, picture, principal_axes
+from rddrs.report.style import PALETTE, looks, panels, styled
+from rddrs.report.tables import Run, labels
+from rddrs.smoothing import Classifier
+
+
+@styled
+def eigenvector_figure(rows: Sequence[tuple[Run, int]], count: int = 3) -> Figure:
+    """For each (run, index): the input, the noise in every coordinate, the first and the last eigenvectors of C."""
+    names = labels(list(dict.fromkeys(run for run, _ in rows)))
+    figure, axes = panels(2 + 2 * count, len(rows), width=1.35, height=1.6)
+    for row, (run, index) in zip(axes, rows, strict=True):
+        x, scale = run.load(index)
+        shown = brightness(x)
+        _draw_vector(row[0], shown, "gray_r", (0, 1), "")
+        row[0].set_ylabel(f"{names[run]}\ninput {index}", fontsize="small")
+        noise = noise_map(scale)
+        _draw_vector(row[1], noise.reshape(x.shape), "Blues", (0, noise.max()), f"noise to {noise.max():.2g}")
+        for panel, (rank, value, vector) in zip(row[2:], principal_axes(scale, count, count), strict=False):
+            peak = np.abs(vector).max()
+            _draw_vector(panel, vector.reshape(x.shape), "vlag", (-peak, peak), rf"$\lambda_{{{rank}}}$ = {value:.2g}")
+        for panel in row:
+            if not panel.has_data():
+                panel.set_axis_off()
+        if not row[2].has_data():
+            row[2].text(0, 0.5, "C is a multiple of the identity: no axis is longer", va="center", in_layout=False)
+    return figure
+
+
+def _draw_vector(
+    axes: Axes, values: Float[ndarray, "*shape"], colors: str, limits: tuple[float, float], title: str
+) -> None:
+    """A picture where the values form one, else one bar a coordinate."""
+    image = picture(values)
+    axes.set_title(title, fontsize="small", fontweight="normal")
+    axes.grid(visible=False)
+    axes.set(xticks=[], yticks=[])
+    if image is None:
+        axes.bar(range(values.size), values.ravel(), color=PALETTE[0], width=1)
+        axes.set_ylim(min(limits[0], -0.02), limits[1] * 1.05)
+    elif image.ndim == 3 and colors == "gray_r":
+        axes.imshow(image)
+    else:
+        axes.imshow(image if image.ndim == 2 else image.mean(axis=2), cmap=colors, vmin=limits[0], vmax=limits[1])
+
+
+@styled
+def region_figure(classifier: Classifier, runs: Sequence[Run], index: int) -> Figure:
+    """The decision regions of a classifier of the plane, one input, and its certified region by each run.
+
+    The paper's figure 1. Runs that abstained are named in the legend and have no region. Raises ValueError for an
+    input that has not two coordinates.
+    """
+    circle = torch.linspace(0, 2 * torch.pi, 361, dtype=torch.float64)
+    circle = torch.stack([circle.cos(), circle.sin()], dim=1)
+    figure, ((axes,),) = panels(1, width=5.4, height=5)
+    x, _ = runs[0].load(index)
+    if x.numel() != 2:
+        raise ValueError(f"decision regions are drawn in the plane; input {index} has {x.numel()} coordinates")
+    center = x.detach().flatten().double().cpu()
+    reach = 0.1
+    for run, look in looks(runs).items():
+        (radius,) = run.records.loc[run.records["index"] == index, "radius"]
+        edge = radius * run.load(index)[1].to("cpu").noise(circle)
+        reach = max(reach, edge.abs().max().item())
+        if radius == 0:
+            look["label"] += " (abstained)"
+        axes.plot(*(center + edge).T.numpy(), **look, linewidth=2, zorder=3)
+    low, high = center - 1.35 * reach, center + 1.35 * reach
+    sides = [torch.linspace(start, stop, 300) for start, stop in zip(low.tolist(), high.tolist(), strict=True)]
+    grid = torch.stack(torch.meshgrid(*sides, indexing="xy"), dim=-1)
+    with torch.inference_mode():
+        answers = classifier(grid.reshape(-1, *x.shape).to(x)).argmax(dim=1).reshape(300, 300).cpu().numpy()
+    classes = int(answers.max()) + 1
+    fills = sns.color_palette("pastel", max(classes, 3))
+    axes.contourf(
+        grid[..., 0], grid[..., 1], answers, levels=np.arange(classes + 1) - 0.5, colors=fills[:classes], zorder=0
+    )
+    axes.plot(*center.numpy(), "o", color="black", markersize=5, zorder=4)
+    axes.set_aspect("equal")
+    axes.grid(visible=False)
+    axes.set(xlabel=r"$x_1$", ylabel=r"$x_2$", title=f"input {index}")
+    axes.legend(loc="upper left", frameon=True, framealpha=0.85)
+    return figure

@@ -1,0 +1,87 @@
+"""One style for all figures, and how they are written.
+
+No figure is registered with pyplot, so that nothing has to be closed and no display is needed.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import matplotlib as mpl
+import seaborn as sns
+from matplotlib.figure import Figure
+from numpy import ndarray
+
+from rddrs.report.tables import Run, labels
+
+STYLE: dict[Any, Any] = {
+    **sns.axes_style("whitegrid"),
+    **sns.plotting_context("notebook", font_scale=0.85),
+    "font.family": ["DejaVu Sans"],
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": "#888888",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#e4e4e4",
+    "legend.frameon": False,
+    "svg.hashsalt": "rddrs",
+}
+PALETTE = sns.color_palette("colorblind").as_hex()
+DASHES = ["-", (0, (6, 2)), (0, (6, 2, 1, 2)), (0, (1, 1.2)), (0, (9, 2, 1, 2, 1, 2)), (0, (3, 1))]
+
+_P = ParamSpec("_P")
+
+
+def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
+    """A function that draws in the project's style, wherever it is called from."""
+
+    @wraps(draw)
+    def styled(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
+        with mpl.rc_context(STYLE):
+            figure = draw(*args, **kwargs)
+            # Every solution of the layout moves it a little: it is solved once, so that all files of a figure agree.
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
+            return figure
+
+    return styled
+
+
+def save(figure: Figure, path: Path) -> tuple[Path, Path]:
+    """Write `path`.svg (vectors) and `path`.png; the same figure gives the same bytes. `path` has no suffix."""
+    vector, image = path.with_name(f"{path.name}.svg"), path.with_name(f"{path.name}.png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    vector.write_bytes(vector_bytes(figure))
+    with mpl.rc_context(STYLE):
+        figure.savefig(image, dpi=150)
+    return vector, image
+
+
+def vector_bytes(figure: Figure) -> bytes:
+    """The figure as SVG."""
+    with mpl.rc_context(STYLE), io.BytesIO() as buffer:
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        return buffer.getvalue()
+
+
+def looks(runs: Sequence[Run]) -> dict[Run, dict]:
+    """Colour, dashes and label of every run; runs of one label look alike in all panels."""
+    names = labels(runs)
+    order = list(dict.fromkeys(names.values()))
+    return {
+        run: {
+            "label": name,
+            "color": PALETTE[order.index(name) % len(PALETTE)],
+            "linestyle": DASHES[order.index(name) % len(DASHES)],
+        }
+        for run, name in names.items()
+    }
+
+
+def panels(columns: int, rows: int = 1, width: float = 4.4, height: float = 3.4, **grid) -> tuple[Figure, ndarray]:
+    """A figure of rows x columns panels, width x height inches each; the panels always come as a 2-D array."""
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **grid)

@@ -1,0 +1,108 @@
+"""Shared fixtures. The jaxtyping hook comes before the first import of `rddrs`: shapes are checked under pytest only."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import jaxtyping
+from jaxtyping import install_import_hook
+
+install_import_hook("rddrs", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from scipy.stats import norm  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from rddrs import Diagonal, Full, Isotropic, Scale  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+class Linear(nn.Module):
+    """Two classes, logits (0, steepness (w.x + b)): the oracle whose certificates are known in closed form."""
+
+    def __init__(self, weight: Tensor, bias: float, steepness: float = 1.0) -> None:
+        super().__init__()
+        self.weight, self.bias, self.steepness = weight, bias, steepness
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        margin = self.steepness * (inputs.flatten(1) @ self.weight + self.bias)
+        return torch.stack([torch.zeros_like(margin), margin], dim=1)
+
+    def radius(self, x: Tensor, scale: Scale) -> float:
+        """(w.x + b) / |C w|: the exact rho of class 1."""
+        weight = self.weight.double()
+        margin = weight @ x.flatten().double() + self.bias
+        return (margin / torch.linalg.vector_norm(scale.matrix.double() @ weight)).item()
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """A linear classifier, an input of class 1 and a scale: G_C answers 1 with probability Phi(radius)."""
+
+    classifier: Linear
+    x: Tensor
+    scale: Scale
+    radius: float
+
+    @property
+    def probability(self) -> float:
+        return float(norm.cdf(self.radius))
+
+
+def random_spd(dim: int, seed: int, low: float = 0.2, high: float = 1.0) -> Tensor:
+    """A float64 matrix with eigenvalues spread evenly over [low, high] and random axes."""
+    source = torch.Generator().manual_seed(seed)
+    axes = torch.linalg.qr(torch.randn(dim, dim, generator=source, dtype=torch.float64)).Q
+    matrix = (axes * torch.linspace(low, high, dim, dtype=torch.float64)) @ axes.mT
+    return (matrix + matrix.mT) / 2
+
+
+def make_scale(kind: str, dim: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Scale:
+    """A scale of the kind `isotropic`, `diagonal` or `full` with eigenvalues in [0.2, 1]."""
+    if kind == "isotropic":
+        return Isotropic(0.3, dim)
+    if kind == "diagonal":
+        order = torch.randperm(dim, generator=torch.Generator().manual_seed(seed))
+        return Diagonal(torch.linspace(0.2, 1.0, dim, dtype=dtype)[order])
+    return Full(random_spd(dim, seed).to(dtype))
+
+
+@pytest.fixture
+def shapes_unchecked() -> Iterator[None]:
+    """As outside of pytest: for the library's own messages about shapes, which the hook would forestall."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def spd_matrix() -> Callable[..., Tensor]:
+    return random_spd
+
+
+@pytest.fixture
+def scale_of() -> Callable[..., Scale]:
+    return make_scale
+
+
+@pytest.fixture
+def linear() -> type[Linear]:
+    return Linear
+
+
+@pytest.fixture
+def oracle_of() -> Callable[..., Oracle]:
+    """An oracle of a given kind of scale, dimension and radius, float32."""
+
+    def make(kind: str, dim: int, radius: float, seed: int = 0) -> Oracle:
+        source = torch.Generator().manual_seed(seed)
+        weight = torch.randn(dim, generator=source) / math.sqrt(dim)
+        x, scale = torch.randn(dim, generator=source), make_scale(kind, dim, seed)
+        spread = torch.linalg.vector_norm(scale.matrix.double() @ weight.double()).item()
+        bias = radius * spread - (weight.double() @ x.double()).item()
+        classifier = Linear(weight, bias)
+        return Oracle(classifier, x, scale, classifier.radius(x, scale))
+
+    return make

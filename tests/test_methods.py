@@ -1,0 +1,193 @@
+"""The contract of every method, on one small problem. A new method is one more entry of METHODS (a small budget)."""
+
+import math
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from rddrs import ANCER, DDRS, RS, Method, RDDRSPaper, Reference, certify
+
+METHODS: dict[str, Method] = {
+    "rs": RS(),
+    "ddrs": DDRS(),
+    "ddrs gradient": DDRS(search="gradient", gamma=0.05, samples=50, iterations=20, checkpoint=5),
+    "ancer": ANCER(samples=50, iterations=10),
+    "ancer guarded": ANCER(samples=50, iterations=10, guard=0.97, check=5),
+    "rddrs_paper": RDDRSPaper(samples=200, iterations=5),
+    "rddrs_paper log_euclidean": RDDRSPaper(samples=200, iterations=5, metric="log_euclidean"),
+    "rddrs_paper bures_wasserstein": RDDRSPaper(samples=200, iterations=5, metric="bures_wasserstein"),
+    "rddrs_paper guarded": RDDRSPaper(samples=200, iterations=5, guard=0.97, check=2),
+}
+DERAILED: dict[str, Method] = {
+    "ddrs gradient": DDRS(search="gradient", gamma=1e30, samples=50, iterations=20),
+    "ancer": ANCER(gamma=3e38, samples=50, iterations=10),
+    "ancer guarded": ANCER(gamma=3e38, samples=50, iterations=10, guard=0.97, check=1),
+    "rddrs_paper": RDDRSPaper(gamma=1e6, samples=200, iterations=5),
+    "rddrs_paper log_euclidean": RDDRSPaper(gamma=1e6, samples=200, iterations=5, metric="log_euclidean"),
+    "rddrs_paper bures_wasserstein": RDDRSPaper(gamma=1e9, samples=200, iterations=9, metric="bures_wasserstein"),
+    "rddrs_paper guarded": RDDRSPaper(gamma=1e6, samples=200, iterations=5, guard=0.97, check=1),
+}
+"""Steps so long that they leave the manifold, or the numbers."""
+
+SIGMA, SHAPE = 0.5, (1, 2, 3)
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+
+
+class Prototypes(nn.Module):
+    """Answers the nearest of three prototypes; where `limit` is given, NaN beyond that distance from the origin."""
+
+    def __init__(self, limit: float | None = None) -> None:
+        super().__init__()
+        source = torch.Generator().manual_seed(0)
+        self.prototypes = nn.Parameter(torch.randn(3, math.prod(SHAPE), generator=source))
+        self.limit = limit
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        flat = inputs.flatten(1)
+        logits = -3 * torch.cdist(flat, self.prototypes).square()
+        if self.limit is None:
+            return logits
+        return torch.where(flat.norm(dim=1, keepdim=True) > self.limit, torch.nan, logits)
+
+
+class Setting:
+    """A classifier, an input of class 1 and a reference set, on a device and in a precision."""
+
+    def __init__(self, device: str = "cpu", dtype: torch.dtype = torch.float32, limit: float | None = None) -> None:
+        self.classifier = Prototypes(limit).to(device, dtype)
+        prototypes = self.classifier.prototypes.detach()
+        source = torch.Generator().manual_seed(1)
+        labels = torch.arange(60) % 3
+        near = prototypes.cpu()[labels] + 0.2 * torch.randn(60, math.prod(SHAPE), generator=source, dtype=dtype)
+        self.x = (prototypes[1] + 0.1).view(SHAPE)
+        self.reference = Reference(near.view(60, *SHAPE).to(device), labels.to(device))
+
+    def propose(self, method: Method, **options):
+        options = {"sigma": SIGMA, "reference": self.reference} | options
+        return method.propose(options.pop("classifier", self.classifier), options.pop("x", self.x), **options)
+
+
+def assert_sound(proposal, sigma_x_floor=None):
+    """The proposal is a finite, positive definite scale above its floor, with a status."""
+    values = proposal.scale.eigenvalues
+    assert torch.isfinite(values).all()
+    torch.linalg.cholesky(proposal.scale.matrix.double())
+    floor = min(SIGMA, proposal.sigma_x) if sigma_x_floor is None else sigma_x_floor
+    assert values[0].item() >= floor * (1 - 1e-5)
+    assert re.fullmatch(r"done|stalled|refused|failed: .+", proposal.status, re.DOTALL)
+    assert math.isfinite(proposal.sigma_x) and proposal.sigma_x > 0
+    assert proposal.iterations >= 0
+
+
+@every_method
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_proposal_is_a_scale_of_the_inputs_device_and_precision(method, device, dtype):
+    setting = Setting(device, dtype)
+    before = setting.x.clone()
+    proposal = setting.propose(method)
+    assert_sound(proposal)
+    assert not proposal.status.startswith("failed")
+    assert proposal.scale.dim == setting.x.numel()
+    for name in proposal.scale.tensors().keys() & {"theta", "triangle"}:
+        tensor = proposal.scale.tensors()[name]
+        assert tensor.dtype == dtype and tensor.device == setting.x.device and not tensor.requires_grad
+    assert torch.equal(setting.x, before)
+    assert setting.classifier.prototypes.grad is None
+    assert certify(setting.classifier, setting.x, proposal.scale, samples=1_000).prediction == 1
+
+
+@every_method
+def test_proposals_are_keyed_by_seed_and_index_alone(method):
+    setting = Setting()
+    proposals = {index: setting.propose(method, index=index) for index in (0, 1, 2)}
+    torch.manual_seed(99)
+    state = torch.get_rng_state()
+    for index in (2, 0, 1):
+        again = Setting().propose(method, index=index)
+        assert torch.equal(again.scale.matrix, proposals[index].scale.matrix)
+        assert (again.status, again.sigma_x) == (proposals[index].status, proposals[index].sigma_x)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@every_method
+def test_a_reference_may_be_a_pair_of_tensors(method):
+    setting = Setting()
+    pair = (setting.reference.inputs, setting.reference.labels)
+    expected = setting.propose(method).scale.matrix
+    assert torch.equal(setting.propose(method, reference=pair).scale.matrix, expected)
+
+
+@every_method
+def test_a_given_noise_level_is_the_floor(method):
+    if not method.uses_sigma_x:
+        pytest.skip("the method does not start from sigma_x")
+    proposal = Setting().propose(method, sigma_x=0.6)
+    assert proposal.sigma_x == 0.6
+    assert_sound(proposal, sigma_x_floor=SIGMA if getattr(method, "guard", 0) else 0.6)
+
+
+@every_method
+@pytest.mark.parametrize("limit", [0.0, 2.5], ids=["everywhere", "far away"])
+def test_a_network_that_answers_nan_is_no_exception(method, limit):
+    proposal = Setting(limit=limit).propose(method)
+    assert_sound(proposal)
+    if limit == 0:
+        isotropic = torch.equal(proposal.scale.matrix, proposal.scale.matrix[0, 0] * torch.eye(math.prod(SHAPE)))
+        assert proposal.status.startswith("failed") or isotropic
+
+
+@pytest.mark.parametrize("method", DERAILED.values(), ids=DERAILED)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_derailed_ascent_ends_in_a_status(method, dtype):
+    proposal = Setting(dtype=dtype).propose(method)
+    assert_sound(proposal)
+    if dtype == torch.float32:
+        assert proposal.status.startswith("failed: ")
+
+
+@every_method
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sigma": -0.5}, "sigma"),
+        ({"sigma": 0.0}, "sigma"),
+        ({"sigma": math.nan}, "sigma"),
+        ({"sigma": math.inf}, "sigma"),
+        ({"sigma_x": -0.5}, "sigma_x"),
+        ({"batch": 0}, "batch"),
+        ({"x": torch.full(SHAPE, math.nan), "index": 41}, "input 41"),
+        ({"x": torch.full(SHAPE, math.inf)}, "NaN or infinite"),
+        ({"reference": (torch.zeros(2, *SHAPE), torch.zeros(3, dtype=torch.long))}, "reference"),
+        ({"reference": (torch.full((1, *SHAPE), math.nan), torch.zeros(1, dtype=torch.long))}, "reference"),
+    ],
+)
+def test_bad_input_is_refused_by_name(method, options, message, shapes_unchecked):
+    with pytest.raises(ValueError, match=message):
+        Setting().propose(method, **options)
+
+
+@every_method
+def test_bad_hyper_parameters_are_refused_by_name(method):
+    kind = type(method)
+    for name in kind.model_fields:
+        for value in (-1, "nonsense", math.nan, None):
+            with pytest.raises(ValueError, match=name):
+                kind(**{name: value})
+    with pytest.raises(ValueError, match="gama"):
+        kind(gama=1)
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS.values() if getattr(method, "guard", 0)], ids=str)
+def test_a_guard_needs_a_reference(method):
+    with pytest.raises(ValueError, match="reference"):
+        Setting().propose(method, reference=None)
+
+
+def test_hyper_parameters_do_not_change():
+    with pytest.raises(ValueError, match="frozen"):
+        METHODS["ancer"].gamma = 1.0  # pyright: ignore[reportAttributeAccessIssue]
