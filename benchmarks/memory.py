@@ -34,7 +34,9 @@ def synthetic(x: torch.Tensor, label: int, index: int, basis: torch.Tensor, opti
     turned = basis @ torch.randn(basis.shape, generator=source, dtype=basis.dtype) * options.turn / len(basis) ** 0.5
     axes = torch.linalg.qr(basis + turned)[0]
     matrix = ((axes * values) @ axes.mT).float()
-    return Certificate(x, Full((matrix + matrix.mT) / 2), label, 0.98, options.radius, (100,), (1000,), 1e-3, 0, index)
+    return Certificate(
+        x, Full((matrix + matrix.mT) / 2), label, 0.98, options.radius, (100,), (1000,), 1e-3, 0, index, samples=1000
+    )
 
 
 def main() -> None:

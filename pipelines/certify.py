@@ -3,6 +3,7 @@
 `python -m pipelines.certify` takes up where it was stopped; `shard.count` and `shard.index` split the inputs.
 """
 
+import hashlib
 import json
 import os
 import time
@@ -13,6 +14,8 @@ from pipelines.entry import entry
 from pipelines.train import measured_batch, train
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from pipelines.prepare import Prepared
     from rddrs.audit import Reference
     from rddrs.store import Store
@@ -22,15 +25,6 @@ def certify(prepared: "Prepared") -> None:
     """Certify the inputs of this shard that are not done."""
     import torch
     from omegaconf import OmegaConf
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
     from rddrs.store import Store, write_text
 
     train(prepared)
@@ -46,18 +40,11 @@ def certify(prepared: "Prepared") -> None:
     batch = measured_batch(prepared)
     reference = prepared.data.reference(settings.data.reference, settings.seed).to(settings.device)
     reference.baseline(prepared.network, settings.sigma, settings.seed)
+    share_scale(prepared, reference)
     workers = settings.certify.workers or (1 if settings.device.startswith("cuda") else os.cpu_count() or 1)
-    columns = (
-        TextColumn("certify"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
     try:
-        with Progress(*columns) as progress:
+        with progress_bar() as progress:
             task = progress.add_task("certify", total=len(share), completed=len(share) - len(waiting))
             jobs = [pool.submit(_one, prepared, store, reference, index, batch) for index in waiting]
             for job in as_completed(jobs):
@@ -67,10 +54,43 @@ def certify(prepared: "Prepared") -> None:
         pool.shutdown(cancel_futures=True)
 
 
+def share_scale(prepared: "Prepared", reference: "Reference") -> None:
+    """Give a method that uses one scale for all inputs that scale: co-trained, optimised before, or optimised now."""
+    from filelock import FileLock
+
+    from rddrs.store import load_scale, save_scale, write_text
+
+    settings, maker = prepared.settings, prepared.method.shared_scale
+    if maker is None:
+        return
+    folder = settings.classifier_folder
+    path = folder / "scale.safetensors"
+    if settings.train.name != "covariance" or settings.classifier.checkpoint is not None:
+        digest = hashlib.sha256(f"{maker!r} {settings.data.reference}".encode()).hexdigest()[:10]
+        path = folder / f"scale-{digest}.safetensors"
+    with FileLock(folder / ".lock"):
+        if not path.exists():
+            start = time.perf_counter()
+            scale = maker.known(prepared.network, reference, settings.sigma, settings.seed)
+            save_scale(scale, path)
+            write_text(path.with_suffix(".json"), json.dumps({"seconds": time.perf_counter() - start}))
+    maker.adopt(prepared.network, load_scale(path), sigma=settings.sigma, seed=settings.seed)
+
+
+def progress_bar() -> "Progress":
+    """A bar with an estimate of the time that is left."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TextColumn("left"), TimeRemainingColumn())
+
+
 def _one(prepared: "Prepared", store: "Store", reference: "Reference", index: int, batch: int) -> None:
     """Propose, certify, measure and record one input."""
     from rddrs import audit
     from rddrs import certify as certify_input
+    from rddrs.perturbations import certified_severities
+    from rddrs.store import measures
 
     settings = prepared.settings
     x = prepared.data.test_inputs[index].to(settings.device)
@@ -89,6 +109,7 @@ def _one(prepared: "Prepared", store: "Store", reference: "Reference", index: in
         samples=settings.certify.samples,
         selection_samples=settings.certify.selection_samples,
         alpha=settings.certify.alpha,
+        bound=settings.certify.bound,
         batch=batch,
         **keyed,
     )
@@ -100,13 +121,8 @@ def _one(prepared: "Prepared", store: "Store", reference: "Reference", index: in
         {
             "index": index,
             "label": label,
-            "prediction": certificate.prediction,
             "correct": certificate.prediction == label,
-            "p_lower": certificate.p_lower,
-            "radius": certificate.radius,
-            "proxy_radius": certificate.proxy_radius,
-            "ball_radius": certificate.ball_radius,
-            "log_volume": certificate.log_volume,
+            **measures(certificate),
             "scale_min": eigenvalues[0].item(),
             "scale_max": eigenvalues[-1].item(),
             "log_det": proposal.scale.log_det,
@@ -119,9 +135,10 @@ def _one(prepared: "Prepared", store: "Store", reference: "Reference", index: in
             "iterations": proposal.iterations,
             "preferred_class": max(range(len(fidelity.distribution)), key=fidelity.distribution.__getitem__),
             "preferred_share": max(fidelity.distribution),
-            "mode": settings.certify.mode,
+            "mode": "global" if prepared.method.one_scale else "per_input",
             "batch": batch,
             "seed": settings.seed,
+            **{f"severity_{name}": value for name, value in certified_severities(certificate).items()},
         },
     )
 

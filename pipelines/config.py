@@ -57,17 +57,27 @@ class Method(Target):
     name: str
 
 
-class Train(Group):
+class GaussianTrain(Group):
     name: Literal["gaussian"]
     epochs: PositiveInt
     learning_rate: PositiveFloat
     batch: PositiveInt
 
 
+class CovarianceTrain(GaussianTrain):
+    name: Literal["covariance"]  # pyright: ignore[reportIncompatibleVariableOverride]
+    rounds: PositiveInt
+    round_epochs: PositiveInt
+    last_epochs: PositiveInt
+    growth: float = Field(gt=1)
+    keep: float = Field(gt=0, le=1)
+
+
 class Certify(Group):
     samples: PositiveInt
     selection_samples: PositiveInt
     alpha: float = Field(gt=0, lt=1)
+    bound: Literal["clopper_pearson", "randomized_clopper_pearson"]
     mode: Literal["per_input", "memory"]
     batch: PositiveInt | None
     workers: PositiveInt | None
@@ -78,6 +88,14 @@ class Certify(Group):
             needed = next(n for n in range(1, 10_000_000) if self.alpha ** (1 / n) > 0.5)
             raise ValueError(f"samples={self.samples} can certify nothing at alpha={self.alpha}: use at least {needed}")
         return self
+
+
+class Audit(Group):
+    inputs: PositiveInt | None
+    samples: PositiveInt
+    false_alarm: float = Field(gt=0, lt=1)
+    outside: float = Field(gt=1)
+    seed: NonNegativeInt
 
 
 class Shard(Group):
@@ -97,8 +115,9 @@ class Settings(Group):
     data: Data
     classifier: Classifier
     method: Method
-    train: Train
+    train: GaussianTrain | CovarianceTrain = Field(discriminator="name")
     certify: Certify
+    audit: Audit
     sigma: PositiveFloat
     seed: NonNegativeInt
     device: str

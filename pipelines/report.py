@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 from pipelines.entry import entry
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from pipelines.prepare import Prepared
+    from rddrs.store import Store
 
 PER_INPUT = [
     *("radius", "proxy_radius", "ball_radius", "p_lower", "scale_min", "scale_max", "log_det", "sigma_x"),
@@ -20,7 +23,7 @@ def report(prepared: "Prepared") -> None:
     from rich.console import Console
 
     from pipelines.config import SettingsError
-    from rddrs.report import Run, closing_table, run_figures, save, summarize
+    from rddrs.report import Run, closing_table, run_figures, save, summarize, write_page
     from rddrs.store import Store, replacing, write_text
     from rddrs.tracking import Tracker, database, provenance
 
@@ -30,13 +33,18 @@ def report(prepared: "Prepared") -> None:
         records = store.records(prepared.indices)
     except ValueError as error:
         raise SettingsError(f"{store.folder}: {error}") from error
-    summary = summarize(records)
-    run = Run(store.folder.name, settings.method.name, settings.sigma, records, store.load)
+    if settings.certify.mode == "memory":
+        records = remember(prepared, store, records)
+    summary = summarize(records) | {"expected_false_certificates": settings.certify.alpha * len(records)}
+    configuration = (store.folder / "config.yaml").read_text()
+    run = Run(store.folder.name, settings.method.name, settings.sigma, records, store.load, configuration)
     with replacing(store.folder / "records.parquet") as part:
         records.to_parquet(part, index=False)
     write_text(store.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-    for name, figure in run_figures(run).items():
+    figures = run_figures(run)
+    for name, figure in figures.items():
         save(figure, store.folder / "figures" / name)
+    page = write_page(store.folder / "report.html", [run], figures, run.name)
 
     tags = {"stage": "certify", "method": settings.method.name, "classifier": settings.classifier_folder.name}
     tracker = Tracker(settings.root, store.folder.name, store.folder / "mlflow_run_id", tags)
@@ -46,7 +54,8 @@ def report(prepared: "Prepared") -> None:
     tracker.metrics(summary)
     tracker.link(store.regions.glob("*.safetensors"), "regions")
     tracker.link((store.folder / "figures").iterdir(), "figures")
-    tracker.link([store.folder / name for name in ("config.yaml", "records.parquet", "summary.json")], "records")
+    names = ("config.yaml", "records.parquet", "summary.json", "report.html")
+    tracker.link([store.folder / name for name in names], "records")
     tracker.finish()
 
     console = Console()
@@ -57,11 +66,40 @@ def report(prepared: "Prepared") -> None:
             f"of {summary['fidelity']:.3f}; its smoothed classifiers answer the same whatever the input is"
         )
     console.print(f"written to   {store.folder}", soft_wrap=True)
+    console.print(f"page         {page}", soft_wrap=True)
     console.print(
         f"dashboard    mlflow ui --backend-store-uri {shlex.quote(database(settings.root))}",
         soft_wrap=True,
         highlight=False,
     )
+
+
+def remember(prepared: "Prepared", store: "Store", records: "pd.DataFrame") -> "pd.DataFrame":
+    """The records after the memory: what it leaves of every certificate, in the order of the indices, and why."""
+    import pandas as pd
+
+    from rddrs.audit import contradictions
+    from rddrs.memory import Memory, admit_in_order
+    from rddrs.outcomes import Ledger
+    from rddrs.perturbations import certified_severities
+    from rddrs.store import measures
+
+    reference = prepared.data.reference(prepared.settings.data.reference, prepared.settings.seed)
+    memory = Memory(Ledger(store.folder / "memory", store.certificate), reference=reference.inputs)
+    rows = records.set_index("index", drop=False).to_dict("index")
+    for outcome in admit_in_order(memory, map(store.certificate, sorted(prepared.indices))):
+        left, row = outcome.certificate, rows[outcome.certificate.index]
+        severities = certified_severities(left) if outcome.reason else {}
+        row |= measures(left) | {
+            "correct": left.prediction == row["label"],
+            "contradictions": contradictions(left, reference),
+            "mode": "memory",
+            "raw_radius": outcome.raw_radius,
+            "raw_prediction": outcome.raw_prediction,
+            "memory": outcome.reason,
+            **{f"severity_{name}": value for name, value in severities.items()},
+        }
+    return pd.DataFrame([rows[index] for index in prepared.indices])
 
 
 if __name__ == "__main__":

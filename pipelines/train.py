@@ -2,14 +2,18 @@
 
 import json
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pipelines.config import CovarianceTrain, GaussianTrain
 from pipelines.entry import entry
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pipelines.prepare import Prepared
+    from rddrs.scales import Scale
+    from rddrs.tracking import Tracker
 
 
 def train(prepared: "Prepared") -> None:
@@ -18,44 +22,105 @@ def train(prepared: "Prepared") -> None:
 
     from rddrs.classifiers import load_weights
 
-    folder = prepared.settings.classifier_folder
+    settings = prepared.settings
+    folder = settings.classifier_folder
     folder.mkdir(parents=True, exist_ok=True)
-    if prepared.settings.classifier.checkpoint is None:
+    if settings.classifier.checkpoint is None:
         weights = folder / "weights.safetensors"
         with FileLock(folder / ".lock"):
             if not weights.exists():
-                _fit(prepared, weights)
+                _train(prepared, weights)
         load_weights(prepared.network, weights)
-    prepared.network.eval().to(prepared.settings.device).requires_grad_(False)
+    prepared.network.eval().to(settings.device).requires_grad_(False)
 
 
-def _fit(prepared: "Prepared", weights: "Path") -> None:
-    import pytorch_lightning as lightning
-    from pytorch_lightning.callbacks import ModelCheckpoint
-
+def _train(prepared: "Prepared", weights: "Path") -> None:
     from rddrs.classifiers import save_weights
     from rddrs.scales import Isotropic
     from rddrs.tracking import Tracker, provenance
-    from rddrs.training import NoisyTraining
 
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    settings, data, folder = prepared.settings, prepared.data, weights.parent
+    settings, folder = prepared.settings, weights.parent
     tracker = Tracker(settings.root, f"train {folder.name}", folder / "mlflow_run_id", {"stage": "train"})
     tracker.parameters(settings.model_dump(include={"data", "classifier", "train", "sigma", "seed"}, by_alias=True))
     tracker.tags(provenance())
+    if isinstance(settings.train, CovarianceTrain):
+        _covariance_rounds(prepared, settings.train, folder, tracker)
+    else:
+        isotropic = Isotropic(settings.sigma, prepared.data.test_inputs[0].numel())
+        _fit(prepared, isotropic, settings.train.epochs, folder, tracker)
+    save_weights(prepared.network, weights)
+    tracker.link(folder.glob("*.safetensors"), "classifier")
+    tracker.finish()
+
+
+def _covariance_rounds(
+    prepared: "Prepared", options: CovarianceTrain, folder: "Path", tracker: "Tracker"
+) -> None:
+    """Grow C and fine-tune in turn, from the classifier of `train=gaussian`; finished rounds are kept and read."""
+    from rddrs.classifiers import load_weights, save_weights
+    from rddrs.cotraining import grow, mean_radius
+    from rddrs.scales import Isotropic
+    from rddrs.store import load_scale, save_scale
+
+    settings, network, data = prepared.settings, prepared.network, prepared.data
+    gaussian = GaussianTrain(
+        name="gaussian", epochs=options.epochs, learning_rate=options.learning_rate, batch=options.batch
+    )
+    train(replace(prepared, settings=settings.model_copy(update={"train": gaussian})))
+    inputs, labels = data.train_inputs.to(settings.device), data.train_labels.to(settings.device)
+    scale: Scale = Isotropic(settings.sigma, inputs[0].numel())
+    least_radius = options.keep * mean_radius(network, inputs, labels, scale, settings.seed)
+    for turn in range(options.rounds):
+        place = folder / f"round{turn}"
+        place.mkdir(exist_ok=True)
+        weights, region = place / "weights.safetensors", place / "scale.safetensors"
+        if not region.exists():
+            bounds = {"floor": settings.sigma, "least_radius": least_radius, "growth": options.growth}
+            save_scale(grow(network, inputs, labels, scale, **bounds, seed=settings.seed, turn=turn), region)
+        scale = load_scale(region)
+        if not weights.exists():
+            epochs = options.last_epochs if turn == options.rounds - 1 else options.round_epochs
+            _fit(prepared, scale, epochs, place, tracker, first_epoch=1000 * (turn + 1), anneal=True)
+            save_weights(network, weights)
+        load_weights(network, weights)
+        network.eval().to(settings.device).requires_grad_(False)
+        tracker.metrics({"round/geometric_mean": scale.geometric_mean}, step=turn)
+    save_scale(scale, folder / "scale.safetensors")
+
+
+def _fit(
+    prepared: "Prepared",
+    scale: "Scale",
+    epochs: int,
+    folder: "Path",
+    tracker: "Tracker",
+    first_epoch: int = 0,
+    anneal: bool = False,
+) -> None:
+    """Train under the noise of a scale with Lightning, from the last whole epoch that `folder` has a checkpoint of."""
+    import pytorch_lightning as lightning
+    from pytorch_lightning.callbacks import ModelCheckpoint
+
+    from rddrs.training import NoisyTraining
+
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    settings, data = prepared.settings, prepared.data
+    prepared.network.train().requires_grad_(True)
     module = NoisyTraining(
         prepared.network,
         data.train_inputs,
         data.train_labels,
-        Isotropic(settings.sigma, data.test_inputs[0].numel()),
+        scale,
         learning_rate=settings.train.learning_rate,
         batch=settings.train.batch,
         seed=settings.seed,
+        first_epoch=first_epoch,
+        anneal=anneal,
     )
     trainer = lightning.Trainer(
         accelerator=settings.device.split(":")[0],
         devices=1,
-        max_epochs=settings.train.epochs,
+        max_epochs=epochs,
         reload_dataloaders_every_n_epochs=1,
         logger=tracker.lightning_logger(),
         callbacks=[ModelCheckpoint(folder, filename="epoch", save_last="link", enable_version_counter=False)],
@@ -66,9 +131,6 @@ def _fit(prepared: "Prepared", weights: "Path") -> None:
     trainer.fit(module, ckpt_path=last if last.exists() else None)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    save_weights(prepared.network, weights)
-    tracker.link([weights], "classifier")
-    tracker.finish()
 
 
 def measured_batch(prepared: "Prepared") -> int:

@@ -19,8 +19,11 @@ from rddrs.methods.rs import RS
 from rddrs.methods.ddrs import DDRS
 from rddrs.methods.ancer import ANCER
 from rddrs.methods.rddrs_paper import RDDRSPaper
+from rddrs.methods.rddrs import RDDRS
+from rddrs.methods.global_scale import GlobalScale
 from rddrs.certify import Certificate, certify
 from rddrs.audit import Fidelity, Reference, contradictions, fidelity
+from rddrs.memory import Memory
 from rddrs.version import __version__
 
 __all__ = [  # in the order of the walk
@@ -34,11 +37,14 @@ __all__ = [  # in the order of the walk
     "DDRS",
     "ANCER",
     "RDDRSPaper",
+    "RDDRS",
+    "GlobalScale",
     "certify",
     "Certificate",
     "Reference",
     "Fidelity",
     "fidelity",
     "contradictions",
+    "Memory",
     "__version__",
 ]

@@ -87,10 +87,11 @@ def outer_product(
 class Flat:
     """The scales that a in R^d reaches from C along the commuting geodesics; a = 0 is C itself.
 
-    `factor` is V^T C, its rows' lengths the noise levels along its axes. `sensitivity` are the eigenvalues of the
-    whitened outer product: the margin's mean squared slope along each axis, ascending.
+    `vectors` are V and `factor` is V^T C, its rows' lengths the noise levels along its axes. `sensitivity` are the
+    eigenvalues of the whitened outer product: the margin's mean squared slope along each axis, ascending.
     """
 
+    vectors: Float[Tensor, "d d"]
     factor: Float[Tensor, "d d"]
     sensitivity: Float[Tensor, " d"]
 
@@ -98,7 +99,8 @@ class Flat:
     def of(cls, matrix: Float[Tensor, "d d"], whitened: Float[Tensor, "d d"]) -> "Flat":
         """The flat at C = `matrix` spanned by the eigenvectors of a whitened outer product."""
         values, vectors = torch.linalg.eigh(spd.symmetric(whitened.double()))
-        return cls((vectors.mT @ matrix.double()).to(matrix.dtype), values.clamp_min(0).to(matrix.dtype))
+        factor = vectors.mT @ matrix.double()
+        return cls(vectors.to(matrix.dtype), factor.to(matrix.dtype), values.clamp_min(0).to(matrix.dtype))
 
     def noise(self, a: Float[Tensor, " d"], z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """Noise of the covariance Sigma(a), a row for every standard normal row."""

@@ -13,8 +13,8 @@ from scipy.stats import binom, norm
 from torch import Tensor
 
 from rddrs.audit import Reference, contradictions
-from rddrs.bounds import clopper_pearson, clopper_pearson_upper, keyed_uniform, randomized_clopper_pearson
-from rddrs.certify import ABSTAIN, Certificate
+from rddrs.bounds import clopper_pearson_upper
+from rddrs.certify import ABSTAIN, Certificate, lower_bound
 from rddrs.smoothing import Classifier, Purpose, draw, generator, hard_counts, soft_probabilities
 
 INSIDE = 1 - 1e-4
@@ -76,7 +76,6 @@ def audit(
     repeat: bool = True,
     tolerance: int = 0,
     outside: float = 1.5,
-    randomized: bool = False,
     seed: int = 0,
     workers: int = 1,
 ) -> Audit:
@@ -87,8 +86,7 @@ def audit(
     own samples again, which must give its counts bit for bit on the same machine with the same `batch` (up to
     `tolerance` counts on another machine). An abstention claims nothing: only its counts and input are checked.
     `reference` are labelled inputs for the segments and the contradictions; `outside` is the factor of the radius at
-    which a second attack shows how tight the certificate is. `randomized` says that the radius comes from the
-    randomized bound. `seed` keys the fresh samples.
+    which a second attack shows how tight the certificate is. `seed` keys the fresh samples.
     """
     flags = []
     if not torch.equal(certificate.x, x) or (index is not None and certificate.index != index):
@@ -97,7 +95,7 @@ def audit(
     if repeat:
         differences = count_differences(classifier, certificate, batch=batch, workers=workers)
         flags += ["counts"] if differences > tolerance else []
-    largest = recomputed_radius(certificate, randomized=randomized)
+    largest = recomputed_radius(certificate)
     if certificate.radius > largest * (1 + 1e-9):
         flags.append("radius")
     share, p_value, inside, beyond, against = 0.0, 1.0, None, None, None
@@ -141,15 +139,15 @@ def count_differences(classifier: Classifier, certificate: Certificate, *, batch
     stand for the other.
     """
     differences = 0
-    for purpose, stored in (
-        (Purpose.SELECTION, certificate.selection_counts),
-        (Purpose.CERTIFICATION, certificate.counts),
+    for purpose, stored, samples in (
+        (Purpose.SELECTION, certificate.selection_counts, sum(certificate.selection_counts)),
+        (Purpose.CERTIFICATION, certificate.counts, certificate.samples),
     ):
         again = hard_counts(
             classifier,
             certificate.x,
             certificate.scale,
-            sum(stored),
+            samples,
             purpose=purpose,
             seed=certificate.seed,
             index=certificate.index,
@@ -162,17 +160,13 @@ def count_differences(classifier: Classifier, certificate: Certificate, *, batch
     return differences
 
 
-def recomputed_radius(certificate: Certificate, *, randomized: bool = False) -> float:
+def recomputed_radius(certificate: Certificate) -> float:
     """The largest radius that the stored counts allow: of the class that the selection samples chose, else 0."""
     top = int(torch.tensor(certificate.selection_counts).argmax())
     if certificate.prediction != top:
         return 0.0
-    counted = (certificate.counts[top], sum(certificate.counts), certificate.alpha)
-    if randomized:
-        bound = randomized_clopper_pearson(*counted, keyed_uniform(certificate.seed, certificate.index))
-    else:
-        bound = clopper_pearson(*counted)
-    return max(0.0, float(norm.ppf(bound)))
+    it = certificate
+    return max(0.0, float(norm.ppf(lower_bound(it.bound, it.counts[top], it.samples, it.alpha, it.seed, it.index))))
 
 
 def recount(

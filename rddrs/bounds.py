@@ -2,7 +2,8 @@
 
 import torch
 from scipy.optimize import root_scalar
-from scipy.stats import beta, binom
+from scipy.special import betainc
+from scipy.stats import beta
 
 from rddrs.smoothing import Purpose, generator
 
@@ -29,8 +30,9 @@ def randomized_clopper_pearson(successes: int, samples: int, alpha: float, unifo
     high = clopper_pearson(min(successes + 1, samples), samples, alpha)
 
     def excess(probability: float) -> float:
-        above, here = binom.sf(successes, samples, probability), binom.pmf(successes, samples, probability)
-        return float(above + uniform * here) - alpha
+        above = betainc(successes + 1, samples - successes, probability) if successes < samples else 0.0
+        least = betainc(successes, samples - successes + 1, probability) if successes > 0 else 1.0
+        return float((1 - uniform) * above + uniform * least) - alpha
 
     if excess(low) >= 0:
         return low

@@ -2,23 +2,29 @@
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
-from scipy.stats import beta, norm
+from scipy.stats import norm
 from torch import Tensor
 
+from rddrs.bounds import clopper_pearson, keyed_uniform, randomized_clopper_pearson
 from rddrs.scales import Scale
 from rddrs.smoothing import Classifier, Purpose, hard_counts
 
 ABSTAIN = -1
 
+Bound = Literal["clopper_pearson", "randomized_clopper_pearson"]
 
-def clopper_pearson(successes: int, samples: int, alpha: float) -> float:
-    """The one-sided lower confidence bound, at level 1 - alpha, of a binomial's success probability."""
-    return 0.0 if successes == 0 else float(beta.ppf(alpha, successes, samples - successes + 1))
+
+def lower_bound(bound: Bound, successes: int, samples: int, alpha: float, seed: int, index: int) -> float:
+    """The lower bound of p_A, by name; the randomized one draws its uniform number by (seed, index)."""
+    if bound == "clopper_pearson":
+        return clopper_pearson(successes, samples, alpha)
+    return randomized_clopper_pearson(successes, samples, alpha, keyed_uniform(seed, index))
 
 
 def largest_radius(samples: int, alpha: float) -> float:
@@ -30,8 +36,8 @@ def largest_radius(samples: int, alpha: float) -> float:
 class Certificate:
     """The prediction of G_C is constant on { x + delta : |C^-1 delta|_2 < radius }, at confidence 1 - alpha.
 
-    `prediction` is -1 for an abstention, and then every radius is 0. `counts` are those of the certification samples,
-    `selection_counts` those that chose the class.
+    `prediction` is -1 for an abstention, and then every radius is 0. `counts` are those of the `samples` certification
+    samples (fewer in sum where the classifier answered NaN), `selection_counts` those that chose the class.
     """
 
     x: Float[Tensor, "*shape"]
@@ -44,6 +50,8 @@ class Certificate:
     alpha: float
     seed: int
     index: int
+    samples: int = field(kw_only=True)
+    bound: Bound = field(default="clopper_pearson", kw_only=True)
 
     @property
     def ball_radius(self) -> float:
@@ -78,6 +86,7 @@ def certify(
     samples: int = 100_000,
     selection_samples: int = 100,
     alpha: float = 1e-3,
+    bound: Bound = "clopper_pearson",
     seed: int = 0,
     index: int = 0,
     batch: int = 256,
@@ -85,8 +94,8 @@ def certify(
 ) -> Certificate:
     """Certify the smoothed classifier G_C at one input `x` (its own shape, no batch axis).
 
-    `selection_samples` draws choose the class, `samples` fresh ones count it, and the one-sided Clopper-Pearson bound
-    at `alpha` gives rho = Phi^-1(p_lower); where the bound is at most 1/2 the certificate abstains. Warns where so few
+    `selection_samples` draws choose the class, `samples` fresh ones count it, and the one-sided `bound` at `alpha`
+    gives rho = Phi^-1(p_lower); where the bound is at most 1/2 the certificate abstains. Warns where so few
     samples can certify nothing. Raises ValueError for arguments out of range or an input that is not finite.
     """
     if not 0 < alpha < 1:
@@ -111,7 +120,7 @@ def certify(
     chosen = hard_counts(classifier, x, scale, selection_samples, purpose=Purpose.SELECTION, **sampling)
     counts = hard_counts(classifier, x, scale, samples, purpose=Purpose.CERTIFICATION, **sampling)
     top = int(chosen.argmax())
-    p_lower = clopper_pearson(int(counts[top]), samples, alpha)
+    p_lower = lower_bound(bound, int(counts[top]), samples, alpha, seed, index)
     certified = p_lower > 0.5
     return Certificate(
         x=x,
@@ -124,4 +133,6 @@ def certify(
         alpha=alpha,
         seed=seed,
         index=index,
+        samples=samples,
+        bound=bound,
     )

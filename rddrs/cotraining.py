@@ -50,9 +50,9 @@ def cotrain(
             raise ValueError(f"cotrain: {name} must be at least {least}, not {value}")
     if not (0 < keep <= 1 and sigma > 0):
         raise ValueError(f"cotrain: sigma must be positive and keep in (0, 1], not {sigma} and {keep}")
-    network = copy.deepcopy(network)
+    network = copy.deepcopy(network).requires_grad_(True)
     scale: Scale = Isotropic(sigma, inputs[0].numel())
-    least_radius = keep * mean_radius(network, inputs, labels, scale, seed)
+    least_radius = keep * mean_radius(network, inputs, labels, scale.noise(pilot(scale, inputs, seed)))
     for turn in range(rounds):
         network.eval()
         scale = grow(
@@ -66,25 +66,24 @@ def cotrain(
     return network.eval(), scale
 
 
+def pilot(scale: Scale, like: Float[Tensor, "*shape"], seed: int) -> Float[Tensor, "n d"]:
+    """The standard normal rows of the pilots: the same for every scale, so that scales are compared without luck."""
+    source = generator(seed, 0, Purpose.PILOT, device=like.device)
+    return torch.randn(DRAWS, scale.dim, generator=source, dtype=like.dtype, device=like.device)
+
+
 @torch.no_grad()
 def mean_radius(
     classifier: Classifier,
-    inputs: Float[Tensor, "n *shape"],
-    labels: Int[Tensor, " n"],
-    scale: Scale | Float[Tensor, "d d"],
-    seed: int,
+    inputs: Float[Tensor, "m *shape"],
+    labels: Int[Tensor, " m"],
+    noise: Float[Tensor, "n d"],
 ) -> float:
-    """The mean margin radius of the first training inputs under the noise of a scale, or of a factor of it.
-
-    A factor A has the noise z A. The same z serve every input and call, so that scales are compared without luck.
-    """
-    source = generator(seed, 0, Purpose.PILOT, device=inputs.device)
-    z = torch.randn(DRAWS, inputs[0].numel(), generator=source, dtype=inputs.dtype, device=inputs.device)
-    noise = scale.noise(z) if isinstance(scale, Scale) else z @ scale
+    """The mean margin radius of the first training inputs under the given noise."""
     radii = []
     for x, label in zip(inputs[:PILOTS], labels[:PILOTS], strict=True):
         logits = classifier((x.flatten() + noise).view(-1, *x.shape))
-        radii.append(margin_radius(margins(logits, label.expand(DRAWS))[None]))
+        radii.append(margin_radius(margins(logits, label.expand(len(noise)))[None]))
     return torch.cat(radii).mean().item()
 
 
@@ -112,12 +111,13 @@ def grow(
     z = torch.randn(OUTER, scale.dim, generator=source, dtype=inputs.dtype, device=inputs.device)
     flat = Flat.of(matrix, outer_product(classifier, inputs[chosen], labels[chosen], matrix, z))
     lowest = flat.lowest(floor)
-    logs = flat.sensitivity.clamp_min(torch.finfo(matrix.dtype).tiny).log()
+    aligned = pilot(scale, inputs, seed) @ flat.vectors
+    logs = (flat.sensitivity / flat.sensitivity[-1]).clamp_min(1e-12).log()
     low, high, best = logs[0].item() - 1, logs[-1].item() + 2 * math.log(growth), None
-    for _ in range(8):
+    for _ in range(10):
         middle = (low + high) / 2
         a = ((middle - logs) / 2).clamp(-math.log(growth), math.log(growth)).maximum(lowest)
-        if mean_radius(classifier, inputs, labels, a.exp()[:, None] * flat.factor, seed) >= least_radius:
+        if mean_radius(classifier, inputs, labels, flat.noise(a, aligned)) >= least_radius:
             low, best = middle, a
         else:
             high = middle

@@ -24,6 +24,11 @@ def rounding(dim: int) -> float:
     return 4 * dim * torch.finfo(torch.float64).eps
 
 
+def size(scale: Scale) -> float:
+    """The Frobenius norm of C, without an eigendecomposition."""
+    return (scale.matrix.double() if isinstance(scale, Full) else scale.eigenvalues).norm().item()
+
+
 @dataclass(frozen=True, eq=False)
 class Ellipsoid:
     """The open set { center + delta : |C^-1 delta|_2 < radius }."""
@@ -31,11 +36,6 @@ class Ellipsoid:
     center: Float[Tensor, " d"]
     scale: Scale
     radius: float
-
-    @property
-    def inner(self) -> float:
-        """The radius of the largest ball inside."""
-        return self.radius * self.scale.eigenvalues[0].item()
 
     @property
     def outer(self) -> float:
@@ -63,8 +63,6 @@ def clearance(first: Ellipsoid, second: Ellipsoid, enough: float = math.inf) -> 
     if first.scale.dim != second.scale.dim:
         raise ValueError(f"ellipsoids of dimensions {first.scale.dim} and {second.scale.dim} cannot be compared")
     delta = first.center.double() - second.center.double()
-    if delta.norm() <= first.inner:
-        return 0.0
     if enough < math.inf and (normal := _separating_normal(first, second, delta, enough)) is not None:
         proven = _proven(first, second, delta, normal)
         if proven >= enough:
@@ -148,7 +146,7 @@ def _proven(first: Ellipsoid, second: Ellipsoid, delta: Float[Tensor, " d"], nor
     normal = normal / normal.abs().max()
     normal = (normal / normal.norm())[None]
     slack = rounding(second.scale.dim)
-    reach = first.radius * (first.scale.noise(normal).norm() + slack * first.scale.eigenvalues.norm())
+    reach = first.radius * (first.scale.noise(normal).norm() + slack * size(first.scale))
     gap = normal[0] @ delta - reach - slack * (delta.norm() + reach)
-    width = second.scale.noise(normal).norm() + slack * second.scale.eigenvalues.norm()
+    width = second.scale.noise(normal).norm() + slack * size(second.scale)
     return max(0.0, (gap / width).item() * (1 - slack))

@@ -52,8 +52,6 @@ class Memory:
         stored = self._store.indices()
         for index in stored:
             self._append(self._read(index))
-        if stored:
-            self._renew(max(size for size in RENEWALS if size <= len(stored)))
         self._next = max(stored, default=-1) + 1
 
     def __len__(self) -> int:
@@ -165,32 +163,31 @@ class Memory:
     def _remember(self, outcome: Outcome) -> None:
         self._store.write(outcome)
         self._append(outcome)
-        if len(self) in RENEWALS:
-            self._renew(len(self))
-        elif self._shadows is not None:
-            self._shadows.append(_region(outcome.certificate))
         self._next = max(self._next, outcome.certificate.index + 1)
 
     def _append(self, outcome: Outcome) -> None:
-        region = _region(outcome.certificate)
+        """Adds a region; at 1, 4, 16, ... 1024 regions the shadows' directions are chosen and all are cast anew."""
+        region, index = _region(outcome.certificate), outcome.certificate.index
         if not self._columns:
             self._columns = (Rows(region.scale.dim), Rows(), Rows())
         for rows, value in zip(
             self._columns, (region.center, region.outer, outcome.certificate.prediction), strict=True
         ):
             rows.append(value)
-        self._positions[outcome.certificate.index] = len(self._indices)
-        self._indices.append(outcome.certificate.index)
-
-    def _renew(self, size: int) -> None:
-        """Chooses the directions of the shadows by the first `size` regions and casts all shadows anew."""
-        points = self._columns[0].values[:size]
+        self._positions[index] = len(self._indices)
+        self._indices.append(index)
+        if len(self) not in RENEWALS:
+            assert self._shadows is not None
+            self._shadows.append(region)
+            return
+        points = self._columns[0].values
         if self._reference is not None:
             points = torch.cat([points, self._reference])
-        scales = [_region(self._read(index).certificate).scale for index in self._indices[: size : -(-size // 32)]]
+        some = self._indices[:: -(-len(self) // 32)]
+        scales = [_region(self._read(each).certificate).scale for each in some]
         self._shadows = Shadows(directions(points, scales, self._shadow_count))
-        for index in self._indices:
-            self._shadows.append(_region(self._read(index).certificate))
+        for each in self._indices:
+            self._shadows.append(_region(self._read(each).certificate))
 
 
 def admit_in_order(memory: Memory, certificates: Iterable[Certificate]) -> Iterator[Outcome]:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from rddrs.certify import Certificate
 from rddrs.scales import from_tensors
-from rddrs.store import replacing, write_text
+from rddrs.store import kept, rebuild, replacing, write_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,15 +67,12 @@ class Folder:
         with safe_open(self.path / f"{index}.safetensors", "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             header = json.loads(file.metadata()["outcome"])
-        kept = header.pop("certificate")
-        counts = {name: tuple(kept.pop(name)) for name in ("selection_counts", "counts")}
-        x = tensors.pop("x")
-        return Outcome(Certificate(x=x, scale=from_tensors(tensors), index=index, **counts, **kept), **header)
+        x, values = tensors.pop("x"), header.pop("certificate")
+        return Outcome(rebuild(x, from_tensors(tensors), index, values), **header)
 
     def write(self, outcome: Outcome) -> None:
         it = outcome.certificate
-        names = ("prediction", "p_lower", "radius", "selection_counts", "counts", "alpha", "seed")
-        header = _header(outcome) | {"certificate": {name: getattr(it, name) for name in names}}
+        header = _header(outcome) | {"certificate": kept(it)}
         tensors = {**it.scale.tensors(), "x": it.x}
         with replacing(self.path / f"{it.index}.safetensors") as part:
             tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}

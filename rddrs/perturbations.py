@@ -73,19 +73,20 @@ def certified_severities(
 
 def rotation(x: Array, severity: float) -> Array:
     """Turns the image by `severity` degrees about its centre, linear interpolation, zeros outside."""
-    return ndimage.rotate(x, severity, axes=(-1, -2), reshape=False, order=1)
+    return ndimage.rotate(x, severity, axes=(-1, -2), reshape=False, order=1, mode="grid-constant")
 
 
 def shift(x: Array, severity: float) -> Array:
     """Moves the image `severity` pixels to the right, linear interpolation, zeros outside."""
-    return ndimage.shift(x, (0, 0, severity), order=1)
+    return ndimage.shift(x, (0, 0, severity), order=1, mode="grid-constant")
 
 
 def scale(x: Array, severity: float) -> Array:
     """Enlarges the image about its centre by the factor 1 + `severity`, linear interpolation."""
     factor = 1 / (1 + severity)
-    middle = [(size - 1) / 2 * (1 - factor) for size in x.shape[-2:]]
-    return ndimage.affine_transform(x, np.array([1.0, factor, factor]), np.array([0.0, *middle]), order=1)  # pyright: ignore[reportArgumentType]
+    middle = np.array([0.0, *((size - 1) / 2 * (1 - factor) for size in x.shape[-2:])])
+    matrix = np.diag([1.0, factor, factor])
+    return ndimage.affine_transform(x, matrix, middle, order=1, mode="grid-constant")  # pyright: ignore[reportArgumentType]
 
 
 def brightness(x: Array, severity: float) -> Array:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rddrs.ellipsoids import Ellipsoid, rounding
+from rddrs.ellipsoids import Ellipsoid, rounding, size
 from rddrs.scales import Diagonal, Full, Scale
 
 STEPS = 4
@@ -62,11 +62,11 @@ class Shadows:
 
     def append(self, ellipsoid: Ellipsoid) -> None:
         """Adds the shadow of one more ellipsoid."""
-        span, size = self._span(ellipsoid.scale)
-        center = ellipsoid.center.double().cpu()
+        span, frobenius = self._span(ellipsoid.scale)
+        center = ellipsoid.center.double()
         self._centers.append(center @ self.basis)
         self._spans.append(ellipsoid.radius**2 * span)
-        self._errors.append(torch.tensor([ellipsoid.radius * size, center.norm().item()], dtype=torch.float64))
+        self._errors.append(torch.tensor([ellipsoid.radius * frobenius, center.norm().item()], dtype=torch.float64))
 
     def clearances(self, which: Int[Tensor, " m"], second: Ellipsoid, enough: float) -> Float[Tensor, " m"]:
         """Lower bounds of `clearance(first, second)` for the ellipsoids `which`; refined up to `enough`.
@@ -74,8 +74,8 @@ class Shadows:
         The normals are (S + l T)^-1 delta for the shadows' shapes S and T, first with the mean S, then with its own;
         Newton's method finds the multiplier l of those that are still undecided.
         """
-        span, size = self._span(second.scale)
-        center = second.center.double().cpu()
+        span, frobenius = self._span(second.scale)
+        center = second.center.double()
         delta = self._centers.values[which] - center @ self.basis
         spans, errors = self._spans.values[which], self._errors.values[which]
         factor = self.basis.shape[1] ** 0.5 * self._slack
@@ -87,7 +87,7 @@ class Shadows:
             traces = spans[part].diagonal(dim1=1, dim2=2).sum(dim=1)
             reach = (squares + self._slack * traces * lengths**2).sqrt() + factor * mine * lengths
             widths = torch.einsum("pi,ij,pj->p", normals, span, normals).clamp_min(0)
-            width = (widths + self._slack * span.trace() * lengths**2).sqrt() + factor * size * lengths
+            width = (widths + self._slack * span.trace() * lengths**2).sqrt() + factor * frobenius * lengths
             gap = (normals * delta[part]).sum(dim=1) - factor * (distance + center.norm()) * lengths - reach
             return (gap / width * (1 - self._slack)).nan_to_num(0, 0, 0).clamp_min(0)
 
@@ -114,5 +114,5 @@ class Shadows:
 
     def _span(self, scale: Scale) -> tuple[Float[Tensor, "k k"], float]:
         """W^T C C W and the Frobenius norm of C."""
-        rows = scale.noise(self.basis.mT.to(scale.eigenvalues.device)).cpu()
-        return rows @ rows.mT, scale.eigenvalues.norm().item()
+        rows = scale.noise(self.basis.mT)
+        return rows @ rows.mT, size(scale)

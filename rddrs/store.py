@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rddrs.certify import Certificate
@@ -27,6 +27,26 @@ COLUMNS = [
     *("optimize_seconds", "certify_seconds"),
 ]
 """The columns that every record has, in order; others follow them."""
+
+
+_KEPT = ("prediction", "p_lower", "radius", "selection_counts", "counts", "alpha", "seed", "samples", "bound")
+
+
+def measures(certificate: Certificate) -> dict[str, Any]:
+    """The columns of a record that the certificate alone decides."""
+    names = ("prediction", "p_lower", "radius", "proxy_radius", "ball_radius", "log_volume")
+    return {name: getattr(certificate, name) for name in names}
+
+
+def kept(certificate: Certificate) -> dict[str, Any]:
+    """What a file keeps of a certificate beside its input and scale, for JSON."""
+    return {name: getattr(certificate, name) for name in _KEPT}
+
+
+def rebuild(x: Tensor, scale: Scale, index: int, values: dict[str, Any]) -> Certificate:
+    """The certificate of which `kept` gave the values."""
+    counts = {name: tuple(values[name]) for name in ("selection_counts", "counts")}
+    return Certificate(x=x, scale=scale, index=index, **values | counts)
 
 
 @contextmanager
@@ -46,6 +66,17 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, all of it or nothing."""
     with replacing(path) as part:
         part.write_text(text)
+
+
+def save_scale(scale: Scale, path: Path) -> None:
+    """Write a scale, all of it or nothing."""
+    with replacing(path) as part:
+        save_file({name: tensor.cpu().contiguous() for name, tensor in scale.tensors().items()}, part)
+
+
+def load_scale(path: Path) -> Scale:
+    """The scale that `save_scale` wrote."""
+    return from_tensors(load_file(path))
 
 
 @dataclass(frozen=True)
@@ -75,49 +106,39 @@ class Store:
         missing = [column for column in COLUMNS if column not in record]
         if missing or any(value != value for value in record.values()):
             raise ValueError(f"the record of input {certificate.index} lacks {missing} or holds NaN: {record}")
-        keep = ("selection_counts", "counts", "alpha", "seed")
-        header = {
-            "record": json.dumps(record),
-            "certificate": json.dumps({name: getattr(certificate, name) for name in keep}),
-        }
+        header = {"record": json.dumps(record), "certificate": json.dumps(kept(certificate))}
         self.regions.mkdir(parents=True, exist_ok=True)
         tensors = {**certificate.scale.tensors(), "x": certificate.x}
         with replacing(self.path(certificate.index)) as part:
             save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, part, header)
 
-    def _header(self, index: int, key: str) -> dict[str, Any]:
+    @contextmanager
+    def _opened(self, index: int):
+        path = self.path(index)
         try:
-            with safe_open(self.path(index), "pt") as file:
-                return json.loads(file.metadata()[key])
+            with safe_open(path, "pt") as file:
+                yield file
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{self.path(index)} is damaged ({error}): delete it and run again") from error
+            raise ValueError(f"{path} is damaged ({error}): delete it and run again") from error
+
+    def _header(self, index: int, key: str) -> dict[str, Any]:
+        with self._opened(index) as file:
+            return json.loads(file.metadata()[key])
 
     def record(self, index: int) -> dict[str, Any]:
         """The record of an input; raises ValueError where its file is damaged."""
         return self._header(index, "record")
 
     def load(self, index: int) -> tuple[Tensor, Scale]:
-        """The input and its scale."""
-        with safe_open(self.path(index), "pt") as file:
+        """The input and its scale; raises ValueError where its file is damaged."""
+        with self._opened(index) as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors.pop("x"), from_tensors(tensors)
+            return tensors.pop("x"), from_tensors(tensors)
 
     def certificate(self, index: int) -> Certificate:
-        """The certificate of an input, as `certify` returned it."""
+        """The certificate of an input, as `certify` returned it; raises ValueError where its file is damaged."""
         x, scale = self.load(index)
-        kept, record = self._header(index, "certificate"), self.record(index)
-        return Certificate(
-            x=x,
-            scale=scale,
-            prediction=record["prediction"],
-            p_lower=record["p_lower"],
-            radius=record["radius"],
-            selection_counts=tuple(kept["selection_counts"]),
-            counts=tuple(kept["counts"]),
-            alpha=kept["alpha"],
-            seed=kept["seed"],
-            index=index,
-        )
+        return rebuild(x, scale, index, self._header(index, "certificate"))
 
     def records(self, indices: Iterable[int]) -> pd.DataFrame:
         """One row an input, in the order of the indices. Raises ValueError naming the indices that are missing."""

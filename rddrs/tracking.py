@@ -106,9 +106,9 @@ class Tracker:
         """Set tags."""
         self._client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
-    def metrics(self, metrics: dict[str, float]) -> None:
+    def metrics(self, metrics: dict[str, float], step: int = 0) -> None:
         """Log single figures."""
-        self._client.log_batch(self.run_id, [Metric(name, float(value), 0, 0) for name, value in metrics.items()])
+        self._client.log_batch(self.run_id, [Metric(name, float(value), 0, step) for name, value in metrics.items()])
 
     def per_input(self, records: pd.DataFrame, columns: list[str]) -> None:
         """Log columns of the records as metrics named `input/COLUMN`, the input's index as the step.

@@ -1,4 +1,4 @@
-"""Shared fixtures. The jaxtyping hook comes before the first import of `rddrs`: shapes are checked under pytest only."""
+"""Shared fixtures. The jaxtyping hook precedes the first import of `rddrs`: shapes are checked under pytest only."""
 
 import math
 from collections.abc import Callable, Iterator

@@ -8,6 +8,10 @@ import torch
 from torch import nn
 
 from rddrs import ANCER, DDRS, RS, Method, RDDRSPaper, Reference, certify
+from rddrs.methods.global_scale import GlobalScale
+from rddrs.methods.rddrs import RDDRS
+
+BUDGET = {"samples": 32, "iterations": 4, "rounds": 1, "outer": 64}
 
 METHODS: dict[str, Method] = {
     "rs": RS(),
@@ -19,15 +23,20 @@ METHODS: dict[str, Method] = {
     "rddrs_paper log_euclidean": RDDRSPaper(samples=200, iterations=5, metric="log_euclidean"),
     "rddrs_paper bures_wasserstein": RDDRSPaper(samples=200, iterations=5, metric="bures_wasserstein"),
     "rddrs_paper guarded": RDDRSPaper(samples=200, iterations=5, guard=0.97, check=2),
+    "rddrs": RDDRS(**BUDGET, start="isotropic"),
+    "rddrs unguarded": RDDRS(**BUDGET, start="isotropic", floor="sigma_x", guard=0.0),
+    "rddrs_global": GlobalScale(**BUDGET),
 }
 DERAILED: dict[str, Method] = {
     "ddrs gradient": DDRS(search="gradient", gamma=1e30, samples=50, iterations=20),
-    "ancer": ANCER(gamma=3e38, samples=50, iterations=10),
-    "ancer guarded": ANCER(gamma=3e38, samples=50, iterations=10, guard=0.97, check=1),
+    "ancer": ANCER(gamma=1e37, samples=50, iterations=10),
+    "ancer guarded": ANCER(gamma=1e37, samples=50, iterations=10, guard=0.97, check=1),
     "rddrs_paper": RDDRSPaper(gamma=1e6, samples=200, iterations=5),
     "rddrs_paper log_euclidean": RDDRSPaper(gamma=1e6, samples=200, iterations=5, metric="log_euclidean"),
     "rddrs_paper bures_wasserstein": RDDRSPaper(gamma=1e9, samples=200, iterations=9, metric="bures_wasserstein"),
     "rddrs_paper guarded": RDDRSPaper(gamma=1e6, samples=200, iterations=5, guard=0.97, check=1),
+    "rddrs": RDDRS(**BUDGET, gamma=1e30, start="isotropic", guard=0.0),
+    "rddrs_global": GlobalScale(**BUDGET, gamma=1e30, guard=0.0),
 }
 """Steps so long that they leave the manifold, or the numbers."""
 

@@ -9,7 +9,7 @@ from scipy.stats import chi2, norm
 from torch import Tensor
 
 from rddrs import ANCER, DDRS, RS, Diagonal, Isotropic, RDDRSPaper, certify
-from rddrs.certify import clopper_pearson
+from rddrs.bounds import clopper_pearson
 from rddrs.methods.base import GRID, Problem
 
 SIGMA = 0.5
@@ -80,7 +80,7 @@ def test_rs_proposes_the_training_noise():
     assert isinstance(scale, Isotropic) and (scale.sigma, scale.dim) == (0.25, 3)
 
 
-@pytest.mark.parametrize("radius", [0.6, 1.2, 2.4])
+@pytest.mark.parametrize("radius", [1.0, 1.2, 2.4])
 def test_ddrs_finds_the_noise_of_the_largest_certificate(radius):
     """The certificate of the level that it finds is within 5 % of the best of the grid, by the exact probabilities.
 
@@ -95,10 +95,10 @@ def test_ddrs_finds_the_noise_of_the_largest_certificate(radius):
     found = DDRS().propose(ball, torch.zeros(dim), sigma=SIGMA).sigma_x
     best = max(certified(SIGMA * factor) for factor in GRID)
     assert certified(found) >= 0.95 * best
-    assert best > 1.05 * certified(SIGMA) or radius == 1.2
+    assert best > 1.05 * certified(SIGMA)
 
 
-@pytest.mark.parametrize(("sigma", "grows"), [(0.1, True), (2.0, False)])
+@pytest.mark.parametrize(("sigma", "grows"), [(0.1, True), (0.6, False)])
 def test_ddrs_ascent_moves_towards_the_larger_certificate(sigma, grows):
     ball, method = Ball(1.2), DDRS(search="gradient", gamma=0.02, iterations=30, checkpoint=10)
     proposal = method.propose(ball, torch.zeros(4), sigma=sigma)

@@ -225,7 +225,7 @@ def test_ball_coverage_counts_regions_whatever_the_label(runs):
     assert np.asarray(axes.lines[0].get_ydata())[0] == pytest.approx((records["prediction"] >= 0).mean())
 
 
-@pytest.mark.parametrize("dim", [2, 5, 16])
+@pytest.mark.parametrize("dim", [2, 5, 16, 100])
 def test_principal_axes_are_eigenvectors(dim):
     scale = full(dim, 1)
     axes = principal_axes(scale, 2, 2)

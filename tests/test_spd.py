@@ -1,6 +1,6 @@
 """The manifold: steps and gradients against geomstats, SciPy's formulas and the laws of each metric."""
 
-import geomstats.backend as gs
+import geomstats.backend as gs  # pyright: ignore[reportMissingImports]
 import numpy as np
 import pytest
 import scipy.linalg
@@ -32,9 +32,10 @@ def geomstats_metric(metric, dim):
 
 
 def log_differential(base, tangent):
-    """The derivative of the matrix logarithm at `base` along `tangent`: the corner of the logarithm of a block matrix."""
+    """The derivative of the logarithm at `base` along `tangent`: the corner of the logarithm of a block matrix."""
     dim = len(base)
-    return scipy.linalg.logm(np.block([[base, tangent], [np.zeros((dim, dim)), base]]))[:dim, dim:]
+    block = np.block([[base, tangent], [np.zeros((dim, dim)), base]])
+    return np.asarray(scipy.linalg.logm(block))[:dim, dim:]
 
 
 def scipy_exp(base, tangent, metric):

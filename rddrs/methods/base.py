@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -13,9 +14,12 @@ from torch import Tensor
 from torch.linalg import LinAlgError  # pyright: ignore[reportPrivateImportUsage]
 
 from rddrs.audit import Reference
-from rddrs.certify import clopper_pearson
+from rddrs.bounds import clopper_pearson
 from rddrs.scales import Isotropic, Scale
 from rddrs.smoothing import Classifier, Purpose, draw, generator, hard_counts
+
+if TYPE_CHECKING:
+    from rddrs.methods.global_scale import GlobalScale
 
 GRID = tuple(2 ** (step / 4) for step in range(-4, 6))
 """The ten noise levels that sigma_x is searched among, in units of sigma: from sigma / 2 to 2.4 sigma."""
@@ -126,6 +130,8 @@ class Method(BaseModel, ABC):
         for name, value in {"sigma": sigma, "sigma_x": sigma if sigma_x is None else sigma_x}.items():
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} must be finite and positive, not {value}")
+        if batch < 1:
+            raise ValueError(f"batch must be at least 1, not {batch}")
         if not torch.isfinite(x).all():
             raise ValueError(f"input {index} holds NaN or infinite entries: no scale can be proposed for it")
         if isinstance(reference, tuple):
@@ -140,6 +146,16 @@ class Method(BaseModel, ABC):
     def uses_sigma_x(self) -> bool:
         """Whether the method starts from sigma_x."""
         return False
+
+    @property
+    def shared_scale(self) -> "GlobalScale | None":
+        """What optimises the scale that all inputs share or start from, if the method has one."""
+        return None
+
+    @property
+    def one_scale(self) -> bool:
+        """Whether all inputs get the same scale, so that G_C is one fixed classifier."""
+        return self.shared_scale is self
 
     @abstractmethod
     def solve(self, problem: Problem) -> Proposal:

@@ -36,6 +36,10 @@ class GlobalScale(Method):
     )
     _lock: Lock = PrivateAttr(default_factory=Lock)
 
+    @property
+    def shared_scale(self) -> "GlobalScale":
+        return self
+
     def solve(self, problem: Problem) -> Proposal:
         if problem.reference is None:
             raise ValueError("a global scale is optimised over training inputs: give `reference`")

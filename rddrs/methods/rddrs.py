@@ -43,9 +43,9 @@ class RDDRS(Method):
         return self.floor == "sigma_x"
 
     @property
-    def global_scale(self) -> GlobalScale:
-        """The method that makes the warm start: `global_scale.adopt` gives it one that was optimised before."""
-        return self._global
+    def shared_scale(self) -> GlobalScale | None:
+        """What makes the warm start: its `adopt` gives it a scale that was optimised before."""
+        return self._global if self.start == "global" else None
 
     def solve(self, problem: Problem) -> Proposal:
         guard = Guard(problem, self.guard)

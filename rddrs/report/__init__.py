@@ -1,5 +1,7 @@
 """Tables, figures and a self-contained page from the records of one run or of several."""
 
+from rddrs.report.audits import audit_figure as audit_figure
+from rddrs.report.audits import audit_table as audit_table
 from rddrs.report.figures import accuracy_figure as accuracy_figure
 from rddrs.report.figures import ball_figure as ball_figure
 from rddrs.report.figures import comparison_figure as comparison_figure

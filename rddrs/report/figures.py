@@ -100,13 +100,13 @@ def evenly(records: pd.DataFrame, count: int) -> list[int]:
     return indices[chosen].tolist()
 
 
-def spectra(run: Run, count: int = 50) -> Float[ndarray, "n d"]:
+def spectra(run: Run, count: int = 32) -> Float[ndarray, "n d"]:
     """The eigenvalues of C, descending, of at most `count` evenly spaced inputs."""
     return np.stack([run.load(index)[1].eigenvalues.flip(0).cpu().numpy() for index in evenly(run.records, count)])
 
 
 @styled
-def spectrum_figure(runs: Sequence[Run], count: int = 50) -> Figure:
+def spectrum_figure(runs: Sequence[Run], count: int = 32) -> Figure:
     """The sorted eigenvalues of C: median and 10 % to 90 % band over the inputs, one panel a sigma, one line a run."""
     figure, titled = _panel_a_sigma(runs, sharey=True)
     look = looks(runs)

@@ -1,0 +1,124 @@
+"""All methods side by side on MNIST: what they certify, what it means, and what it costs.
+
+python benchmarks/methods.py --mnist FOLDER [--checkpoint FILE] [--inputs 20] [--samples 100000] [--rounds 6]
+
+Interleaved: every input goes through all the methods before the next one. Without a checkpoint the project's LeNet is
+trained first. `--rounds` co-trains a copy of the network with one C (0: not); `cotrained` certifies the pair. Seconds
+are the median an input on one core; what is optimised once for all inputs is printed apart. `rddrs_paper` is timed on
+`--paper` iterations of its hyper-parameters (n = 20,000) and extrapolated to 100: its certificates are not measured.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import rddrs
+from rddrs.audit import contradictions, fidelity
+from rddrs.classifiers import LeNet, load_weights
+from rddrs.cotraining import cotrain, fine_tune
+from rddrs.data import Dataset, mnist
+from rddrs.methods.global_scale import GlobalScale
+from rddrs.methods.rddrs import RDDRS
+from rddrs.scales import Isotropic, Scale
+
+ROW = "{:<14}{:>10}{:>8}{:>10}{:>8}{:>10}{:>10}{:>15}{:>10}{:>10}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mnist", required=True)
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--inputs", type=int, default=20)
+    parser.add_argument("--samples", type=int, default=100_000)
+    parser.add_argument("--sigma", type=float, default=0.5)
+    parser.add_argument("--reference", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--paper", type=int, default=1)
+    parser.add_argument("--pair", type=Path, help="keep the co-trained pair in this file, or take it from there")
+    parser.add_argument("--methods", nargs="*", default=["rs", "ddrs", "ancer", "rddrs_global", "rddrs", "cotrained"])
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    data, sigma = mnist(options.mnist), options.sigma
+    dim = data.test_inputs[0].numel()
+    network = LeNet(data.shape, data.classes)
+    if options.checkpoint:
+        load_weights(network, options.checkpoint)
+    else:
+        fine_tune(network, data.train_inputs, data.train_labels, Isotropic(sigma, dim), 10, 1e-3, 128)
+    network.eval().requires_grad_(False)
+    reference = data.reference(options.reference, 0)
+
+    one, guarded = GlobalScale(), RDDRS()
+    methods = {"rs": rddrs.RS(), "ddrs": rddrs.DDRS(), "ancer": rddrs.ANCER(), "rddrs_global": one, "rddrs": guarded}
+    methods = {name: method for name, method in methods.items() if name in options.methods}
+    networks = dict.fromkeys(methods, network)
+    if {"rddrs", "rddrs_global"} & set(methods):
+        start = time.perf_counter()
+        scale = one.known(network, reference, sigma, 0)
+        print(f"one C for all inputs: {time.perf_counter() - start:.0f} s, once")
+        guarded.shared_scale.adopt(network, scale, sigma=sigma)
+    if options.rounds and "cotrained" in options.methods:
+        start = time.perf_counter()
+        trained, scale = pair(options, network, data)
+        print(f"co-training, {options.rounds} rounds: {time.perf_counter() - start:.0f} s, once")
+        methods["cotrained"], networks["cotrained"] = GlobalScale(), trained
+        methods["cotrained"].adopt(trained, scale, sigma=sigma)
+
+    found = {name: [] for name in methods}
+    for index in data.evaluation_indices(options.inputs):
+        x, label = data.test_inputs[index], int(data.test_labels[index])
+        for name, method in methods.items():
+            clock = [time.perf_counter()]
+            proposal = method.propose(networks[name], x, sigma=sigma, reference=reference, index=index, batch=128)
+            clock.append(time.perf_counter())
+            certificate = rddrs.certify(
+                networks[name], x, proposal.scale, samples=options.samples, index=index, batch=128
+            )
+            clock.append(time.perf_counter())
+            right = certificate.prediction == label
+            kept = fidelity(networks[name], proposal.scale, reference, sigma=sigma, index=index)
+            found[name].append([
+                right * certificate.proxy_radius, right * certificate.ball_radius, right, kept.value, kept.accuracy,
+                contradictions(certificate, reference), *np.diff(clock),
+            ])  # fmt: skip
+    print(ROW.format("method", "acr_proxy", "/ RS", "acr_ball", "/ RS", "accuracy", "fidelity", "contradictions",
+                     "propose", "certify"))  # fmt: skip
+    tables = {name: np.array(rows, float) for name, rows in found.items()}
+    for name, table in tables.items():
+        proxy, ball, accuracy, kept, _, clashes = table.mean(axis=0)[:6]
+        base = tables["rs"].mean(axis=0) if "rs" in tables else np.full(2, np.nan)
+        ratios = (f"{proxy / base[0]:.2f}", f"{ball / base[1]:.2f}")
+        seconds = [f"{value:.2f}" for value in np.median(table[:, 6:], axis=0)]
+        print(ROW.format(name, f"{proxy:.3f}", ratios[0], f"{ball:.3f}", ratios[1], f"{accuracy:.2f}", f"{kept:.3f}",
+                         f"{clashes * len(table):.0f}", *seconds))  # fmt: skip
+    if options.paper:
+        start = time.perf_counter()
+        paper = rddrs.RDDRSPaper(iterations=options.paper)
+        paper.propose(network, data.test_inputs[0], sigma=sigma, sigma_x=sigma, batch=128)
+        seconds = (time.perf_counter() - start) / options.paper * 100
+        print(
+            f"rddrs_paper: {seconds:.0f} s an input, extrapolated from {options.paper} of 100 iterations of one input"
+        )
+        if "rddrs" in tables:
+            print(f"rddrs proposes {seconds / np.median(tables['rddrs'][:, 6]):.0f} times as fast")
+
+
+def pair(options: argparse.Namespace, network: torch.nn.Module, data: Dataset) -> tuple[torch.nn.Module, Scale]:
+    """The co-trained network and its C, from the file that keeps them where there is one."""
+    if options.pair and options.pair.is_file():
+        state = torch.load(options.pair, weights_only=True)
+        trained = LeNet(data.shape, data.classes)
+        trained.load_state_dict(state["network"])
+        return trained.eval().requires_grad_(False), rddrs.Full(state["scale"])
+    trained, scale = cotrain(network, data.train_inputs, data.train_labels, sigma=options.sigma, rounds=options.rounds)
+    if options.pair:
+        torch.save({"network": trained.state_dict(), "scale": scale.matrix}, options.pair)
+    return trained.requires_grad_(False), scale
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Stage 4, on demand: try to break the certificates of a run. `python -m pipelines.audit` exits with 1 where it can."""
+
+import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from pipelines.certify import progress_bar
+from pipelines.entry import entry
+from pipelines.train import measured_batch, train
+
+if TYPE_CHECKING:
+    from pipelines.prepare import Prepared
+    from rddrs.certify import Certificate
+
+
+def audit(prepared: "Prepared") -> None:
+    """Audit the certificates of a finished run: tables, a figure, MLflow, and exit status 1 if any is broken."""
+    import pandas as pd
+    import torch
+    from rich.console import Console
+
+    from pipelines.config import SettingsError
+    from rddrs.attack import audit as audit_certificate
+    from rddrs.memory import overlaps
+    from rddrs.report import audit_figure, audit_table, save
+    from rddrs.store import Store, replacing, write_text
+    from rddrs.tracking import Tracker
+
+    settings = prepared.settings
+    options = settings.audit
+    store = Store(settings.run_folder)
+    if not (store.folder / "records.parquet").exists():
+        raise SettingsError(f"{store.folder} holds no finished run: python -m pipelines.run with the same keys makes it")
+    train(prepared)
+    count = min(options.inputs or len(prepared.indices), len(prepared.indices))
+    indices = [prepared.indices[position * len(prepared.indices) // count] for position in range(count)]
+    certificates = claimed(prepared, store, indices)
+    batch = measured_batch(prepared)
+    reference = prepared.data.reference(settings.data.reference, settings.seed).to(settings.device)
+
+    def one(certificate: "Certificate") -> dict[str, Any]:
+        found = audit_certificate(
+            prepared.network,
+            certificate,
+            prepared.data.test_inputs[certificate.index].to(settings.device),
+            index=certificate.index,
+            reference=reference,
+            samples=options.samples,
+            false_alarm=options.false_alarm,
+            outside=options.outside,
+            batch=batch,
+            seed=options.seed,
+        )
+        return pd.json_normalize(asdict(found)).iloc[0].to_dict() | {"flags": ", ".join(found.flags)}
+
+    workers = settings.certify.workers or (1 if settings.device.startswith("cuda") else os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers, torch.set_num_threads, (1,)) as pool, progress_bar() as progress:
+        rows = list(progress.track(pool.map(one, certificates), total=count, description="audit"))
+    table = pd.DataFrame(rows)
+    pairs = overlaps(certificates)
+    broken = table[table["flags"] != ""]
+    summary = {
+        "audited": count,
+        "broken": len(broken),
+        "overlaps": len(pairs),
+        "contradictions": int(table["contradictions"].fillna(0).sum()),
+        "expected_false_alarms": 2 * options.false_alarm * count + settings.certify.alpha * count,
+    }
+    with replacing(store.folder / "audit.parquet") as part:
+        table.to_parquet(part, index=False)
+    write_text(store.folder / "audit.json", json.dumps(summary | {"overlapping_pairs": pairs}, indent=2) + "\n")
+    save(audit_figure(table), store.folder / "figures" / "audit")
+    tracker = Tracker(settings.root, store.folder.name, store.folder / "mlflow_run_id", {"stage": "certify"})
+    tracker.metrics({f"audit/{name}": value for name, value in summary.items()})
+    tracker.link([store.folder / "audit.parquet", store.folder / "audit.json"], "audit")
+    tracker.link((store.folder / "figures").glob("audit.*"), "figures")
+    tracker.finish()
+    console = Console()
+    console.print(audit_table(summary, table))
+    console.print(f"written to   {store.folder / 'audit.parquet'}", soft_wrap=True)
+    if len(broken) or (settings.certify.mode == "memory" and pairs):
+        console.print(f"[bold red]broken certificates[/]: inputs {broken['index'].tolist()}; overlapping pairs {pairs}")
+        sys.exit(1)
+
+
+def claimed(prepared: "Prepared", store: Any, indices: list[int]) -> list["Certificate"]:
+    """The certificates as the run claims them: after the memory where it has one."""
+    from rddrs.outcomes import Ledger
+
+    if prepared.settings.certify.mode == "per_input":
+        return [store.certificate(index) for index in indices]
+    ledger = Ledger(store.folder / "memory", store.certificate)
+    remembered = set(ledger.indices())
+    return [ledger.read(index).certificate for index in indices if index in remembered]
+
+
+if __name__ == "__main__":
+    entry(audit)()
