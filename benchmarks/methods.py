@@ -1,11 +1,12 @@
 """All methods side by side on MNIST: what they certify, what it means, and what it costs.
 
-python benchmarks/methods.py --mnist FOLDER [--checkpoint FILE] [--inputs 20] [--samples 100000] [--rounds 6]
+python benchmarks/methods.py --mnist FOLDER --classifier FOLDER [--cotrained FOLDER] [--inputs 20] [--samples 100000]
 
-Interleaved: every input goes through all the methods before the next one. Without a checkpoint the project's LeNet is
-trained first. `--rounds` co-trains a copy of the network with one C (0: not); `cotrained` certifies the pair. Seconds
-are the median an input on one core; what is optimised once for all inputs is printed apart. `rddrs_paper` is timed on
-`--paper` iterations of its hyper-parameters (n = 20,000) and extrapolated to 100: its certificates are not measured.
+The classifiers are folders that `python -m pipelines.train data=mnist` and `... train=covariance` made. Interleaved:
+every input goes through all the methods before the next one. Seconds are the median an input on one core; what is
+optimised once for all inputs is printed apart. Methods fit one set of training inputs, fidelity and contradictions are
+measured on another. `rddrs_paper` is timed on `--paper` iterations of its hyper-parameters (n = 20,000) and
+extrapolated to 100: its certificates are not measured.
 """
 
 import argparse
@@ -18,11 +19,10 @@ import torch
 import rddrs
 from rddrs.audit import contradictions, fidelity
 from rddrs.classifiers import LeNet, load_weights
-from rddrs.cotraining import cotrain, fine_tune
 from rddrs.data import Dataset, mnist
 from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.rddrs import RDDRS
-from rddrs.scales import Isotropic, Scale
+from rddrs.store import load_scale
 
 ROW = "{:<14}{:>10}{:>8}{:>10}{:>8}{:>10}{:>10}{:>15}{:>10}{:>10}"
 
@@ -30,60 +30,51 @@ ROW = "{:<14}{:>10}{:>8}{:>10}{:>8}{:>10}{:>10}{:>15}{:>10}{:>10}"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", required=True)
-    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--classifier", type=Path, required=True)
+    parser.add_argument("--cotrained", type=Path)
     parser.add_argument("--inputs", type=int, default=20)
     parser.add_argument("--samples", type=int, default=100_000)
     parser.add_argument("--sigma", type=float, default=0.5)
     parser.add_argument("--reference", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--paper", type=int, default=1)
-    parser.add_argument("--pair", type=Path, help="keep the co-trained pair in this file, or take it from there")
-    parser.add_argument("--methods", nargs="*", default=["rs", "ddrs", "ancer", "rddrs_global", "rddrs", "cotrained"])
+    parser.add_argument("--methods", nargs="*", default=["rs", "ddrs", "ancer", "rddrs_global", "rddrs"])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    torch.manual_seed(0)
     data, sigma = mnist(options.mnist), options.sigma
-    dim = data.test_inputs[0].numel()
-    network = LeNet(data.shape, data.classes)
-    if options.checkpoint:
-        load_weights(network, options.checkpoint)
-    else:
-        fine_tune(network, data.train_inputs, data.train_labels, Isotropic(sigma, dim), 10, 1e-3, 128)
-    network.eval().requires_grad_(False)
-    reference = data.reference(options.reference, 0)
+    network = read(options.classifier, data)
+    measuring, fitting = (data.reference(options.reference, 0, part) for part in (0, 1))
 
     one, guarded = GlobalScale(), RDDRS()
     methods = {"rs": rddrs.RS(), "ddrs": rddrs.DDRS(), "ancer": rddrs.ANCER(), "rddrs_global": one, "rddrs": guarded}
     methods = {name: method for name, method in methods.items() if name in options.methods}
-    networks = dict.fromkeys(methods, network)
+    networks: dict[str, torch.nn.Module] = dict.fromkeys(methods, network)
     if {"rddrs", "rddrs_global"} & set(methods):
         start = time.perf_counter()
-        scale = one.known(network, reference, sigma, 0)
+        scale = one.known(network, fitting, sigma, 0)
         print(f"one C for all inputs: {time.perf_counter() - start:.0f} s, once")
+        assert guarded.shared_scale is not None
         guarded.shared_scale.adopt(network, scale, sigma=sigma)
-    if options.rounds and "cotrained" in options.methods:
-        start = time.perf_counter()
-        trained, scale = pair(options, network, data)
-        print(f"co-training, {options.rounds} rounds: {time.perf_counter() - start:.0f} s, once")
-        methods["cotrained"], networks["cotrained"] = GlobalScale(), trained
-        methods["cotrained"].adopt(trained, scale, sigma=sigma)
+    if options.cotrained:
+        together = GlobalScale()
+        methods["cotrained"], networks["cotrained"] = together, read(options.cotrained, data)
+        together.adopt(networks["cotrained"], load_scale(options.cotrained / "scale.safetensors"), sigma=sigma)
 
     found = {name: [] for name in methods}
     for index in data.evaluation_indices(options.inputs):
         x, label = data.test_inputs[index], int(data.test_labels[index])
         for name, method in methods.items():
             clock = [time.perf_counter()]
-            proposal = method.propose(networks[name], x, sigma=sigma, reference=reference, index=index, batch=128)
+            proposal = method.propose(networks[name], x, sigma=sigma, reference=fitting, index=index, batch=128)
             clock.append(time.perf_counter())
             certificate = rddrs.certify(
                 networks[name], x, proposal.scale, samples=options.samples, index=index, batch=128
             )
             clock.append(time.perf_counter())
             right = certificate.prediction == label
-            kept = fidelity(networks[name], proposal.scale, reference, sigma=sigma, index=index)
+            kept = fidelity(networks[name], proposal.scale, measuring, sigma=sigma, index=index)
             found[name].append([
                 right * certificate.proxy_radius, right * certificate.ball_radius, right, kept.value, kept.accuracy,
-                contradictions(certificate, reference), *np.diff(clock),
+                contradictions(certificate, measuring), *np.diff(clock),
             ])  # fmt: skip
     print(ROW.format("method", "acr_proxy", "/ RS", "acr_ball", "/ RS", "accuracy", "fidelity", "contradictions",
                      "propose", "certify"))  # fmt: skip
@@ -107,17 +98,11 @@ def main() -> None:
             print(f"rddrs proposes {seconds / np.median(tables['rddrs'][:, 6]):.0f} times as fast")
 
 
-def pair(options: argparse.Namespace, network: torch.nn.Module, data: Dataset) -> tuple[torch.nn.Module, Scale]:
-    """The co-trained network and its C, from the file that keeps them where there is one."""
-    if options.pair and options.pair.is_file():
-        state = torch.load(options.pair, weights_only=True)
-        trained = LeNet(data.shape, data.classes)
-        trained.load_state_dict(state["network"])
-        return trained.eval().requires_grad_(False), rddrs.Full(state["scale"])
-    trained, scale = cotrain(network, data.train_inputs, data.train_labels, sigma=options.sigma, rounds=options.rounds)
-    if options.pair:
-        torch.save({"network": trained.state_dict(), "scale": scale.matrix}, options.pair)
-    return trained.requires_grad_(False), scale
+def read(folder: Path, data: Dataset) -> LeNet:
+    """The trained LeNet of a classifier's folder."""
+    network = LeNet(data.shape, data.classes)
+    load_weights(network, folder / "weights.safetensors")
+    return network.eval().requires_grad_(False)
 
 
 if __name__ == "__main__":

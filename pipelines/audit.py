@@ -33,7 +33,9 @@ def audit(prepared: "Prepared") -> None:
     options = settings.audit
     store = Store(settings.run_folder)
     if not (store.folder / "records.parquet").exists():
-        raise SettingsError(f"{store.folder} holds no finished run: python -m pipelines.run with the same keys makes it")
+        raise SettingsError(
+            f"{store.folder} holds no finished run: python -m pipelines.run with the same keys makes it"
+        )
     train(prepared)
     count = min(options.inputs or len(prepared.indices), len(prepared.indices))
     indices = [prepared.indices[position * len(prepared.indices) // count] for position in range(count)]

@@ -25,6 +25,7 @@ def certify(prepared: "Prepared") -> None:
     """Certify the inputs of this shard that are not done."""
     import torch
     from omegaconf import OmegaConf
+
     from rddrs.store import Store, write_text
 
     train(prepared)
@@ -38,15 +39,17 @@ def certify(prepared: "Prepared") -> None:
     if not waiting:
         return
     batch = measured_batch(prepared)
-    reference = prepared.data.reference(settings.data.reference, settings.seed).to(settings.device)
-    reference.baseline(prepared.network, settings.sigma, settings.seed)
-    share_scale(prepared, reference)
+    measuring, fitting = (
+        prepared.data.reference(settings.data.reference, settings.seed, part).to(settings.device) for part in (0, 1)
+    )
+    measuring.baseline(prepared.network, settings.sigma, settings.seed)
+    share_scale(prepared, fitting)
     workers = settings.certify.workers or (1 if settings.device.startswith("cuda") else os.cpu_count() or 1)
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
     try:
         with progress_bar() as progress:
             task = progress.add_task("certify", total=len(share), completed=len(share) - len(waiting))
-            jobs = [pool.submit(_one, prepared, store, reference, index, batch) for index in waiting]
+            jobs = [pool.submit(_one, prepared, store, measuring, fitting, index, batch) for index in waiting]
             for job in as_completed(jobs):
                 job.result()
                 progress.advance(task)
@@ -79,13 +82,22 @@ def share_scale(prepared: "Prepared", reference: "Reference") -> None:
 
 def progress_bar() -> "Progress":
     """A bar with an estimate of the time that is left."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, TextColumn("left"), TimeRemainingColumn())
 
 
-def _one(prepared: "Prepared", store: "Store", reference: "Reference", index: int, batch: int) -> None:
+def _one(
+    prepared: "Prepared", store: "Store", measuring: "Reference", fitting: "Reference", index: int, batch: int
+) -> None:
     """Propose, certify, measure and record one input."""
     from rddrs import audit
     from rddrs import certify as certify_input
@@ -99,7 +111,7 @@ def _one(prepared: "Prepared", store: "Store", reference: "Reference", index: in
     sigma_x, search_seconds = _sigma_x(prepared, index, batch)
     start = time.perf_counter()
     proposal = prepared.method.propose(
-        prepared.network, x, sigma=settings.sigma, reference=reference, sigma_x=sigma_x, batch=batch, **keyed
+        prepared.network, x, sigma=settings.sigma, reference=fitting, sigma_x=sigma_x, batch=batch, **keyed
     )
     proposed = time.perf_counter()
     certificate = certify_input(
@@ -114,7 +126,7 @@ def _one(prepared: "Prepared", store: "Store", reference: "Reference", index: in
         **keyed,
     )
     certified = time.perf_counter()
-    fidelity = audit.fidelity(prepared.network, proposal.scale, reference, sigma=settings.sigma, **keyed)
+    fidelity = audit.fidelity(prepared.network, proposal.scale, measuring, sigma=settings.sigma, **keyed)
     eigenvalues = proposal.scale.eigenvalues
     store.save(
         certificate,
@@ -128,7 +140,7 @@ def _one(prepared: "Prepared", store: "Store", reference: "Reference", index: in
             "log_det": proposal.scale.log_det,
             "sigma_x": proposal.sigma_x,
             "fidelity": fidelity.value,
-            "contradictions": audit.contradictions(certificate, reference),
+            "contradictions": audit.contradictions(certificate, measuring),
             "status": proposal.status,
             "optimize_seconds": search_seconds + proposed - start,
             "certify_seconds": certified - proposed,

@@ -53,12 +53,10 @@ def _train(prepared: "Prepared", weights: "Path") -> None:
     tracker.finish()
 
 
-def _covariance_rounds(
-    prepared: "Prepared", options: CovarianceTrain, folder: "Path", tracker: "Tracker"
-) -> None:
+def _covariance_rounds(prepared: "Prepared", options: CovarianceTrain, folder: "Path", tracker: "Tracker") -> None:
     """Grow C and fine-tune in turn, from the classifier of `train=gaussian`; finished rounds are kept and read."""
     from rddrs.classifiers import load_weights, save_weights
-    from rddrs.cotraining import grow, mean_radius
+    from rddrs.cotraining import grow, mean_radius, pilot
     from rddrs.scales import Isotropic
     from rddrs.store import load_scale, save_scale
 
@@ -69,7 +67,8 @@ def _covariance_rounds(
     train(replace(prepared, settings=settings.model_copy(update={"train": gaussian})))
     inputs, labels = data.train_inputs.to(settings.device), data.train_labels.to(settings.device)
     scale: Scale = Isotropic(settings.sigma, inputs[0].numel())
-    least_radius = options.keep * mean_radius(network, inputs, labels, scale, settings.seed)
+    noise = scale.noise(pilot(scale, inputs, settings.seed))
+    least_radius = options.keep * mean_radius(network, inputs, labels, noise)
     for turn in range(options.rounds):
         place = folder / f"round{turn}"
         place.mkdir(exist_ok=True)

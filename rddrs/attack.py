@@ -83,7 +83,7 @@ def audit(
 
     `false_alarm` is the level of each of the two statistical tests: a valid certificate is flagged by them with at
     most twice that probability (and an invalid one exists with probability alpha). `repeat` draws the certificate's
-    own samples again, which must give its counts bit for bit on the same machine with the same `batch` (up to
+    own samples again, which must give its counts bit for bit on the same machine (up to
     `tolerance` counts on another machine). An abstention claims nothing: only its counts and input are checked.
     `reference` are labelled inputs for the segments and the contradictions; `outside` is the factor of the radius at
     which a second attack shows how tight the certificate is. `seed` keys the fresh samples.
@@ -93,7 +93,7 @@ def audit(
         flags.append("input")
     differences = None
     if repeat:
-        differences = count_differences(classifier, certificate, batch=batch, workers=workers)
+        differences = count_differences(classifier, certificate, workers=workers)
         flags += ["counts"] if differences > tolerance else []
     largest = recomputed_radius(certificate)
     if certificate.radius > largest * (1 + 1e-9):
@@ -131,7 +131,7 @@ def audit(
     )
 
 
-def count_differences(classifier: Classifier, certificate: Certificate, *, batch: int = 256, workers: int = 1) -> int:
+def count_differences(classifier: Classifier, certificate: Certificate, *, workers: int = 1) -> int:
     """How many of a certificate's samples are counted otherwise when they are drawn again from their keys.
 
     0 unless the scale, the input, the classifier, the seed or the purpose of the samples is not the stated one, or
@@ -140,7 +140,7 @@ def count_differences(classifier: Classifier, certificate: Certificate, *, batch
     """
     differences = 0
     for purpose, stored, samples in (
-        (Purpose.SELECTION, certificate.selection_counts, sum(certificate.selection_counts)),
+        (Purpose.SELECTION, certificate.selection_counts, certificate.selection_samples),
         (Purpose.CERTIFICATION, certificate.counts, certificate.samples),
     ):
         again = hard_counts(
@@ -151,7 +151,7 @@ def count_differences(classifier: Classifier, certificate: Certificate, *, batch
             purpose=purpose,
             seed=certificate.seed,
             index=certificate.index,
-            batch=batch,
+            batch=certificate.batch,
             workers=workers,
         )
         width = max(len(again), len(stored))
@@ -228,7 +228,8 @@ def attack(
     ]
     kind, point = candidates[min(range(len(shares)), key=shares.__getitem__)]
     found = _count(classifier, certificate, point, samples, Purpose.VERDICT, seed, batch, workers)
-    distance = certificate.scale.whiten((point - certificate.x).flatten()[None]).norm().item()
+    delta = point.double() - certificate.x.double()
+    distance = certificate.scale.whiten(delta.flatten()[None]).norm().item()
     return Attack(factor, kind, distance, found / samples, clopper_pearson_upper(found, samples, level))
 
 

@@ -19,12 +19,13 @@ class Reference:
     """Labelled training inputs that fidelity and contradictions are measured on.
 
     The accuracy of the isotropic G_sigma on them, which fidelity is relative to, is measured once for a classifier
-    object, noise level and seed, and remembered. Raises ValueError where counts do not fit or inputs are not finite.
+    object, noise level and seed, and remembered: make a new set where the object's weights have changed. Raises
+    ValueError where counts do not fit or inputs are not finite.
     """
 
     inputs: Float[Tensor, "m *shape"]
     labels: Int[Tensor, " m"]
-    _baselines: WeakKeyDictionary[Classifier, dict[tuple[float, int], float]] = field(
+    _baselines: WeakKeyDictionary[Classifier, dict[tuple[float, int, int], float]] = field(
         default_factory=WeakKeyDictionary, init=False, repr=False
     )
 
@@ -34,14 +35,14 @@ class Reference:
         if not torch.isfinite(self.inputs).all():
             raise ValueError("reference: the inputs hold NaN or infinite entries")
 
-    def baseline(self, classifier: Classifier, sigma: float, seed: int) -> float:
+    def baseline(self, classifier: Classifier, sigma: float, seed: int, draws: int = DRAWS) -> float:
         """The accuracy of the isotropic G_sigma."""
         known = self._baselines.setdefault(classifier, {})
-        if (sigma, seed) not in known:
+        if (sigma, seed, draws) not in known:
             scale = Isotropic(sigma, self.inputs[0].numel())
-            answers = predict(classifier, self.inputs, scale, seed=seed, purpose=Purpose.BASELINE)
-            known[sigma, seed] = (answers == self.labels).double().mean().item()
-        return known[sigma, seed]
+            answers = predict(classifier, self.inputs, scale, seed=seed, purpose=Purpose.BASELINE, draws=draws)
+            known[sigma, seed, draws] = (answers == self.labels).double().mean().item()
+        return known[sigma, seed, draws]
 
     def to(self, device: torch.device | str) -> "Reference":
         """The same set on another device."""
@@ -98,13 +99,14 @@ def fidelity(
     seed: int = 0,
     index: int = 0,
     purpose: Purpose = Purpose.FIDELITY,
+    draws: int = DRAWS,
 ) -> Fidelity:
-    """The fidelity of G_C, from 20 noise draws an input of the reference set."""
-    answers = predict(classifier, reference.inputs, scale, seed=seed, index=index, purpose=purpose)
+    """The fidelity of G_C, from `draws` noise draws an input of the reference set."""
+    answers = predict(classifier, reference.inputs, scale, seed=seed, index=index, purpose=purpose, draws=draws)
     accuracy = (answers == reference.labels).double().mean().item()
     classes = int(max(answers.max(), reference.labels.max())) + 1
     shares = torch.bincount(answers, minlength=classes).double() / len(answers)
-    baseline = reference.baseline(classifier, sigma, seed)
+    baseline = reference.baseline(classifier, sigma, seed, draws)
     return Fidelity(accuracy / max(baseline, 1 / len(answers)), accuracy, tuple(shares.tolist()))
 
 

@@ -37,7 +37,8 @@ class Certificate:
     """The prediction of G_C is constant on { x + delta : |C^-1 delta|_2 < radius }, at confidence 1 - alpha.
 
     `prediction` is -1 for an abstention, and then every radius is 0. `counts` are those of the `samples` certification
-    samples (fewer in sum where the classifier answered NaN), `selection_counts` those that chose the class.
+    samples (fewer in sum where the classifier answered NaN), `selection_counts` those that chose the class. With the
+    seed, the index and the micro-batch `batch` they can be drawn again, bit for bit on the same machine.
     """
 
     x: Float[Tensor, "*shape"]
@@ -51,6 +52,8 @@ class Certificate:
     seed: int
     index: int
     samples: int = field(kw_only=True)
+    selection_samples: int = field(default=100, kw_only=True)
+    batch: int = field(default=256, kw_only=True)
     bound: Bound = field(default="clopper_pearson", kw_only=True)
 
     @property
@@ -74,7 +77,7 @@ class Certificate:
 
     def contains(self, points: Float[Tensor, "n *shape"]) -> Bool[Tensor, " n"]:
         """Which of the points, each of the input's shape, lie in the region."""
-        delta = (points - self.x).flatten(1)
+        delta = (points.double() - self.x.double()).flatten(1)
         return torch.linalg.vector_norm(self.scale.whiten(delta), dim=1) < self.radius
 
 
@@ -134,5 +137,7 @@ def certify(
         seed=seed,
         index=index,
         samples=samples,
+        selection_samples=selection_samples,
+        batch=batch,
         bound=bound,
     )

@@ -4,66 +4,18 @@ The scale grows along the directions that the network hardly uses, and the netwo
 learns to use them less. The result is one fixed G_C, certified by the classical argument.
 """
 
-import copy
 import math
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from rddrs.ascent import Flat, margin_radius, margins, outer_product
-from rddrs.scales import Isotropic, Scale
+from rddrs.scales import Scale
 from rddrs.smoothing import Classifier, Purpose, generator
 
 PILOTS, DRAWS, OUTER = 128, 64, 8_000
 """Training inputs and draws at each that measure the mean radius, and draws that make the outer product."""
-
-
-def cotrain(
-    network: nn.Module,
-    inputs: Float[Tensor, "n *shape"],
-    labels: Int[Tensor, " n"],
-    *,
-    sigma: float,
-    rounds: int = 6,
-    epochs: int = 2,
-    last_epochs: int = 5,
-    learning_rate: float = 1e-3,
-    growth: float = 4.0,
-    keep: float = 0.87,
-    batch: int = 128,
-    seed: int = 0,
-) -> tuple[nn.Module, Scale]:
-    """A fine-tuned copy of `network`, trained under N(0, sigma^2 I), and the scale C that belongs to it.
-
-    Every round grows C (`grow`) as far as the mean radius stays above `keep` times that of the network given, with
-    noise levels between sigma and `growth` times those of the round before, then fine-tunes the network under
-    N(0, C C) for `epochs` epochs, `last_epochs` in the last round. Raises ValueError for arguments out of range.
-    """
-    for name, value, least in (
-        ("rounds", rounds, 1),
-        ("epochs", epochs, 1),
-        ("last_epochs", last_epochs, 1),
-        ("growth", growth, 1.0),
-    ):
-        if value < least:
-            raise ValueError(f"cotrain: {name} must be at least {least}, not {value}")
-    if not (0 < keep <= 1 and sigma > 0):
-        raise ValueError(f"cotrain: sigma must be positive and keep in (0, 1], not {sigma} and {keep}")
-    network = copy.deepcopy(network).requires_grad_(True)
-    scale: Scale = Isotropic(sigma, inputs[0].numel())
-    least_radius = keep * mean_radius(network, inputs, labels, scale.noise(pilot(scale, inputs, seed)))
-    for turn in range(rounds):
-        network.eval()
-        scale = grow(
-            network, inputs, labels, scale, floor=sigma, least_radius=least_radius, growth=growth, seed=seed, turn=turn
-        )
-        network.train()
-        last = turn == rounds - 1
-        fine_tune(
-            network, inputs, labels, scale, last_epochs if last else epochs, learning_rate, batch, seed=seed, turn=turn
-        )
-    return network.eval(), scale
 
 
 def pilot(scale: Scale, like: Float[Tensor, "*shape"], seed: int) -> Float[Tensor, "n d"]:
@@ -122,31 +74,3 @@ def grow(
         else:
             high = middle
     return scale if best is None else flat.scale(best, floor)
-
-
-def fine_tune(
-    network: nn.Module,
-    inputs: Float[Tensor, "n *shape"],
-    labels: Int[Tensor, " n"],
-    scale: Scale,
-    epochs: int,
-    learning_rate: float,
-    batch: int,
-    *,
-    seed: int = 0,
-    turn: int = 0,
-) -> None:
-    """Train the network, in place, under the noise C z: cross-entropy, Adam, a learning rate that falls to zero."""
-    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
-    source = generator(seed, 0, Purpose.TRAINING, 1 << 20 | turn, inputs.device)
-    total = epochs * -(-len(inputs) // batch)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=total)
-    for _ in range(epochs):
-        for part in torch.randperm(len(inputs), generator=source, device=inputs.device).split(batch):
-            x = inputs[part]
-            z = torch.randn(x.flatten(1).shape, generator=source, dtype=x.dtype, device=x.device)
-            loss = nn.functional.cross_entropy(network(x + scale.noise(z).view_as(x)), labels[part])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()

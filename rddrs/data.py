@@ -50,15 +50,18 @@ class Dataset:
         if subset is None:
             return list(range(count))
         if subset > count:
-            raise ValueError(
-                f"data.subset={subset}: the test set has {count} inputs: use fewer, or null for all"
-            )
+            raise ValueError(f"data.subset={subset}: the test set has {count} inputs: use fewer, or null for all")
         return [position * count // subset for position in range(subset)]
 
-    def reference(self, size: int, seed: int) -> Reference:
-        """A seeded random choice of `size` training inputs (all of them where there are fewer)."""
-        order = torch.randperm(len(self.train_inputs), generator=generator(seed, 0, Purpose.REFERENCE))[:size]
-        return Reference(self.train_inputs[order], self.train_labels[order])
+    def reference(self, size: int, seed: int, part: int = 0) -> Reference:
+        """A seeded random choice of `size` training inputs (at most half of them); parts 0 and 1 have none in common.
+
+        Part 0 is for measuring: what a method looks at is part 1, so that its fidelity is not that of what it fitted.
+        """
+        order = torch.randperm(len(self.train_inputs), generator=generator(seed, 0, Purpose.REFERENCE))
+        size = min(size, len(order) // 2)
+        chosen = order[part * size : (part + 1) * size]
+        return Reference(self.train_inputs[chosen], self.train_labels[chosen])
 
 
 def digits() -> Dataset:
@@ -123,7 +126,7 @@ def mnist(root: str) -> Dataset:
 
 def toy2d(seed: int = 0, train: int = 3_000, test: int = 300) -> Dataset:
     """Three classes in the plane (the paper's Figure 1): a disc between two arms of a curved band, seeded."""
-    source = generator(seed, 0, Purpose.REFERENCE)
+    source = generator(seed, 0, Purpose.TOY)
     count = train + test
     labels = torch.arange(count) % 3
     along = torch.rand(count, generator=source) * 2 - 1

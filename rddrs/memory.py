@@ -28,7 +28,8 @@ class Memory:
 
     `store` keeps them (main memory by default; a `Folder` survives a restart). `certify(x, index)` certifies a new
     input for `predict`. `reference` are typical inputs, rows of any shape: they only make the search for overlaps
-    faster while the memory is small. `shadows` is the number of directions of the broad phase.
+    faster while the memory is small. `shadows` is the number of directions of the broad phase; `exact_tests` counts
+    the pairs that went beyond it. A region takes 8 (d + shadows^2) bytes of main memory beside what the store keeps.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Memory:
         """The class of the remembered region that `x` lies in; else `x` is certified, reconciled and remembered.
 
         -1 for an abstention. Two threads may certify at once; they are reconciled one after the other. Raises
-        ValueError where the memory was made without `certify`.
+        ValueError where the memory was made without `certify`, or that returns a certificate of another index.
         """
         if (found := self.find(x)) is not None:
             return found.prediction
@@ -87,7 +88,10 @@ class Memory:
             raise ValueError("Memory(certify=...) is needed to predict for an input that is not remembered")
         with self._lock:
             index, self._next = self._next, self._next + 1
-        outcome = self.admit(self._certify(x, index))
+        certificate = self._certify(x, index)
+        if certificate.index != index:
+            raise ValueError(f"certify(x, {index}) must return a certificate of that index, not {certificate.index}")
+        outcome = self.admit(certificate)
         if outcome.certificate.prediction == ABSTAIN and (found := self.find(x)) is not None:
             return found.prediction
         return outcome.certificate.prediction
@@ -101,10 +105,18 @@ class Memory:
             return outcome
 
     def reconcile(self, certificate: Certificate) -> Outcome:
-        """What the memory leaves of a certificate; changes nothing. One that is remembered keeps its outcome."""
+        """What the memory leaves of a certificate; changes nothing. One that is remembered keeps its outcome.
+
+        Raises ValueError where another certificate is remembered under the same index.
+        """
         with self._lock:
             if certificate.index in self:
-                return self._read(certificate.index)
+                kept, raw = self._read(certificate.index), (certificate.radius, certificate.prediction)
+                if (kept.raw_radius, kept.raw_prediction) != raw or not torch.equal(
+                    kept.certificate.x.cpu(), certificate.x.cpu()
+                ):
+                    raise ValueError(f"another certificate is remembered as {certificate.index}: use a new memory")
+                return kept
             radius, reason = certificate.radius, ""
             if certificate.prediction != ABSTAIN:
                 for other, reach in self._meetings(certificate, shrinking=True):
@@ -113,9 +125,10 @@ class Memory:
             return Outcome(left, certificate.radius, certificate.prediction, reason)
 
     def _meetings(self, certificate: Certificate, shrinking: bool) -> Iterator[tuple[int, float]]:
-        """Remembered regions of another class that this one meets, each with the largest radius that avoids it.
+        """Remembered regions of another class that this one meets, each with the radius that avoids it.
 
-        Where `shrinking`, a later one is yielded only if it leaves less than those before it.
+        Where `shrinking`, a later one is yielded only if it leaves less than those before it, and the radius is the
+        largest; else it is any that is safe, 0 where a centre lies in the other region.
         """
         region = _region(certificate)
         near, bounds = self._near(region, certificate.prediction)
@@ -129,8 +142,12 @@ class Memory:
         for bound, position in sorted(zip(bounds, near, strict=True)):
             if bound >= radius:
                 return
+            other = _region(self._read(self._indices[position]).certificate)
+            if not shrinking and (region.contains(other.center) or other.contains(region.center)):
+                yield self._indices[position], 0.0
+                continue
             self.exact_tests += 1
-            reach = clearance(_region(self._read(self._indices[position]).certificate), region, enough=radius)
+            reach = clearance(other, region, enough=radius)
             if reach < radius:
                 yield self._indices[position], reach
                 radius = reach if shrinking else radius

@@ -180,7 +180,10 @@ class Full(Scale):
             raise ValueError("a scale must be symmetric; symmetrise it first: (C + C.mT) / 2")
         # The mean of a number and itself is exact, so that this keeps a symmetric matrix to the last bit.
         object.__setattr__(self, "matrix", (matrix + matrix.mT) / 2)
-        _positive("the eigenvalues of a scale", self.eigenvalues)
+        if torch.linalg.cholesky_ex(self.matrix.double()).info.item():
+            raise ValueError(
+                f"a scale must be positive definite; its smallest eigenvalue is {self.eigenvalues[0].item()}"
+            )
 
     @property
     def dim(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]

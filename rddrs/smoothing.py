@@ -39,6 +39,8 @@ class Purpose(IntEnum):
     VERDICT = 12
     GUARD = 13
     TRAINING = 14
+    ORDER = 15
+    TOY = 16
 
 
 def generator(

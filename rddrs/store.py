@@ -29,7 +29,10 @@ COLUMNS = [
 """The columns that every record has, in order; others follow them."""
 
 
-_KEPT = ("prediction", "p_lower", "radius", "selection_counts", "counts", "alpha", "seed", "samples", "bound")
+_KEPT = (
+    *("prediction", "p_lower", "radius", "selection_counts", "counts", "alpha", "bound"),
+    *("seed", "samples", "selection_samples", "batch"),
+)
 
 
 def measures(certificate: Certificate) -> dict[str, Any]:
@@ -46,7 +49,8 @@ def kept(certificate: Certificate) -> dict[str, Any]:
 def rebuild(x: Tensor, scale: Scale, index: int, values: dict[str, Any]) -> Certificate:
     """The certificate of which `kept` gave the values."""
     counts = {name: tuple(values[name]) for name in ("selection_counts", "counts")}
-    return Certificate(x=x, scale=scale, index=index, **values | counts)
+    arguments: dict[str, Any] = {**values, **counts}
+    return Certificate(x=x, scale=scale, index=index, **arguments)
 
 
 @contextmanager

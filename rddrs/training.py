@@ -51,7 +51,7 @@ class NoisyTraining(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def train_dataloader(self) -> DataLoader:
-        order = RandomSampler(self._data, generator=self._source(Purpose.REFERENCE))
+        order = RandomSampler(self._data, generator=self._source(Purpose.ORDER))
         return DataLoader(self._data, sampler=BatchSampler(order, self._batch, drop_last=False), batch_size=None)
 
     def on_train_epoch_start(self) -> None:

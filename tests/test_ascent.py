@@ -6,7 +6,7 @@ from torch import nn
 
 from rddrs import Full, Isotropic, Reference, fidelity, spd
 from rddrs.ascent import Flat, climb, margin_radius, margins, objective, outer_product
-from rddrs.cotraining import cotrain, grow, mean_radius, pilot
+from rddrs.cotraining import grow, mean_radius, pilot
 from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.rddrs import RDDRS
 
@@ -197,6 +197,7 @@ def test_the_warm_start_is_the_global_scale():
     network, x, reference = fooled_problem()
     method = RDDRS(start="global", gamma=1e-9, guard=0.0, iterations=1)
     known = Full(torch.diag(torch.linspace(0.5, 0.9, len(x))))
+    assert method.shared_scale is not None
     method.shared_scale.adopt(network, known, sigma=0.5)
     found = method.propose(network, x, sigma=0.5, reference=reference).scale
     torch.testing.assert_close(found.matrix, known.matrix, rtol=1e-4, atol=1e-5)
@@ -215,21 +216,3 @@ def test_growth_in_closed_form_keeps_the_radius(linear):
     least = 0.95 * mean_radius(network, inputs, labels, start.noise(pilot(start, inputs, 0)))
     scale = grow(network, inputs, labels, start, floor=0.5, least_radius=least, growth=3.0)
     assert scale.eigenvalues.tolist() == pytest.approx([0.5 / 0.95, 1.5, 1.5, 1.5], rel=0.05)
-
-
-def test_cotraining_returns_a_pair_and_leaves_the_network_alone():
-    labels = torch.arange(256) % 2
-    inputs = 0.1 * normal(256, 12, dtype=torch.float32)
-    inputs[:, 0] += 2.0 * labels - 1
-    torch.manual_seed(0)
-    network = nn.Linear(12, 2)
-    with torch.no_grad():
-        network.weight[1, 0] += 2
-    before = network.weight.clone()
-    trained, scale = cotrain(network, inputs, labels, sigma=0.3, rounds=2, epochs=1, last_epochs=2, batch=32)
-    assert torch.equal(network.weight, before)
-    assert not torch.equal(trained.weight, before)
-    assert scale.eigenvalues[0] >= 0.3 - 1e-6
-    assert scale.geometric_mean > 0.6
-    with pytest.raises(ValueError, match="rounds"):
-        cotrain(network, inputs, labels, sigma=0.3, rounds=0)

@@ -112,7 +112,7 @@ def test_the_covariance_in_the_place_of_the_scale_is_flagged():
 
 
 def test_selection_samples_counted_for_certification_are_flagged():
-    classifier, inputs, _ = digits()
+    classifier = digits()[0]
     it = clear()
     counts = hard_counts(classifier, it.x, it.scale, SAMPLES, purpose=Purpose.SELECTION, index=it.index)
     p_lower = clopper_pearson(int(counts[it.prediction]), SAMPLES, it.alpha)
@@ -176,7 +176,7 @@ def test_abstentions_have_no_region():
 
 
 def test_the_recount_keeps_its_level(oracle_of):
-    """A claim that is exactly true is flagged at level 0.05 in 5 % of 300 recounts: at most 30 (one in 10^4 by chance)."""
+    """A claim that is exactly true is flagged at level 0.05 in 5 % of 300 recounts: at most 30 (10^-4 by chance)."""
     oracle = oracle_of("isotropic", 2, 0.7)
     claim = certify(oracle.classifier, oracle.x, oracle.scale, samples=100)
     exact = replace(claim, prediction=1, radius=oracle.radius)

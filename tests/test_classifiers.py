@@ -36,14 +36,13 @@ def module(net, data, **options) -> NoisyTraining:
 
 
 def trainer(epochs: int, folder=None) -> lightning.Trainer:
-    callbacks = [ModelCheckpoint(folder, save_last=True)] if folder else []
     return lightning.Trainer(
         accelerator="cpu",
         devices=1,
         max_epochs=epochs,
         reload_dataloaders_every_n_epochs=1,
         logger=False,
-        callbacks=callbacks,
+        callbacks=ModelCheckpoint(folder, save_last=True) if folder else None,
         enable_checkpointing=bool(folder),
         enable_progress_bar=False,
         enable_model_summary=False,

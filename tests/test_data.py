@@ -140,7 +140,12 @@ def test_the_reference_set_is_a_seeded_choice_of_labelled_training_inputs():
         for inputs, labels in ((data.train_inputs, data.train_labels), (reference.inputs, reference.labels))
     )
     assert len(chosen) == 100 and chosen <= rows
-    assert len(small().reference(100, 0).labels) == 6
+    assert len(small().reference(100, 0).labels) == 3, "at most half of the training inputs"
+
+
+def test_what_methods_fit_is_not_what_fidelity_is_measured_on():
+    measuring, fitting = (toy2d().reference(500, 0, part).inputs.tolist() for part in (0, 1))
+    assert not {tuple(row) for row in measuring} & {tuple(row) for row in fitting}
 
 
 @pytest.mark.parametrize(

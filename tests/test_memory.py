@@ -244,7 +244,15 @@ def test_broad_phase_changes_no_outcome():
             kept.append(outcome.certificate)
     assert len(memory) == len(kept)
     assert overlaps(kept) == []
-    assert overlaps(random_certificates(1, 12)) != []
+    some = [it for it in random_certificates(1, 20) if it.prediction != ABSTAIN]
+    regions = [Ellipsoid(it.x, it.scale, it.radius) for it in some]
+    expected = [
+        (some[early].index, some[late].index)
+        for late in range(len(some))
+        for early in range(late)
+        if some[early].prediction != some[late].prediction and not disjoint(regions[early], regions[late])
+    ]
+    assert overlaps(some) == expected != []
 
 
 @pytest.mark.parametrize("make", ["folder", "ledger"])
@@ -361,6 +369,15 @@ def test_predict_answers_from_memory_and_else_certifies():
         Memory().predict(torch.zeros(2))
     with pytest.raises(ValueError, match="2 entries, not of 3"):
         memory.predict(torch.zeros(3))
+
+
+def test_an_index_stands_for_one_certificate():
+    memory = Memory(certify=lambda x, index: half_plane(x, 0))
+    assert memory.predict(torch.tensor([2.0, 0.0])) == 1
+    with pytest.raises(ValueError, match="of that index, not 0"):
+        memory.predict(torch.tensor([-2.0, 0.0]))
+    with pytest.raises(ValueError, match="another certificate is remembered as 0"):
+        memory.admit(half_plane(torch.tensor([-2.0, 0.0]), 0))
 
 
 def test_predict_is_safe_under_threads_and_survives_a_restart(tmp_path):

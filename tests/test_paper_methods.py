@@ -8,7 +8,7 @@ import torch
 from scipy.stats import chi2, norm
 from torch import Tensor
 
-from rddrs import ANCER, DDRS, RS, Diagonal, Isotropic, RDDRSPaper, certify
+from rddrs import ANCER, DDRS, RS, Diagonal, Isotropic, RDDRSPaper, Reference, certify, fidelity
 from rddrs.bounds import clopper_pearson
 from rddrs.methods.base import GRID, Problem
 
@@ -129,17 +129,18 @@ def test_rotation_law_of_rddrs_with_turned_noise(axis_aligned, rotation):
 def test_rotation_law_of_rddrs_with_fresh_noise(axis_aligned, rotation, linear):
     """With other noise Q C Q^T and the radius agree within Monte-Carlo error.
 
-    Two seeds differ by about 0.01 in C and in the radius: 0.1 is ten standard errors, no false alarm in 10^6.
+    Two seeds differ by 0.004 in C (measured over ten) and, by the binomial law, by a standard error of 0.028 in the
+    radius: the bounds are five times that, 0.02 and 0.15, which is less than one false alarm in 10^6.
     """
     network, x = axis_aligned
     method = RDDRSPaper(samples=10_000, iterations=5)
     other = turned_linear(network, rotation, linear)
     scale = method.propose(network, x, sigma=SIGMA, sigma_x=SIGMA).scale
     turned = method.propose(other, rotation @ x, sigma=SIGMA, sigma_x=SIGMA, index=1).scale
-    assert relative(turned.matrix, rotation @ scale.matrix @ rotation.mT) < 0.1
+    assert relative(turned.matrix, rotation @ scale.matrix @ rotation.mT) < 0.02
     straight = certify(network, x, scale, samples=20_000)
     certificate = certify(other, rotation @ x, turned, samples=20_000, index=1)
-    assert certificate.radius == pytest.approx(straight.radius, abs=0.1)
+    assert certificate.radius == pytest.approx(straight.radius, abs=0.15)
     assert certificate.proxy_radius == pytest.approx(straight.proxy_radius, rel=0.1)
 
 
@@ -155,7 +156,7 @@ def test_ancer_breaks_the_rotation_law(axis_aligned, rotation, linear):
 
 
 def test_a_failed_step_keeps_the_last_good_scale(axis_aligned):
-    """Three good steps at a moderate rate, none at an absurd one: the proposal is then the start, sigma_x I."""
+    """At an absurd rate the first step fails: the proposal is the start, sigma_x I."""
     network, x = axis_aligned
     failed = RDDRSPaper(samples=100, iterations=5, gamma=1e7).propose(network, x, sigma=SIGMA, sigma_x=0.4)
     assert failed.status.startswith("failed: iteration 0") and failed.iterations == 1
@@ -174,8 +175,6 @@ def test_a_guard_refuses_vacuous_noise(linear):
     options = {"sigma": 0.25, "sigma_x": 0.25, "reference": reference}
     free = RDDRSPaper(samples=200, iterations=30).propose(network, x, **options)
     guarded = RDDRSPaper(samples=200, iterations=30, guard=0.97, check=2).propose(network, x, **options)
-    from rddrs import Reference, fidelity
-
     shares = [fidelity(network, one.scale, Reference(*reference), sigma=0.25).value for one in (free, guarded)]
     assert shares[0] < 0.9
     assert shares[1] > 0.95

@@ -47,4 +47,4 @@ class ANCER(Method):
                 break
             if (step + 1) % self.check == 0 or step + 1 == self.iterations or not self.guard:
                 guard.offer(Diagonal(theta.detach().clone()))
-        return guard.proposal(status, step + 1)
+        return guard.proposal(status, step + 1, problem.sigma_x)

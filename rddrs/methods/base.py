@@ -31,8 +31,8 @@ PILOT_ALPHA = 1e-3
 class Proposal:
     """The scale that a method proposes for one input, and how the search for it ended.
 
-    `status` is `done`, `stalled` (ended early, nothing more to gain), `refused` (the guard let no other iterate than
-    the isotropic one pass) or `failed: REASON`, with the last good scale as the proposal.
+    `status` is `done`, `stalled` (ended early, nothing more to gain), `refused` (the guard passed nothing but sigma I,
+    which is then proposed whatever the floor) or `failed: REASON`, with the last good scale as the proposal.
     """
 
     scale: Scale

@@ -5,6 +5,9 @@ from rddrs.methods.base import Problem, Proposal
 from rddrs.scales import Isotropic, Scale
 from rddrs.smoothing import Purpose
 
+GUARD_DRAWS = 5
+"""Noise draws an input when an iterate's fidelity is measured: a quarter of what is reported, with its own baseline."""
+
 
 class Guard:
     """Keeps the iterate of the largest pilot proxy radius among those whose fidelity is at least `threshold`.
@@ -35,10 +38,10 @@ class Guard:
         self.kept += 1
         return True
 
-    def proposal(self, status: str, iterations: int) -> Proposal:
+    def proposal(self, status: str, iterations: int, sigma_x: float) -> Proposal:
         """The best scale; `refused` where an ascent that ended well had no iterate that was kept."""
         refused = status == "done" and self.kept == 0
-        return Proposal(self.best, "refused" if refused else status, self._problem.sigma_x, iterations)
+        return Proposal(self.best, "refused" if refused else status, sigma_x, iterations)
 
     def _faithful(self, scale: Scale) -> bool:
         problem = self._problem
@@ -51,5 +54,6 @@ class Guard:
             seed=problem.seed,
             index=problem.index,
             purpose=Purpose.GUARD,
+            draws=GUARD_DRAWS,
         )
         return measured.value >= self._threshold

@@ -50,7 +50,7 @@ class RDDRSPaper(Method):
                 break
             if (step + 1) % self.check == 0 or step + 1 == self.iterations or not self.guard:
                 guard.offer(scale)
-        return guard.proposal(status, step + 1)
+        return guard.proposal(status, step + 1, problem.sigma_x)
 
     def gradient(self, problem: Problem, base: Float[Tensor, "d d"], step: int) -> Float[Tensor, "d d"]:
         """The Euclidean gradient of H at C = base, float64, estimated from `samples` samples.

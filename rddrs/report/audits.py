@@ -22,7 +22,7 @@ def audit_table(summary: dict[str, int | float], audits: pd.DataFrame) -> Table:
     table.add_row("expected if all are honest, at most", f"{summary['expected_false_alarms']:.3f}")
     table.add_row("contradictions", str(summary["contradictions"]))
     table.add_row("pairs of classes that overlap", str(summary["overlaps"]))
-    claimed = audits[audits["prediction"] != ABSTAIN]
+    claimed = audits.query(f"prediction != {ABSTAIN}")
     if len(claimed):
         share = (claimed["outside.upper"] < 0.5).mean()
         factor = claimed["outside.factor"].iloc[0]
@@ -37,7 +37,7 @@ def audit_figure(audits: pd.DataFrame) -> Figure:
     A dot below one half, on the left, breaks a certificate; on the right it shows how tight the certificates are.
     """
     figure, axes = panels(2, sharey=True)
-    claimed = audits[audits["prediction"] != ABSTAIN]
+    claimed = audits.query(f"prediction != {ABSTAIN}")
     for axis, part, title in zip(axes[0], ("inside", "outside"), ("inside the region", "outside of it"), strict=True):
         if len(claimed):
             upper = claimed[f"{part}.upper"].to_numpy(float)

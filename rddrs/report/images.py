@@ -58,5 +58,5 @@ def _largest(matrix: Float[ndarray, "d d"], count: int) -> tuple[Float[ndarray, 
     if len(matrix) > 64:
         start = np.random.default_rng(0).standard_normal(len(matrix))
         with suppress(ArpackNoConvergence):
-            return eigsh(matrix, k=count, which="LA", v0=start, tol=1e-6)
+            return eigsh(matrix, k=count, which="LA", v0=start, tol=1e-6)  # pyright: ignore
     return scipy.linalg.eigh(matrix)
