@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 def audit(prepared: "Prepared") -> None:
     """Audit the certificates of a finished run: tables, a figure, MLflow, and exit status 1 if any is broken."""
+    import numpy as np
     import pandas as pd
     import torch
     from rich.console import Console
@@ -59,7 +60,10 @@ def audit(prepared: "Prepared") -> None:
         return pd.json_normalize(asdict(found)).iloc[0].to_dict() | {"flags": ", ".join(found.flags)}
 
     workers = settings.certify.workers or (1 if settings.device.startswith("cuda") else os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers, torch.set_num_threads, (1,)) as pool, progress_bar() as progress:
+    with (
+        ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        progress_bar() as progress,
+    ):
         rows = list(progress.track(pool.map(one, certificates), total=count, description="audit"))
     table = pd.DataFrame(rows)
     pairs = overlaps(certificates)
@@ -68,7 +72,7 @@ def audit(prepared: "Prepared") -> None:
         "audited": count,
         "broken": len(broken),
         "overlaps": len(pairs),
-        "contradictions": int(table["contradictions"].fillna(0).sum()),
+        "contradictions": int(np.nansum(table["contradictions"].to_numpy(float))),
         "expected_false_alarms": 2 * options.false_alarm * count + settings.certify.alpha * count,
     }
     with replacing(store.folder / "audit.parquet") as part:

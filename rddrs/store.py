@@ -150,4 +150,5 @@ class Store:
         missing = sorted(set(wanted) - self.finished())
         if missing:
             raise ValueError(f"{len(missing)} of {len(wanted)} inputs are not certified yet: {missing}")
-        return pd.DataFrame([self.record(index) for index in wanted])
+        table = pd.DataFrame([self.record(index) for index in wanted])
+        return table[[*COLUMNS, *table.columns.difference(COLUMNS, sort=False)]]

@@ -71,7 +71,9 @@ def test_a_run_writes_what_it_promises(root: Path) -> None:
 def test_the_classifier_is_trained_once_for_both_methods(root: Path) -> None:
     assert len(list(root.glob("classifiers/*/weights.safetensors"))) == 1
     client = MlflowClient(database(root))
-    runs = client.search_runs([client.get_experiment_by_name("rddrs").experiment_id])
+    experiment = client.get_experiment_by_name("rddrs")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
     assert sorted(run.data.tags["stage"] for run in runs) == ["certify", "certify", "train"]
     assert {run.info.status for run in runs} == {"FINISHED"}
 

@@ -31,7 +31,7 @@ class RDDRS(Method):
     iterations: PositiveInt = 20
     rounds: PositiveInt = 1
     outer: PositiveInt = Field(default=512, multiple_of=2)
-    mu: NonNegativeFloat = 4.0
+    mu: NonNegativeFloat = 3.0
     guard: float = Field(default=0.97, ge=0, le=1)
     temperature: PositiveFloat = 2.0
     floor: Literal["sigma", "sigma_x"] | PositiveFloat = "sigma"
