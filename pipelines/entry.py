@@ -1,7 +1,6 @@
 """The command line's frame: configuration in, one clear message and an exit status out."""
 
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,8 +21,6 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
     def command(configuration: DictConfig) -> None:
         from pipelines.config import SettingsError, load
 
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
-        warnings.filterwarnings("ignore", module="lightning_fabric")
         try:
             settings = load(configuration)
             from pipelines.prepare import prepare

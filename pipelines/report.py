@@ -23,7 +23,17 @@ def report(prepared: "Prepared") -> None:
     from rich.console import Console
 
     from pipelines.config import SettingsError
-    from rddrs.report import Run, closing_table, run_figures, save, summarize, write_page
+    from rddrs.report import (
+        Run,
+        closing_table,
+        mean_severities,
+        run_figures,
+        save,
+        severity_figure,
+        severity_table,
+        summarize,
+        write_page,
+    )
     from rddrs.store import Store, replacing, write_text
     from rddrs.tracking import Tracker, database, provenance
 
@@ -41,7 +51,7 @@ def report(prepared: "Prepared") -> None:
     with replacing(store.folder / "records.parquet") as part:
         records.to_parquet(part, index=False)
     write_text(store.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-    figures = run_figures(run)
+    figures = run_figures(run) | {"severities": severity_figure([run])}
     for name, figure in figures.items():
         save(figure, store.folder / "figures" / name)
     page = write_page(store.folder / "report.html", [run], figures, run.name)
@@ -52,6 +62,7 @@ def report(prepared: "Prepared") -> None:
     tracker.tags(provenance())
     tracker.per_input(records, PER_INPUT)
     tracker.metrics(summary)
+    tracker.metrics({f"severity/{name}": value for name, value in mean_severities(records).items()})
     tracker.link(store.regions.glob("*.safetensors"), "regions")
     tracker.link((store.folder / "figures").iterdir(), "figures")
     names = ("config.yaml", "records.parquet", "summary.json", "report.html")
@@ -60,6 +71,7 @@ def report(prepared: "Prepared") -> None:
 
     console = Console()
     console.print(closing_table(summary, records, store.folder.name))
+    console.print(severity_table(records))
     if summary["fidelity"] < 0.9:
         console.print(
             f"[bold red]warning[/]: these certificates are vacuous: method={settings.method.name} has a mean fidelity "

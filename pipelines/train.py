@@ -2,6 +2,7 @@
 
 import json
 import logging
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -127,7 +128,9 @@ def _fit(
         default_root_dir=folder,
     )
     last = folder / "last.ckpt"
-    trainer.fit(module, ckpt_path=last if last.exists() else None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's advice: on loader workers, on folders that hold a checkpoint
+        trainer.fit(module, ckpt_path=last if last.exists() else None)
     if trainer.interrupted:
         raise KeyboardInterrupt
 

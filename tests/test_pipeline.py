@@ -6,18 +6,22 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from pipelines.audit import audit
 from pipelines.certify import certify
 from pipelines.config import SettingsError
 from pipelines.prepare import Prepared, prepare
 from pipelines.report import report
-from rddrs.store import COLUMNS, Store
+from pipelines.run import run
+from rddrs.store import COLUMNS, Store, load_scale
 from rddrs.tracking import database
 from tests.test_config import settings
 
@@ -154,3 +158,37 @@ def test_bad_input_is_one_message_and_status_2(tmp_path: Path) -> None:
     assert process.returncode == 2
     assert output.strip() == "error: sigma=-1: Input should be greater than 0"
     assert not list(tmp_path.glob("*/*")), "no work was started"
+
+
+def test_one_scale_for_all_inputs_is_trained_with_the_network_and_kept(root: Path) -> None:
+    rounds = ["train=covariance", "train.rounds=2", "train.round_epochs=1", "train.last_epochs=1", "train.keep=0.5"]
+    prepared = prepare(settings(*SMALL, *rounds, "method=rddrs_global", "data.subset=9", f"output_root={root}"))
+    run(prepared)
+    scale = load_scale(prepared.settings.classifier_folder / "scale.safetensors")
+    table = pd.read_parquet(prepared.settings.run_folder / "records.parquet")
+    assert set(table["mode"]) == {"global"}
+    assert np.allclose(table["log_det"], scale.log_det) and scale.geometric_mean > 0.5
+    assert scale.eigenvalues[0] >= 0.5 - 1e-6
+    assert not prepared.network.training
+
+
+def test_memory_and_audit_of_honest_and_of_planted_certificates(root: Path) -> None:
+    overrides = [*SMALL, "method=ancer", "data.subset=9", "certify.mode=memory", f"output_root={root}"]
+    prepared = prepare(settings(*overrides, "audit.samples=2000"))
+    run(prepared)
+    table = pd.read_parquet(prepared.settings.run_folder / "records.parquet")
+    assert (table["radius"] <= table["raw_radius"]).all()
+    audit(prepared)
+    summary = json.loads((prepared.settings.run_folder / "audit.json").read_text())
+    assert (summary["broken"], summary["overlaps"]) == (0, 0)
+
+    store = Store(prepared.settings.run_folder)
+    honest = store.certificate(33)
+    store.save(replace(honest, radius=2 * honest.radius), store.record(33))
+    ledger = store.folder / "memory" / "33.json"
+    ledger.write_text(json.dumps(json.loads(ledger.read_text()) | {"radius": 2 * honest.radius}))
+    with pytest.raises(SystemExit) as caught:
+        audit(prepared)
+    assert caught.value.code == 1
+    flags = pd.read_parquet(store.folder / "audit.parquet").set_index("index")["flags"]
+    assert "radius" in flags[33] and (flags.drop(33) == "").all()

@@ -12,6 +12,9 @@ from rddrs.report.figures import run_figures as run_figures
 from rddrs.report.figures import scatter_figure as scatter_figure
 from rddrs.report.figures import spectrum_figure as spectrum_figure
 from rddrs.report.page import write_page as write_page
+from rddrs.report.severities import mean_severities as mean_severities
+from rddrs.report.severities import severity_figure as severity_figure
+from rddrs.report.severities import severity_table as severity_table
 from rddrs.report.shapes import eigenvector_figure as eigenvector_figure
 from rddrs.report.shapes import region_figure as region_figure
 from rddrs.report.style import save as save

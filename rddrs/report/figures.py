@@ -265,6 +265,7 @@ CAPTIONS = {
     "scatter": "Every input under two runs. Above the dashed line the second has the larger region.",
     "eigenvectors": "The input, the standard deviation of the noise in every coordinate, and the longest and shortest "
     "axes of the region (eigenvectors of C).",
+    "severities": "Share of inputs that are right and certified up to the severity of a named perturbation.",
     "regions": "Decision regions of the classifier, the input, and the region that each run certifies.",
 }
 """What each figure shows, in a sentence."""

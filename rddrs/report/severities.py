@@ -1,0 +1,58 @@
+"""What certificates mean for a person: certified severities of named perturbations (METHOD section 4.5)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from rddrs.perturbations import PERTURBATIONS, Perturbation
+from rddrs.report.style import looks, panels, styled
+from rddrs.report.tables import Run, round_down, share_at_least
+
+PREFIX = "severity_"
+_COLUMNS = 4
+
+
+def _measured(records: pd.DataFrame) -> list[Perturbation]:
+    return [each for each in PERTURBATIONS if PREFIX + each.name in records]
+
+
+def mean_severities(records: pd.DataFrame) -> dict[str, float]:
+    """The mean certified severity of every perturbation that the records hold, 0 where the prediction is wrong."""
+    correct = records["correct"].astype(float)
+    return {each.name: float((records[PREFIX + each.name] * correct).mean()) for each in _measured(records)}
+
+
+def severity_table(records: pd.DataFrame) -> Table:
+    """Up to which severity of each perturbation the answers are certified, on average; rounded down."""
+    means = mean_severities(records)
+    table = Table("certified against, on average", box=SIMPLE_HEAD)
+    table.add_column("up to", justify="right")
+    table.add_column("unit")
+    for each in _measured(records):
+        table.add_row(each.name.replace("_", " "), round_down(means[each.name]), each.unit)
+    return table
+
+
+@styled
+def severity_figure(runs: Sequence[Run]) -> Figure:
+    """The share of inputs that are right and certified up to each severity, one panel a perturbation."""
+    measured = [each for each in PERTURBATIONS if any(PREFIX + each.name in run.records for run in runs)]
+    figure, axes = panels(min(_COLUMNS, len(measured)), -(-len(measured) // _COLUMNS), 2.6, 2.2, sharey=True)
+    appearance = looks(runs)
+    for axis, each in zip(axes.flat, measured, strict=False):
+        for run in runs:
+            if PREFIX + each.name in run.records:
+                values = np.where(run.records["correct"], run.records[PREFIX + each.name], -1.0)
+                grid = np.unique([0.0, *values[values >= 0]])
+                axis.step(grid, share_at_least(values, grid), where="pre", **appearance[run])
+        axis.set(title=each.name.replace("_", " "), xlabel=each.unit, ylim=(0, 1.03))
+    for axis in axes.flat[len(measured) :]:
+        axis.set_visible(False)
+    if len(runs) > 1:
+        axes.flat[0].legend()
+    axes[0][0].set_ylabel("certified share")
+    return figure
