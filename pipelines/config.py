@@ -123,6 +123,7 @@ class Settings(Group):
     device: str
     output_root: str
     shard: Shard
+    runs: list[str]
 
     @field_validator("device")
     @classmethod

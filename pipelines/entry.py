@@ -19,6 +19,8 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
 
     @hydra.main(version_base="1.3", config_path=str(CONFIGURATION), config_name="config")
     def command(configuration: DictConfig) -> None:
+        from safetensors import SafetensorError
+
         from pipelines.config import SettingsError, load
 
         try:
@@ -28,7 +30,7 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
             stage(prepare(settings))
         except SettingsError as error:
             sys.exit(_say(f"error: {error}", 2))
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             sys.exit(_say(f"error: {error}; what was finished is kept: run the same command again to go on", 1))
         except KeyboardInterrupt:
             sys.exit(_say("stopped; what was finished is kept: run the same command again to go on", 130))

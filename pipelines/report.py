@@ -1,9 +1,13 @@
-"""Stage 3: the records of all shards into tables, figures and MLflow. `python -m pipelines.report`."""
+"""Stage 3: the records of all shards into tables, figures and MLflow. `python -m pipelines.report`.
+
+With `runs=[KEY,KEY]` it sets finished runs side by side instead.
+"""
 
 import json
 import shlex
 from typing import TYPE_CHECKING
 
+from pipelines.compare import compare_runs
 from pipelines.entry import entry
 
 if TYPE_CHECKING:
@@ -20,12 +24,14 @@ PER_INPUT = [
 
 def report(prepared: "Prepared") -> None:
     """Merge the records, draw and log them, print the closing table; raises SettingsError where inputs are missing."""
+    import pandas as pd
     from rich.console import Console
 
     from pipelines.config import SettingsError
     from rddrs.report import (
         Run,
         closing_table,
+        comparison_table,
         mean_severities,
         run_figures,
         save,
@@ -38,6 +44,11 @@ def report(prepared: "Prepared") -> None:
     from rddrs.tracking import Tracker, database, provenance
 
     settings = prepared.settings
+    if settings.runs:
+        folder = compare_runs(settings.root, settings.runs)
+        Console().print(comparison_table(pd.read_csv(folder / "comparison.csv")))
+        Console().print(f"written to   {folder}", soft_wrap=True)
+        return
     store = Store(settings.run_folder)
     try:
         records = store.records(prepared.indices)

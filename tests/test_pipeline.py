@@ -112,6 +112,17 @@ def test_a_finished_run_that_is_started_again_changes_nothing(root: Path) -> Non
     assert len(history) == 9
 
 
+def test_finished_runs_are_set_side_by_side(root: Path) -> None:
+    names = [only_run(root, method).name for method in ("rs", "ancer")]
+    report(prepare(settings(*SMALL, f"output_root={root}", f"runs=[{','.join(names)}]")))
+    (folder,) = root.glob("comparisons/*")
+    table = pd.read_csv(folder / "comparison.csv")
+    assert table["run"].tolist() == names and table["inputs"].tolist() == [9, 9]
+    assert (folder / "report.html").stat().st_size > 10_000
+    with pytest.raises(SettingsError, match="runs: none is no finished run"):
+        report(prepare(settings(*SMALL, f"output_root={root}", "runs=[none]")))
+
+
 def test_killed_and_resumed_sharded_and_serial_runs_agree(root: Path, tmp_path: Path) -> None:
     """The same configuration: whole in one thread; killed in the middle and resumed; and in two shards, last first."""
     overrides = [*SMALL, "method=rddrs_paper", "method.samples=200", "method.iterations=5", "data.subset=24"]
