@@ -151,4 +151,4 @@ class Store:
         if missing:
             raise ValueError(f"{len(missing)} of {len(wanted)} inputs are not certified yet: {missing}")
         table = pd.DataFrame([self.record(index) for index in wanted])
-        return table[[*COLUMNS, *table.columns.difference(COLUMNS, sort=False)]]
+        return table.reindex(columns=[*COLUMNS, *table.columns.difference(COLUMNS, sort=False)])

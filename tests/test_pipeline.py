@@ -188,7 +188,7 @@ def test_memory_and_audit_of_honest_and_of_planted_certificates(root: Path) -> N
     prepared = prepare(settings(*overrides, "audit.samples=2000"))
     run(prepared)
     table = pd.read_parquet(prepared.settings.run_folder / "records.parquet")
-    assert (table["radius"] <= table["raw_radius"]).all()
+    assert np.all(table["radius"] <= table["raw_radius"])
     audit(prepared)
     summary = json.loads((prepared.settings.run_folder / "audit.json").read_text())
     assert (summary["broken"], summary["overlaps"]) == (0, 0)
@@ -202,4 +202,4 @@ def test_memory_and_audit_of_honest_and_of_planted_certificates(root: Path) -> N
         audit(prepared)
     assert caught.value.code == 1
     flags = pd.read_parquet(store.folder / "audit.parquet").set_index("index")["flags"]
-    assert "radius" in flags[33] and (flags.drop(33) == "").all()
+    assert "radius" in flags[33] and set(flags.drop(33)) == {""}

@@ -22,8 +22,8 @@ def _measured(records: pd.DataFrame) -> list[Perturbation]:
 
 def mean_severities(records: pd.DataFrame) -> dict[str, float]:
     """The mean certified severity of every perturbation that the records hold, 0 where the prediction is wrong."""
-    correct = records["correct"].astype(float)
-    return {each.name: float((records[PREFIX + each.name] * correct).mean()) for each in _measured(records)}
+    correct = records["correct"].to_numpy(float)
+    return {each.name: float(np.mean(records[PREFIX + each.name] * correct)) for each in _measured(records)}
 
 
 def severity_table(records: pd.DataFrame) -> Table:
