@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
@@ -29,15 +31,19 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
 
             stage(prepare(settings))
         except SettingsError as error:
-            sys.exit(_say(f"error: {error}", 2))
+            _fail(f"error: {error}", 2)
         except (OSError, SafetensorError) as error:
-            sys.exit(_say(f"error: {error}; what was finished is kept: run the same command again to go on", 1))
+            _fail(f"error: {error}; what was finished is kept: run the same command again to go on", 1)
         except KeyboardInterrupt:
-            sys.exit(_say("stopped; what was finished is kept: run the same command again to go on", 130))
+            print("stopped; what was finished is kept: run the same command again to go on", file=sys.stderr)
+            sys.exit(130)
 
     return command
 
 
-def _say(message: str, status: int) -> int:
+def _fail(message: str, status: int) -> None:
+    """End the command; in a multirun only the job, so that the others go on, and Hydra ends with status 1."""
     print(message, file=sys.stderr)
-    return status
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        raise RuntimeError(message)
+    sys.exit(status)
