@@ -112,7 +112,7 @@ def mnist(root: str) -> Dataset:
             raise ValueError(f"{path} is damaged: its sha256 is not {checksum}; delete it to have it downloaded again")
         if not path.is_file():
             try:
-                files.fetch(name)
+                files.fetch(name, downloader=pooch.HTTPDownloader(timeout=10))
             except Exception as error:
                 raise ValueError(
                     f"MNIST: {name} is not in data.root={root} and could not be downloaded ({error}). Put the four "
