@@ -4,6 +4,7 @@ import gzip
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pooch
@@ -112,7 +113,8 @@ def mnist(root: str) -> Dataset:
             raise ValueError(f"{path} is damaged: its sha256 is not {checksum}; delete it to have it downloaded again")
         if not path.is_file():
             try:
-                files.fetch(name, downloader=pooch.HTTPDownloader(timeout=10))
+                downloader: Any = pooch.HTTPDownloader(timeout=10)
+                files.fetch(name, downloader=downloader)
             except Exception as error:
                 raise ValueError(
                     f"MNIST: {name} is not in data.root={root} and could not be downloaded ({error}). Put the four "
