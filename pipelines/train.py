@@ -30,9 +30,20 @@ def train(prepared: "Prepared") -> None:
         weights = folder / "weights.safetensors"
         with FileLock(folder / ".lock"):
             if not weights.exists():
-                _train(prepared, weights)
+                _rotate(prepared, weights) if settings.data.rotation is not None else _train(prepared, weights)
         load_weights(prepared.network, weights)
     prepared.network.eval().to(settings.device).requires_grad_(False)
+
+
+def _rotate(prepared: "Prepared", weights: "Path") -> None:
+    """The weights of the network that is trained before the rotation, so that both answer alike."""
+    from pipelines.prepare import unrotated
+    from rddrs.classifiers import save_weights
+
+    plain = unrotated(prepared)
+    train(plain)
+    prepared.network.load_state_dict({f"network.{name}": value for name, value in plain.network.state_dict().items()})
+    save_weights(prepared.network, weights)
 
 
 def _train(prepared: "Prepared", weights: "Path") -> None:

@@ -124,6 +124,11 @@ class Tracker:
         for start in range(0, len(metrics), _METRICS_A_BATCH):
             self._client.log_batch(self.run_id, metrics[start : start + _METRICS_A_BATCH])
 
+    def adopt(self, run_id: str) -> None:
+        """Make another run, where it is there, a child of this one."""
+        if self._exists(run_id):
+            self._client.set_tag(run_id, "mlflow.parentRunId", self.run_id)
+
     def link(self, files: Iterable[Path], name: str) -> None:
         """Make files artifacts below the folder `name`, by hard links where the disk can: nothing is copied."""
         target = self.artifacts / name
