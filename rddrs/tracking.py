@@ -98,9 +98,11 @@ class Tracker:
         return folder
 
     def parameters(self, parameters: dict[str, Any]) -> None:
-        """Log parameters; nested ones as `group.name`."""
+        """Log parameters, nested ones as `group.name`; MLflow lets none change, so that the first value stays."""
         flat = pd.json_normalize(parameters).iloc[0].to_dict() if parameters else {}
-        self._client.log_batch(self.run_id, params=[Param(name, str(value)[:6000]) for name, value in flat.items()])
+        known = self._client.get_run(self.run_id).data.params
+        new = [Param(name, str(value)[:6000]) for name, value in flat.items() if name not in known]
+        self._client.log_batch(self.run_id, params=new)
 
     def tags(self, tags: dict[str, str]) -> None:
         """Set tags."""
