@@ -36,11 +36,15 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
             _fail(f"error: {error}", 2)
         except (OSError, SafetensorError) as error:
             _fail(f"error: {error}; what was finished is kept: run the same command again to go on", 1)
+
+    def main() -> None:
+        try:
+            command()
         except KeyboardInterrupt:
             print("stopped; what was finished is kept: run the same command again to go on", file=sys.stderr)
             sys.exit(130)
 
-    return command
+    return main
 
 
 def _fail(message: str, status: int) -> None:

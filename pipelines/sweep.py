@@ -48,7 +48,8 @@ def sweep_key(config: DictConfig) -> str:
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
     overrides = [f"{key}={value}" for key, value in params.items()] + list(config.hydra.overrides.task)
     overrides = sorted(override for override in overrides if not override.startswith("output_root="))
-    swept = [item.key_or_group for item in OverridesParser.create().parse_overrides(overrides) if item.is_sweep_override()]
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    swept = [override.key_or_group for override in parsed if override.is_sweep_override()]
     choices = config.hydra.runtime.choices
     name = choices.get("sweep") or choices.get("experiment") or "-".join(swept)[:60]
     values = {key: value for key, value in config.items() if key not in ("hydra", "output_root")}

@@ -111,6 +111,7 @@ def _fit(
     """Train under the noise of a scale with Lightning, from the last whole epoch that `folder` has a checkpoint of."""
     import pytorch_lightning as lightning
     from pytorch_lightning.callbacks import ModelCheckpoint
+    from pytorch_lightning.plugins.environments import LightningEnvironment
 
     from rddrs.training import NoisyTraining
 
@@ -131,6 +132,7 @@ def _fit(
     trainer = lightning.Trainer(
         accelerator=settings.device.split(":")[0],
         devices=1,
+        plugins=[LightningEnvironment()],  # also inside a SLURM job: requeueing it is its launcher's work
         max_epochs=epochs,
         reload_dataloaders_every_n_epochs=1,
         logger=tracker.lightning_logger(),
