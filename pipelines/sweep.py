@@ -88,6 +88,8 @@ class Sweep(Callback):
 
     @fatal
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        import rddrs.tracking  # noqa: F401  not at exit: torch cannot be imported there
+
         self.folder = Path(config.output_root).resolve() / "sweeps" / sweep_key(config)
         atexit.register(self.stopped)
 
