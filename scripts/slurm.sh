@@ -64,8 +64,10 @@ step "four shards as SLURM jobs; the second is killed once it has finished an in
 "$python" -m pipelines.run --multirun "${run[@]}" "${slurm[@]}" output_root="$work/four" >"$work/log/first" 2>&1 &
 first=$!
 while ! compgen -G "$work/four/runs/*/regions/22.safetensors" >/dev/null; do sleep 0.2; kill -0 $first; done
+for pid in $(pgrep -f "^[^ ]*python.* -m submitit.core._submit $work/four"); do
+    ! tr '\0' '\n' <"/proc/$pid/environ" | grep -qx SLURM_ARRAY_TASK_ID=1 || kill -9 "$pid"
+done
 squeue
-scancel --signal=KILL "$(squeue -h -r -o '%F_%K' | grep '_1$')"
 wait $first && { echo "a killed job must not end well" >&2; exit 1; } || echo "ended with status $?"
 tail -n 5 "$work/log/first"
 while squeue -h | grep -q .; do sleep 1; done   # the others go on
