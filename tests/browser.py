@@ -32,7 +32,12 @@ class Browser:
 
     def __enter__(self) -> Self:
         self._profile = tempfile.TemporaryDirectory(prefix="chromium", ignore_cleanup_errors=True)
-        flags = [*FLAGS, "--remote-debugging-port=0", f"--user-data-dir={self._profile.name}", "--window-size=1500,1000"]
+        flags = [
+            *FLAGS,
+            "--remote-debugging-port=0",
+            f"--user-data-dir={self._profile.name}",
+            "--window-size=1500,1000",
+        ]
         command = [chromium() or "chromium", *flags, "about:blank"]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._loop, self._count = asyncio.new_event_loop(), 0
@@ -69,7 +74,8 @@ class Browser:
         return answer["result"]
 
     def open(self, url: str) -> None:
-        """Go to a page."""
+        """Go to a page, in full even where the address differs in its fragment only."""
+        self.send("Page.navigate", url="about:blank")
         self.send("Page.navigate", url=url)
 
     def evaluate(self, expression: str) -> Any:
