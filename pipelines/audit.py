@@ -14,6 +14,7 @@ from pipelines.train import measured_batch, train
 if TYPE_CHECKING:
     from pipelines.prepare import Prepared
     from rddrs.certify import Certificate
+    from rddrs.store import Store
 
 
 def audit(prepared: "Prepared") -> None:
@@ -92,15 +93,23 @@ def audit(prepared: "Prepared") -> None:
         sys.exit(1)
 
 
-def claimed(prepared: "Prepared", store: Any, indices: list[int]) -> list["Certificate"]:
-    """The certificates as the run claims them: after the memory where it has one."""
+def claimed(prepared: "Prepared", store: "Store", indices: list[int]) -> list["Certificate"]:
+    """The certificates as the run claims them: after the memory where it has one, abstentions included."""
+    from dataclasses import replace
+
+    from rddrs.certify import ABSTAIN
     from rddrs.outcomes import Ledger
 
     if prepared.settings.certify.mode == "per_input":
         return [store.certificate(index) for index in indices]
     ledger = Ledger(store.folder / "memory", store.certificate)
     remembered = set(ledger.indices())
-    return [ledger.read(index).certificate for index in indices if index in remembered]
+    return [
+        ledger.read(index).certificate
+        if index in remembered
+        else replace(store.certificate(index), prediction=ABSTAIN, radius=0.0)
+        for index in indices
+    ]
 
 
 if __name__ == "__main__":
