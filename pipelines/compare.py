@@ -1,14 +1,17 @@
 """Several runs side by side: `python -m pipelines.report runs=[KEY,KEY]` draws any set of finished runs."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
-from pipelines.config import SettingsError
+from pipelines.config import SettingsError, load
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from rddrs.report import Run
 
 
@@ -28,6 +31,29 @@ def read_run(folder: Path) -> "Run":
     return Run(folder.name, configuration.method.name, configuration.sigma, records, Store(folder).load, text)
 
 
+def plane_figures(root: Path, runs: "Sequence[Run]") -> "dict[str, Figure]":
+    """The decision regions of the first run's classifier, and what the runs of it certify around one input.
+
+    Empty where the inputs are not points of the plane, or no input is certified by all of these runs.
+    """
+    from pipelines.prepare import prepare
+    from pipelines.train import train
+    from rddrs.report import region_figure
+
+    if runs[0].load(int(runs[0].records["index"].iloc[0]))[0].numel() != 2:
+        return {}
+    place = {"output_root": str(root)}
+    settings = {run: load(OmegaConf.merge(OmegaConf.create(run.configuration), place)) for run in runs}
+    folder = settings[runs[0]].classifier_folder
+    members = [run for run in runs if settings[run].classifier_folder == folder]
+    shared = set.intersection(*(set(run.records.loc[run.records["radius"] > 0, "index"]) for run in members))
+    if not shared:
+        return {}
+    prepared = prepare(settings[runs[0]])
+    train(prepared)
+    return {"regions": region_figure(prepared.network, members, sorted(shared)[len(shared) // 2])}
+
+
 def compare_runs(root: Path, names: list[str]) -> Path:
     """Tables, figures and a page of the named runs below `root`; returns the folder that they are written to."""
     from rddrs.report import compare, comparison_figures, save, severity_figure, write_page
@@ -39,7 +65,7 @@ def compare_runs(root: Path, names: list[str]) -> Path:
     table = compare(runs)
     with replacing(folder / "comparison.csv") as part:
         table.to_csv(part, index=False)
-    figures = comparison_figures(runs) | {"severities": severity_figure(runs)}
+    figures = comparison_figures(runs) | {"severities": severity_figure(runs)} | plane_figures(root, runs)
     for name, figure in figures.items():
         save(figure, folder / "figures" / name)
     write_page(folder / "report.html", runs, figures, "Comparison of " + ", ".join(dict.fromkeys(table["label"])))
