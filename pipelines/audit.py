@@ -1,13 +1,12 @@
 """Stage 4, on demand: try to break the certificates of a run. `python -m pipelines.audit` exits with 1 where it can."""
 
 import json
-import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pipelines.certify import progress_bar
+from pipelines.certify import progress_bar, workers
 from pipelines.entry import entry
 from pipelines.train import measured_batch, train
 
@@ -60,9 +59,8 @@ def audit(prepared: "Prepared") -> None:
         )
         return pd.json_normalize(asdict(found)).iloc[0].to_dict() | {"flags": ", ".join(found.flags)}
 
-    workers = settings.certify.workers or (1 if settings.device.startswith("cuda") else os.cpu_count() or 1)
     with (
-        ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        ThreadPoolExecutor(workers(settings), initializer=torch.set_num_threads, initargs=(1,)) as pool,
         progress_bar() as progress,
     ):
         rows = list(progress.track(pool.map(one, certificates), total=count, description="audit"))

@@ -16,6 +16,7 @@ from pipelines.train import measured_batch, train
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from pipelines.config import Settings
     from pipelines.prepare import Prepared
     from rddrs.audit import Reference
     from rddrs.store import Store
@@ -44,8 +45,7 @@ def certify(prepared: "Prepared") -> None:
     )
     measuring.baseline(prepared.network, settings.sigma, settings.seed)
     share_scale(prepared, fitting)
-    workers = settings.certify.workers or (1 if settings.device.startswith("cuda") else os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(workers(settings), initializer=torch.set_num_threads, initargs=(1,))
     try:
         with progress_bar() as progress:
             task = progress.add_task("certify", total=len(share), completed=len(share) - len(waiting))
@@ -78,6 +78,14 @@ def share_scale(prepared: "Prepared", reference: "Reference") -> None:
             save_scale(scale, path)
             write_text(path.with_suffix(".json"), json.dumps({"seconds": time.perf_counter() - start}))
     maker.adopt(prepared.network, load_scale(path), sigma=settings.sigma, seed=settings.seed)
+
+
+def workers(settings: "Settings") -> int:
+    """Inputs at a time: as configured, one on a GPU, else one a core of those that SLURM or a launcher left to us."""
+    from joblib import cpu_count
+
+    share = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("OMP_NUM_THREADS") or cpu_count()
+    return settings.certify.workers or (1 if settings.device.startswith("cuda") else int(share))
 
 
 def progress_bar() -> "Progress":

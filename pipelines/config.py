@@ -45,6 +45,7 @@ class Data(Target):
     name: str
     subset: PositiveInt | None
     reference: PositiveInt
+    rotation: NonNegativeInt | None
 
 
 class Classifier(Target):
@@ -125,6 +126,12 @@ class Settings(Group):
     shard: Shard
     runs: list[str]
 
+    @model_validator(mode="after")
+    def rotation_is_of_isotropic_training(self) -> Self:
+        if self.data.rotation is not None and self.train.name != "gaussian":
+            raise ValueError(f"data.rotation={self.data.rotation} needs train=gaussian, not {self.train.name}")
+        return self
+
     @field_validator("device")
     @classmethod
     def known_device(cls, value: str) -> str:
@@ -148,6 +155,8 @@ class Settings(Group):
 
         values = self.model_dump(include={*groups, "data", "classifier", "train", "sigma", "seed"}, by_alias=True)
         values["data"].pop("root", None)
+        if self.data.rotation is None:
+            del values["data"]["rotation"]
         checkpoint = self.classifier.checkpoint
         if checkpoint is not None:
             values["classifier"]["checkpoint"] = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()

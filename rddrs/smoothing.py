@@ -41,6 +41,7 @@ class Purpose(IntEnum):
     TRAINING = 14
     ORDER = 15
     TOY = 16
+    ROTATION = 20
 
 
 def generator(

@@ -27,7 +27,8 @@ def prepared(*overrides: str) -> Prepared:
 
 @pytest.mark.parametrize("path", GROUPS, ids=str)
 def test_every_file_composes(path: Path) -> None:
-    assert settings(f"{path.parent}={path.name}").sigma == 0.5
+    added = "+" if str(path.parent) in ("sweep", "size") else ""
+    assert settings(f"{added}{path.parent}={path.name}").seed == 0
 
 
 @pytest.mark.parametrize("path", [path for path in GROUPS if str(path.parent) == "method"], ids=str)

@@ -30,6 +30,7 @@ class Run:
     records: pd.DataFrame
     load: Callable[[int], tuple[Tensor, Scale]]
     configuration: str = ""
+    label: str = ""
 
     def __post_init__(self) -> None:
         if len(self.records) == 0:
@@ -128,9 +129,9 @@ def closing_table(
 
 
 def labels(runs: Sequence[Run]) -> dict[Run, str]:
-    """What each run is called: its method, or its name where two runs share method and sigma."""
+    """What each run is called: its label, else its method, or its name where two runs share method and sigma."""
     distinct = len({(run.method, run.sigma) for run in runs}) == len(runs)
-    return {run: run.method if distinct else run.name for run in runs}
+    return {run: run.label or (run.method if distinct else run.name) for run in runs}
 
 
 def compare(runs: Sequence[Run]) -> pd.DataFrame:
