@@ -135,13 +135,12 @@ def _count(
 ) -> Int[Tensor, " k1"]:
     """The counts of some blocks, each given by its number and size, and those of the votes for no class."""
     torch.set_num_threads(1)
-    flat, largest = x.flatten(), max(size for _, size in sizes)
-    z, noisy = flat.new_empty(largest, flat.numel()), flat.new_empty(largest, flat.numel())
+    flat = x.flatten()
+    z = flat.new_empty(max(size for _, size in sizes), flat.numel())
     total = torch.zeros((), dtype=torch.long, device=x.device)
     for block, size in sizes:
-        z[:size].normal_(generator=stream(block))
-        scale.perturb(flat, z[:size], out=noisy[:size])
-        logits = classifier(noisy[:size].view(-1, *x.shape))
+        noisy = scale.perturb(flat, z[:size].normal_(generator=stream(block)))
+        logits = classifier(noisy.view(-1, *x.shape))
         total = total + torch.bincount(votes(logits), minlength=logits.shape[1] + 1)
     return total
 
