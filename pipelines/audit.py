@@ -2,11 +2,10 @@
 
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pipelines.certify import progress_bar, workers
+from pipelines.certify import progress_bar, worker_pool
 from pipelines.entry import entry
 from pipelines.train import measured_batch, train
 
@@ -20,7 +19,6 @@ def audit(prepared: "Prepared") -> None:
     """Audit the certificates of a finished run: tables, a figure, MLflow, and exit status 1 if any is broken."""
     import numpy as np
     import pandas as pd
-    import torch
     from rich.console import Console
 
     from pipelines.config import SettingsError
@@ -59,10 +57,7 @@ def audit(prepared: "Prepared") -> None:
         )
         return pd.json_normalize(asdict(found)).iloc[0].to_dict() | {"flags": ", ".join(found.flags)}
 
-    with (
-        ThreadPoolExecutor(workers(settings), initializer=torch.set_num_threads, initargs=(1,)) as pool,
-        progress_bar() as progress,
-    ):
+    with worker_pool(settings) as pool, progress_bar() as progress:
         rows = list(progress.track(pool.map(one, certificates), total=count, description="audit"))
     table = pd.DataFrame(rows)
     pairs = overlaps(certificates)
