@@ -16,6 +16,7 @@ from pipelines.train import measured_batch, train
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from pipelines.config import Settings
     from pipelines.prepare import Prepared
     from rddrs.audit import Reference
     from rddrs.store import Store
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 def certify(prepared: "Prepared") -> None:
     """Certify the inputs of this shard that are not done."""
-    import torch
     from omegaconf import OmegaConf
 
     from rddrs.store import Store, write_text
@@ -44,8 +44,7 @@ def certify(prepared: "Prepared") -> None:
     )
     measuring.baseline(prepared.network, settings.sigma, settings.seed)
     share_scale(prepared, fitting)
-    workers = settings.certify.workers or (1 if settings.device.startswith("cuda") else os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    pool = worker_pool(settings)
     try:
         with progress_bar() as progress:
             task = progress.add_task("certify", total=len(share), completed=len(share) - len(waiting))
@@ -78,6 +77,19 @@ def share_scale(prepared: "Prepared", reference: "Reference") -> None:
             save_scale(scale, path)
             write_text(path.with_suffix(".json"), json.dumps({"seconds": time.perf_counter() - start}))
     maker.adopt(prepared.network, load_scale(path), sigma=settings.sigma, seed=settings.seed)
+
+
+def worker_pool(settings: "Settings") -> ThreadPoolExecutor:
+    """Threads of one core each, for an input at a time.
+
+    As many as configured, else one for a GPU, else one a core of those that SLURM or a launcher left to this process.
+    """
+    import torch
+    from joblib import cpu_count
+
+    share = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("OMP_NUM_THREADS") or cpu_count()
+    workers = settings.certify.workers or (1 if settings.device.startswith("cuda") else int(share))
+    return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def progress_bar() -> "Progress":
@@ -122,6 +134,7 @@ def _one(
         selection_samples=settings.certify.selection_samples,
         alpha=settings.certify.alpha,
         bound=settings.certify.bound,
+        target_radius=settings.certify.target_radius,
         batch=batch,
         **keyed,
     )

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from rddrs.report import Run
+
+UNNAMED = ("sigma", "output_root", "device", "runs", "certify.workers")
+"""Keys that do not tell the runs of one noise level apart."""
 
 
 def read_run(folder: Path) -> "Run":
@@ -54,13 +58,36 @@ def plane_figures(root: Path, runs: "Sequence[Run]") -> "dict[str, Figure]":
     return {"regions": region_figure(prepared.network, members, sorted(shared)[len(shared) // 2])}
 
 
-def compare_runs(root: Path, names: list[str]) -> Path:
+def name_apart(runs: "list[Run]") -> "list[Run]":
+    """The runs, each labelled with its method and with the values that differ among the runs of this method."""
+    flat = [flatten(OmegaConf.to_container(OmegaConf.create(run.configuration))) for run in runs]
+    named = []
+    for run, values in zip(runs, flat, strict=True):
+        alike = [other for other in flat if other["method.name"] == run.method]
+        differing = [key for key, value in values.items() if any(other.get(key) != value for other in alike)]
+        label = " ".join([run.method, *(f"{key.removeprefix('method.')}={values[key]}" for key in differing)])
+        named.append(replace(run, label=label if len(differing) <= 3 else run.name))
+    return named
+
+
+def flatten(configuration: Any, prefix: str = "") -> dict[str, Any]:
+    """The values that runs of one noise level may differ in, by their dotted keys."""
+    values = {}
+    for key, value in configuration.items():
+        if isinstance(value, dict):
+            values |= flatten(value, f"{prefix}{key}.")
+        elif f"{prefix}{key}" not in UNNAMED and not prefix.startswith(("audit.", "shard.")):
+            values[f"{prefix}{key}"] = value
+    return values
+
+
+def compare_runs(root: Path, names: list[str], folder: Path | None = None) -> Path:
     """Tables, figures and a page of the named runs below `root`; returns the folder that they are written to."""
     from rddrs.report import compare, comparison_figures, save, severity_figure, write_page
     from rddrs.store import replacing
 
-    runs = [read_run(root / "runs" / name) for name in names]
-    folder = root / "comparisons" / hashlib.sha256("\n".join(names).encode()).hexdigest()[:10]
+    runs = name_apart([read_run(root / "runs" / name) for name in names])
+    folder = folder or root / "comparisons" / hashlib.sha256("\n".join(names).encode()).hexdigest()[:10]
     folder.mkdir(parents=True, exist_ok=True)
     table = compare(runs)
     with replacing(folder / "comparison.csv") as part:

@@ -45,6 +45,7 @@ class Data(Target):
     name: str
     subset: PositiveInt | None
     reference: PositiveInt
+    rotation: NonNegativeInt | None
 
 
 class Classifier(Target):
@@ -78,6 +79,7 @@ class Certify(Group):
     selection_samples: PositiveInt
     alpha: float = Field(gt=0, lt=1)
     bound: Literal["clopper_pearson", "randomized_clopper_pearson"]
+    target_radius: PositiveFloat | None
     mode: Literal["per_input", "memory"]
     batch: PositiveInt | None
     workers: PositiveInt | None
@@ -87,6 +89,12 @@ class Certify(Group):
         if self.alpha ** (1 / self.samples) <= 0.5:
             needed = next(n for n in range(1, 10_000_000) if self.alpha ** (1 / n) > 0.5)
             raise ValueError(f"samples={self.samples} can certify nothing at alpha={self.alpha}: use at least {needed}")
+        return self
+
+    @model_validator(mode="after")
+    def one_bound(self) -> Self:
+        if self.target_radius is not None and self.bound != "clopper_pearson":
+            raise ValueError(f"bound={self.bound} is not used with target_radius={self.target_radius}: leave one out")
         return self
 
 
@@ -125,6 +133,12 @@ class Settings(Group):
     shard: Shard
     runs: list[str]
 
+    @model_validator(mode="after")
+    def rotation_is_of_isotropic_training(self) -> Self:
+        if self.data.rotation is not None and self.train.name != "gaussian":
+            raise ValueError(f"data.rotation={self.data.rotation} needs train=gaussian, not {self.train.name}")
+        return self
+
     @field_validator("device")
     @classmethod
     def known_device(cls, value: str) -> str:
@@ -148,6 +162,8 @@ class Settings(Group):
 
         values = self.model_dump(include={*groups, "data", "classifier", "train", "sigma", "seed"}, by_alias=True)
         values["data"].pop("root", None)
+        if self.data.rotation is None:
+            del values["data"]["rotation"]
         checkpoint = self.classifier.checkpoint
         if checkpoint is not None:
             values["classifier"]["checkpoint"] = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()

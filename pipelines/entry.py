@@ -10,6 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from pipelines.sweep import JobError
+
 if TYPE_CHECKING:
     from pipelines.prepare import Prepared
 
@@ -34,16 +36,20 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
             _fail(f"error: {error}", 2)
         except (OSError, SafetensorError) as error:
             _fail(f"error: {error}; what was finished is kept: run the same command again to go on", 1)
+
+    def main() -> None:
+        try:
+            command()
         except KeyboardInterrupt:
             print("stopped; what was finished is kept: run the same command again to go on", file=sys.stderr)
             sys.exit(130)
 
-    return command
+    return main
 
 
 def _fail(message: str, status: int) -> None:
-    """End the command; in a multirun only the job, so that the others go on, and Hydra ends with status 1."""
+    """End the command; in a multirun only the job: the others go on, and the sweep's end names it."""
     print(message, file=sys.stderr)
     if HydraConfig.get().mode is RunMode.MULTIRUN:
-        raise RuntimeError(message)
+        raise JobError(message)
     sys.exit(status)

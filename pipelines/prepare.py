@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from pipelines.config import Settings, SettingsError, Target, explain
-from rddrs.classifiers import as_logits, load_weights
-from rddrs.data import Dataset
+from rddrs.classifiers import Rotated, as_logits, load_weights
+from rddrs.data import Dataset, random_rotation
 from rddrs.methods.base import Method
 
 
@@ -84,4 +84,14 @@ def prepare(settings: Settings) -> Prepared:
     method = build("method", settings.method, {})
     if not isinstance(method, Method):
         raise SettingsError(f"method._target_={settings.method.target} gives no rddrs.Method: {type(method)}")
-    return Prepared(settings, data, build_network(settings, data), method, indices)
+    network = build_network(settings, data)
+    if settings.data.rotation is not None:
+        rotation = random_rotation(data.test_inputs[0].numel(), settings.data.rotation)
+        data, network = data.rotated(rotation), Rotated(network, rotation.to(settings.device))
+    return Prepared(settings, data, network, method, indices)
+
+
+def unrotated(prepared: Prepared) -> Prepared:
+    """The same with the data and the network as they are before the rotation."""
+    data = prepared.settings.data.model_copy(update={"rotation": None})
+    return prepare(prepared.settings.model_copy(update={"data": data}))

@@ -30,9 +30,20 @@ def train(prepared: "Prepared") -> None:
         weights = folder / "weights.safetensors"
         with FileLock(folder / ".lock"):
             if not weights.exists():
-                _train(prepared, weights)
+                _rotate(prepared, weights) if settings.data.rotation is not None else _train(prepared, weights)
         load_weights(prepared.network, weights)
     prepared.network.eval().to(settings.device).requires_grad_(False)
+
+
+def _rotate(prepared: "Prepared", weights: "Path") -> None:
+    """The weights of the network that is trained before the rotation, so that both answer alike."""
+    from pipelines.prepare import unrotated
+    from rddrs.classifiers import save_weights
+
+    plain = unrotated(prepared)
+    train(plain)
+    prepared.network.load_state_dict({f"network.{name}": value for name, value in plain.network.state_dict().items()})
+    save_weights(prepared.network, weights)
 
 
 def _train(prepared: "Prepared", weights: "Path") -> None:
@@ -100,6 +111,7 @@ def _fit(
     """Train under the noise of a scale with Lightning, from the last whole epoch that `folder` has a checkpoint of."""
     import pytorch_lightning as lightning
     from pytorch_lightning.callbacks import ModelCheckpoint
+    from pytorch_lightning.plugins.environments import LightningEnvironment
 
     from rddrs.training import NoisyTraining
 
@@ -120,6 +132,7 @@ def _fit(
     trainer = lightning.Trainer(
         accelerator=settings.device.split(":")[0],
         devices=1,
+        plugins=[LightningEnvironment()],  # also inside a SLURM job: requeueing it is its launcher's work
         max_epochs=epochs,
         reload_dataloaders_every_n_epochs=1,
         logger=tracker.lightning_logger(),

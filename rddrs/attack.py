@@ -6,6 +6,7 @@ where a fresh exact test says so.
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,7 +16,7 @@ from torch import Tensor
 from rddrs.audit import Reference, contradictions
 from rddrs.bounds import clopper_pearson_upper
 from rddrs.certify import ABSTAIN, Certificate, lower_bound
-from rddrs.smoothing import Classifier, Purpose, draw, generator, hard_counts, soft_probabilities
+from rddrs.smoothing import Classifier, Purpose, draw, generator, hard_counts, running_counts, soft_probabilities
 
 INSIDE = 1 - 1e-4
 """An attack on a region stays this far inside, so that the rounding of its points cannot carry them out."""
@@ -143,17 +144,13 @@ def count_differences(classifier: Classifier, certificate: Certificate, *, worke
         (Purpose.SELECTION, certificate.selection_counts, certificate.selection_samples),
         (Purpose.CERTIFICATION, certificate.counts, certificate.samples),
     ):
-        again = hard_counts(
-            classifier,
-            certificate.x,
-            certificate.scale,
-            samples,
-            purpose=purpose,
-            seed=certificate.seed,
-            index=certificate.index,
-            batch=certificate.batch,
-            workers=workers,
-        )
+        drawing = (classifier, certificate.x, certificate.scale, samples)
+        keys = {"purpose": purpose, "seed": certificate.seed, "index": certificate.index}
+        sampling: dict[str, Any] = {**keys, "batch": certificate.batch, "workers": workers}
+        if purpose is Purpose.CERTIFICATION and certificate.decision is not None:
+            *_, (again, _) = running_counts(*drawing, **sampling)
+        else:
+            again = hard_counts(*drawing, **sampling)
         width = max(len(again), len(stored))
         pairs = (torch.nn.functional.pad(each, (0, width - len(each))) for each in (again, torch.tensor(stored)))
         differences += int(torch.sub(*pairs).abs().sum())

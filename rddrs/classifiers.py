@@ -68,6 +68,20 @@ class LogProbabilities(nn.Module):
         return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
 
 
+class Rotated(nn.Module):
+    """The network u -> F(Q^T u), Q = `rotation`: what F answers at x, this answers at Q x."""
+
+    rotation: Tensor
+
+    def __init__(self, network: nn.Module, rotation: Float[Tensor, "d d"]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("rotation", rotation, persistent=False)
+
+    def forward(self, inputs: Float[Tensor, "n *shape"]) -> Float[Tensor, "n k"]:
+        return self.network((inputs.flatten(1) @ self.rotation).view_as(inputs))
+
+
 Output = Literal["logits", "probabilities"]
 
 

@@ -2,7 +2,7 @@
 
 import gzip
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,14 @@ class Dataset:
         """The shape of one input."""
         return tuple(self.test_inputs.shape[1:])
 
+    def rotated(self, rotation: Float[Tensor, "d d"]) -> "Dataset":
+        """The same data with every flattened input x turned into Q x, Q = `rotation`."""
+        turned = {
+            name: (inputs.flatten(1) @ rotation.mT).view_as(inputs)
+            for name, inputs in {"train_inputs": self.train_inputs, "test_inputs": self.test_inputs}.items()
+        }
+        return replace(self, **turned)
+
     def evaluation_indices(self, subset: int | None) -> list[int]:
         """`subset` evenly spaced indices of the test set, from 0; all of them where it is None."""
         count = len(self.test_inputs)
@@ -63,6 +71,12 @@ class Dataset:
         size = min(size, len(order) // 2)
         chosen = order[part * size : (part + 1) * size]
         return Reference(self.train_inputs[chosen], self.train_labels[chosen])
+
+
+def random_rotation(dim: int, seed: int) -> Float[Tensor, "d d"]:
+    """A seeded orthogonal matrix, float32, from the QR decomposition of a Gaussian one."""
+    gaussian = torch.randn(dim, dim, generator=generator(seed, 0, Purpose.ROTATION), dtype=torch.float64)
+    return torch.linalg.qr(gaussian).Q.float()
 
 
 def digits() -> Dataset:

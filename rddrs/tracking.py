@@ -105,9 +105,11 @@ class Tracker:
         return folder
 
     def parameters(self, parameters: dict[str, Any]) -> None:
-        """Log parameters; nested ones as `group.name`."""
+        """Log parameters, nested ones as `group.name`; MLflow lets none change, so that the first value stays."""
         flat = pd.json_normalize(parameters).iloc[0].to_dict() if parameters else {}
-        self._client.log_batch(self.run_id, params=[Param(name, str(value)[:6000]) for name, value in flat.items()])
+        known = self._client.get_run(self.run_id).data.params
+        new = [Param(name, str(value)[:6000]) for name, value in flat.items() if name not in known]
+        self._client.log_batch(self.run_id, params=new)
 
     def tags(self, tags: dict[str, str]) -> None:
         """Set tags."""
@@ -130,6 +132,11 @@ class Tracker:
         ]
         for start in range(0, len(metrics), _METRICS_A_BATCH):
             self._client.log_batch(self.run_id, metrics[start : start + _METRICS_A_BATCH])
+
+    def adopt(self, run_id: str) -> None:
+        """Make another run, where it is there, a child of this one."""
+        if self._exists(run_id):
+            self._client.set_tag(run_id, "mlflow.parentRunId", self.run_id)
 
     def link(self, files: Iterable[Path], name: str) -> None:
         """Make files artifacts below the folder `name`, by hard links where the disk can: nothing is copied."""

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import rddrs.data
-from rddrs.data import MNIST_FILES, Dataset, digits, mnist, read_idx, toy2d
+from rddrs.classifiers import Perceptron, Rotated
+from rddrs.data import MNIST_FILES, Dataset, digits, mnist, random_rotation, read_idx, toy2d
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +161,14 @@ def test_what_methods_fit_is_not_what_fidelity_is_measured_on():
 def test_data_that_does_not_fit_is_refused(changes, message, shapes_unchecked):
     with pytest.raises(ValueError, match=message):
         small(**changes)
+
+
+def test_a_network_answers_alike_on_data_that_is_rotated_with_it():
+    data, rotation = digits(), random_rotation(64, seed=3)
+    network = Perceptron((1, 8, 8), 10)
+    turned = data.rotated(rotation)
+    assert torch.allclose(rotation @ rotation.mT, torch.eye(64), atol=1e-5)
+    assert torch.allclose(turned.test_inputs[5].flatten(), rotation @ data.test_inputs[5].flatten(), atol=1e-5)
+    answers = Rotated(network, rotation)(turned.test_inputs)
+    assert torch.allclose(answers, network(data.test_inputs), atol=1e-5)
+    assert not torch.allclose(network(turned.test_inputs), answers, atol=1e-2)

@@ -29,7 +29,7 @@ class GlobalScale(Method):
     rounds: PositiveInt = 3
     outer: PositiveInt = 4_000
     mu: NonNegativeFloat = 2.0
-    guard: float = Field(default=0.975, ge=0, le=1)
+    guard: float = Field(default=0.985, ge=0, le=1)
     temperature: PositiveFloat = 2.0
     _known: WeakKeyDictionary[Classifier, dict[tuple[float, int], Scale]] = PrivateAttr(
         default_factory=WeakKeyDictionary

@@ -1,5 +1,7 @@
 """RDDRS as its paper has it: Riemannian ascent on the whole SPD manifold (Labarbarie, Hajri & Arnaudon 2022)."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
@@ -17,7 +19,7 @@ from rddrs.smoothing import Purpose, soft_probabilities
 class RDDRSPaper(Method):
     """Any C, by C <- Exp_C(gamma grad H), H(C) = R det(C)^(1/d) + kappa lambda_min R (equations 5 and 6).
 
-    Starts at sigma_x I; after every step the eigenvalues are floored at sigma_x. The manifold is computed in float64,
+    Starts at sigma_x I; after every step the eigenvalues are raised to the floor. The manifold is computed in float64,
     the network in the input's precision. A step that is not finite or leaves the manifold ends the ascent. With
     `guard` > 0 the iterates at every `check` steps are offered to the guard; with 0 the last one is proposed.
     """
@@ -29,6 +31,7 @@ class RDDRSPaper(Method):
     metric: spd.Metric = "affine_invariant"
     guard: float = Field(default=0.0, ge=0, le=1)
     check: PositiveInt = 10
+    floor: Literal["sigma", "sigma_x"] | PositiveFloat = "sigma_x"
 
     @property
     def uses_sigma_x(self) -> bool:
@@ -36,6 +39,7 @@ class RDDRSPaper(Method):
 
     def solve(self, problem: Problem) -> Proposal:
         guard = Guard(problem, self.guard)
+        floor = getattr(problem, self.floor) if isinstance(self.floor, str) else self.floor
         base = problem.sigma_x * torch.eye(problem.dim, dtype=torch.float64, device=problem.x.device)
         guard.offer(Full(base.to(problem.x.dtype)))
         status = "done"
@@ -43,7 +47,7 @@ class RDDRSPaper(Method):
             try:
                 gradient = spd.riemannian_gradient(base, self.gradient(problem, base, step), self.metric)
                 base = spd.exp(base, self.gamma * gradient, self.metric)
-                base = spd.floor_eigenvalues(base, problem.sigma_x)
+                base = spd.floor_eigenvalues(base, floor)
                 scale = Full(base.to(problem.x.dtype))
             except (FloatingPointError, ValueError, LinAlgError) as error:
                 status = f"failed: iteration {step}: {error}"

@@ -30,6 +30,7 @@ class Run:
     records: pd.DataFrame
     load: Callable[[int], tuple[Tensor, Scale]]
     configuration: str = ""
+    label: str = ""
 
     def __post_init__(self) -> None:
         if len(self.records) == 0:
@@ -47,7 +48,8 @@ def summarize(records: pd.DataFrame) -> dict[str, int | float]:
     """The contents of summary.json, in full precision.
 
     An ACR is the mean over all inputs of a radius, 0 where the prediction is wrong or abstained. Fidelity and the
-    seconds an input are means, contradictions a sum. Raises ValueError where there are no records.
+    seconds an input are means, contradictions a sum. With a target radius: the decisions, and the samples spent on an
+    input (mean and median). Raises ValueError where there are no records.
     """
     if len(records) == 0:
         raise ValueError("there are no records to summarise")
@@ -56,6 +58,10 @@ def summarize(records: pd.DataFrame) -> dict[str, int | float]:
         return records[name].to_numpy(dtype=float)
 
     correct = values("correct")
+    decided = {}
+    if "decision" in records:
+        decided = {f"decided_{name}": int((records["decision"] == name).sum()) for name in ("yes", "no")}
+        decided |= {"samples": float(values("samples").mean()), "median_samples": float(np.median(values("samples")))}
     return {
         "inputs": len(records),
         "certified_accuracy": float(correct.mean()),
@@ -67,6 +73,7 @@ def summarize(records: pd.DataFrame) -> dict[str, int | float]:
         "contradictions": int(values("contradictions").sum()),
         "optimize_seconds": float(values("optimize_seconds").mean()),
         "certify_seconds": float(values("certify_seconds").mean()),
+        **decided,
     }
 
 
@@ -119,6 +126,12 @@ def closing_table(
     numbers.add_row("fidelity (1: as good as RS)", round_down(summary["fidelity"]))
     numbers.add_row("contradictions", str(summary["contradictions"]))
     numbers.add_row("abstentions", f"{summary['abstentions']} of {summary['inputs']}")
+    if "samples" in summary:
+        undecided = summary["inputs"] - summary["decided_yes"] - summary["decided_no"]
+        decided = f"{summary['decided_yes']} / {summary['decided_no']} / {undecided}"
+        numbers.add_row("target: yes / no / undecided", decided)
+        spent = f"{summary['samples']:.0f} / {summary['median_samples']:.0f}"
+        numbers.add_row("samples an input, mean / median", spent)
     numbers.add_row("seconds to optimise, an input", f"{summary['optimize_seconds']:.3f}")
     numbers.add_row("seconds to certify, an input", f"{summary['certify_seconds']:.3f}")
     table = Table.grid(padding=(0, 3))
@@ -128,9 +141,9 @@ def closing_table(
 
 
 def labels(runs: Sequence[Run]) -> dict[Run, str]:
-    """What each run is called: its method, or its name where two runs share method and sigma."""
+    """What each run is called: its label, else its method, or its name where two runs share method and sigma."""
     distinct = len({(run.method, run.sigma) for run in runs}) == len(runs)
-    return {run: run.method if distinct else run.name for run in runs}
+    return {run: run.label or (run.method if distinct else run.name) for run in runs}
 
 
 def compare(runs: Sequence[Run]) -> pd.DataFrame:
