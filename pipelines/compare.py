@@ -47,7 +47,7 @@ def plane_figures(root: Path, runs: "Sequence[Run]") -> "dict[str, Figure]":
     if runs[0].load(int(runs[0].records["index"].iloc[0]))[0].numel() != 2:
         return {}
     place = {"output_root": str(root)}
-    settings = {run: load(OmegaConf.merge(OmegaConf.create(run.configuration), place)) for run in runs}
+    settings = {run: load(OmegaConf.create({**OmegaConf.create(run.configuration), **place})) for run in runs}
     folder = settings[runs[0]].classifier_folder
     members = [run for run in runs if settings[run].classifier_folder == folder]
     shared = set.intersection(*(set(run.records.loc[run.records["radius"] > 0, "index"]) for run in members))

@@ -82,13 +82,12 @@ class Browser:
         """The value of a JavaScript expression."""
         return self.send("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
-    def wait(self, expression: str, seconds: float = 60) -> Any:
-        """The value of a JavaScript expression as soon as it is true."""
+    def wait(self, condition: str, seconds: float = 120) -> None:
+        """Wait until a JavaScript expression is true."""
         deadline = time.monotonic() + seconds
-        while not (value := self.evaluate(expression)):
-            assert time.monotonic() < deadline, f"{expression} never came true on a page that reads: {self.text()}"
+        while not self.evaluate(f"Boolean({condition})"):
+            assert time.monotonic() < deadline, f"{condition} never came true on a page of: {self.text()[:2000]}"
             time.sleep(0.2)
-        return value
 
     def text(self) -> str:
         """The text that can be read on the page."""

@@ -73,8 +73,8 @@ def test_runs_their_comparison_and_a_figure_are_drawn(root: Path, address: str, 
     folders = sorted((root / "runs").iterdir())
     browser.open(f"{address}?{PAGE}")
     for folder in folders:
-        browser.wait(f"document.body.innerText.includes('{folder.name}')", 120)
-    browser.wait(f"JSON.parse({DRAWN}).length == {len(folders)}", 120)
+        browser.wait(f"document.body.innerText.includes('{folder.name}')")
+    browser.wait(f"JSON.parse({DRAWN}).length == {len(folders)}")
     drawn = {name: dict(zip(steps, values, strict=True)) for name, steps, values in json.loads(browser.evaluate(DRAWN))}
     for folder in folders:
         table = pd.read_parquet(folder / "records.parquet")

@@ -269,9 +269,10 @@ CAPTIONS = {
     "fidelity": "Accuracy of the smoothed classifier on other inputs, relative to isotropic noise, against the size of "
     "the region. Far below 1, a large region only says that the classifier ignores its input.",
     "scatter": "Every input under two runs. Above the dashed line the second has the larger region.",
-    "eigenvectors": "The input, the standard deviation of the noise in every coordinate, and the longest and shortest "
-    "axes of the region (eigenvectors of C).",
-    "severities": "Share of inputs that are right and certified up to the severity of a named perturbation.",
+    "eigenvectors": "The input, the standard deviation of the noise in every coordinate, the covariance C C, and the "
+    "longest and shortest axes of the region (eigenvectors of C).",
+    "severities": "Share of inputs that are right and certified up to the severity of a named perturbation; the fuller "
+    "a line, the larger its sigma.",
     "regions": "Decision regions of the classifier, the input, and the region that each run certifies.",
 }
 """What each figure shows, in a sentence."""

@@ -40,7 +40,7 @@ def eigenvector_figure(rows: Sequence[tuple[Run, int]], count: int = 3) -> Figur
             if not panel.has_data():
                 panel.set_axis_off()
         if not row[3].has_data():
-            row[3].text(0, 0.5, "C is a multiple of the identity: no axis is longer", va="center", in_layout=False)
+            row[3].text(0, 0.5, "C is a multiple of\nthe identity", va="center", in_layout=False)
     return figure
 
 
