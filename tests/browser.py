@@ -100,6 +100,9 @@ class Browser:
 
 if __name__ == "__main__":
     with Browser() as page:
+        page.send("Page.enable")
+        hide = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
+        page.send("Page.addScriptToEvaluateOnNewDocument", source=hide)
         page.open(sys.argv[1])
         time.sleep(float(sys.argv[3]) if len(sys.argv) > 3 else 15)
         page.screenshot(Path(sys.argv[2]))
