@@ -85,7 +85,7 @@ class Browser:
     def wait(self, condition: str, seconds: float = 120) -> None:
         """Wait until a JavaScript expression is true."""
         deadline = time.monotonic() + seconds
-        while not self.evaluate(f"Boolean({condition})"):
+        while not self.evaluate(f"Boolean(({condition}))"):
             assert time.monotonic() < deadline, f"{condition} never came true on a page of: {self.text()[:2000]}"
             time.sleep(0.2)
 

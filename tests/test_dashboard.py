@@ -1,6 +1,5 @@
 """The dashboard as a researcher sees it: MLflow's own server on the loopback, its pages drawn by a real browser."""
 
-import json
 import os
 import signal
 import socket
@@ -25,9 +24,13 @@ SMALL = ["data=digits", "data.subset=4", "data.reference=50", "train.epochs=2", 
 METHODS = ["rs", "ancer"]
 PAGE = "workflowType=machine_learning&compareRunsMode=CHART"
 
-DRAWN = """JSON.stringify([...document.querySelectorAll('.js-plotly-plot')].flatMap(plot => plot.data || [])
-  .filter(trace => (trace.name || '').endsWith('(input/ball_radius)') && trace.y && trace.y.length)
-  .map(trace => [trace.name.split(' ')[0], Array.from(trace.x), Array.from(trace.y)]))"""
+DRAWN = """Object.fromEntries([...document.querySelectorAll('.js-plotly-plot')]
+  .filter(plot => plot.querySelector('path.js-line')).flatMap(plot => plot.data)
+  .filter(trace => trace.metricKey == 'input/ball_radius' && trace.y.length)
+  .map(trace => [trace.name, Array.from(trace.x, (step, k) => [step, trace.y[k]])]))"""
+
+SCROLL = """document.querySelectorAll('div').forEach(part => {
+  if (part.scrollHeight > part.clientHeight + 200) part.scrollTop += 300; })"""
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +77,11 @@ def test_runs_their_comparison_and_a_figure_are_drawn(root: Path, address: str, 
     browser.open(f"{address}?{PAGE}")
     for folder in folders:
         browser.wait(f"document.body.innerText.includes('{folder.name}')")
-    browser.wait(f"JSON.parse({DRAWN}).length == {len(folders)}")
-    drawn = {name: dict(zip(steps, values, strict=True)) for name, steps, values in json.loads(browser.evaluate(DRAWN))}
+    browser.wait(f"Object.keys({DRAWN}).length == {len(folders)}")
+    drawn = browser.evaluate(DRAWN)
     for folder in folders:
         table = pd.read_parquet(folder / "records.parquet")
-        assert drawn[folder.name] == pytest.approx(dict(zip(table["index"], table["ball_radius"], strict=True)))
+        assert dict(drawn[folder.name]) == pytest.approx(dict(zip(table["index"], table["ball_radius"], strict=True)))
 
     one = f"{address}/{(folders[0] / 'mlflow_run_id').read_text()}"
     browser.open(f"{one}/artifacts/figures/eigenvectors.png?{PAGE}")
@@ -86,4 +89,4 @@ def test_runs_their_comparison_and_a_figure_are_drawn(root: Path, address: str, 
     browser.open(f"{one}/artifacts/records/records.csv?{PAGE}")
     browser.wait("document.body.innerText.includes('proxy_radius')")
     browser.open(f"{one}/model-metrics?{PAGE}")
-    browser.wait("[...document.images].some(image => image.src.includes('region') && image.naturalWidth > 300)")
+    browser.wait(f"{SCROLL}, [...document.images].some(image => /region/.test(image.src) && image.naturalWidth > 300)")
