@@ -32,7 +32,12 @@ class Browser:
 
     def __enter__(self) -> Self:
         self._profile = tempfile.TemporaryDirectory(prefix="chromium", ignore_cleanup_errors=True)
-        flags = [*FLAGS, "--remote-debugging-port=0", f"--user-data-dir={self._profile.name}", "--window-size=1500,1000"]
+        flags = [
+            *FLAGS,
+            "--remote-debugging-port=0",
+            f"--user-data-dir={self._profile.name}",
+            "--window-size=1500,1000",
+        ]
         command = [chromium() or "chromium", *flags, "about:blank"]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._loop, self._count = asyncio.new_event_loop(), 0

@@ -9,7 +9,7 @@ from scipy.integrate import quad
 from scipy.stats import binom, norm
 
 from rddrs import certify
-from rddrs.attack import count_differences, recomputed_radius
+from rddrs.audit import count_differences, recomputed_radius
 from rddrs.certify import ABSTAIN
 from rddrs.sequential import decide, log_evidence, sequential_lower
 from rddrs.smoothing import Purpose, hard_counts, running_counts
