@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
+from pydantic import ValidationError
 
-from pipelines.config import SettingsError, load
+from pipelines.config import Settings, SettingsError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,7 +39,8 @@ def read_run(folder: Path) -> "Run":
 def plane_figures(root: Path, runs: "Sequence[Run]") -> "dict[str, Figure]":
     """The decision regions of the first run's classifier, and what the runs of it certify around one input.
 
-    Empty where the inputs are not points of the plane, or no input is certified by all of these runs.
+    Empty where the inputs are not points of the plane, where no input is certified by all of these runs, and where
+    another version, with other keys, made a run.
     """
     from pipelines.prepare import prepare
     from pipelines.train import train
@@ -46,8 +48,11 @@ def plane_figures(root: Path, runs: "Sequence[Run]") -> "dict[str, Figure]":
 
     if runs[0].load(int(runs[0].records["index"].iloc[0]))[0].numel() != 2:
         return {}
-    place = {"output_root": str(root)}
-    settings = {run: load(OmegaConf.merge(OmegaConf.create(run.configuration), place)) for run in runs}
+    written: dict[Run, Any] = {run: OmegaConf.to_container(OmegaConf.create(run.configuration)) for run in runs}
+    try:
+        settings = {run: Settings(**values | {"output_root": str(root)}) for run, values in written.items()}
+    except ValidationError:
+        return {}
     folder = settings[runs[0]].classifier_folder
     members = [run for run in runs if settings[run].classifier_folder == folder]
     shared = set.intersection(*(set(run.records.loc[run.records["radius"] > 0, "index"]) for run in members))

@@ -81,7 +81,7 @@ def report(prepared: "Prepared") -> None:
     tracker.metrics({f"severity/{name}": value for name, value in mean_severities(records).items()})
     tracker.link(store.regions.glob("*.safetensors"), "regions")
     tracker.link((store.folder / "figures").iterdir(), "figures")
-    tracker.pictures("region", evenly(records, PICTURES), lambda index: portrait(*store.load(index)))
+    tracker.pictures("input/region", evenly(records, PICTURES), lambda index: portrait(*store.load(index)))
     names = ("config.yaml", "records.csv", "records.parquet", "summary.json", "report.html")
     tracker.link([store.folder / name for name in names], "records")
     tracker.finish()

@@ -156,7 +156,7 @@ class Tracker:
         folder.mkdir(exist_ok=True)
         for index in indices:
             # How MLflow's dashboard finds the steps of an image, in full and as a preview.
-            place = folder / f"{name}+step+{index}+timestamp+1+{index}.png"
+            place = folder / f"{name.replace('/', '~')}+step+{index}+timestamp+1+{index}.png"
             if not place.exists():
                 picture = draw(index)
                 picture.save(place.with_name(f"{place.stem}+compressed.webp"))

@@ -74,20 +74,20 @@ class Browser:
         return answer["result"]
 
     def open(self, url: str) -> None:
-        """Go to a page."""
+        """Go to a page, in full even where the address differs in its fragment only."""
+        self.send("Page.navigate", url="about:blank")
         self.send("Page.navigate", url=url)
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression."""
         return self.send("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
-    def wait(self, expression: str, seconds: float = 60) -> Any:
-        """The value of a JavaScript expression as soon as it is true."""
+    def wait(self, condition: str, seconds: float = 120) -> None:
+        """Wait until a JavaScript expression is true."""
         deadline = time.monotonic() + seconds
-        while not (value := self.evaluate(expression)):
-            assert time.monotonic() < deadline, f"{expression} never came true on a page that reads: {self.text()}"
+        while not self.evaluate(f"Boolean({condition})"):
+            assert time.monotonic() < deadline, f"{condition} never came true on a page of: {self.text()[:2000]}"
             time.sleep(0.2)
-        return value
 
     def text(self) -> str:
         """The text that can be read on the page."""
@@ -100,6 +100,9 @@ class Browser:
 
 if __name__ == "__main__":
     with Browser() as page:
+        page.send("Page.enable")
+        hide = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
+        page.send("Page.addScriptToEvaluateOnNewDocument", source=hide)
         page.open(sys.argv[1])
         time.sleep(float(sys.argv[3]) if len(sys.argv) > 3 else 15)
         page.screenshot(Path(sys.argv[2]))

@@ -20,11 +20,14 @@ from rddrs.smoothing import Classifier
 def eigenvector_figure(rows: Sequence[tuple[Run, int]], count: int = 3) -> Figure:
     """For each (run, index): the input, its noise, the covariance, the first and the last eigenvectors of C."""
     names = labels(list(dict.fromkeys(run for run, _ in rows)))
-    figure, axes = panels(3 + 2 * count, len(rows), width=1.35, height=1.6)
+    first, index = rows[0]
+    figure, axes = panels(3 + min(2 * count, first.load(index)[0].numel()), len(rows), width=1.35, height=1.6)
     for row, (run, index) in zip(axes, rows, strict=True):
         x, scale = run.load(index)
         shown = brightness(x)
-        _draw_vector(row[0], shown, "gray_r", (0, 1), "")
+        if picture(shown) is None:
+            shown = x.detach().double().cpu().numpy()
+        _draw_vector(row[0], shown, "gray_r", (shown.min(), max(1.0, shown.max())), "")
         row[0].set_ylabel(f"{names[run]}\ninput {index}", fontsize="small")
         noise = noise_map(scale)
         _draw_vector(row[1], noise.reshape(x.shape), "Blues", (0, noise.max()), f"noise to {noise.max():.2g}")
@@ -37,7 +40,7 @@ def eigenvector_figure(rows: Sequence[tuple[Run, int]], count: int = 3) -> Figur
             if not panel.has_data():
                 panel.set_axis_off()
         if not row[3].has_data():
-            row[3].text(0, 0.5, "C is a multiple of the identity: no axis is longer", va="center", in_layout=False)
+            row[3].text(0, 0.5, "C is a multiple of\nthe identity", va="center", in_layout=False)
     return figure
 
 

@@ -190,7 +190,7 @@ def shown(comparison: pd.DataFrame) -> list[list[str]]:
 
 def comparison_table(comparison: pd.DataFrame) -> Table:
     """The table of `compare` for a terminal."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(box=SIMPLE_HEAD, padding=0)
     for name, heading in HEADINGS.items():
         table.add_column(heading, justify="left" if name == "label" else "right", overflow="fold")
     for row in shown(comparison):
