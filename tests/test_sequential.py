@@ -45,7 +45,7 @@ def test_false_decisions_at_the_boundary(rho):
 
     False alarm: one in 10^6 for each of the two, the seed is fixed.
     """
-    probability, repeats, alpha = norm.cdf(rho), 20_000, 0.05
+    probability, repeats, alpha = float(norm.cdf(rho)), 20_000, 0.05
     source = np.random.default_rng(1)
     successes = np.zeros(repeats, int)
     broken = {"yes": np.zeros(repeats, bool), "no": np.zeros(repeats, bool)}
