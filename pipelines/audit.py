@@ -22,7 +22,7 @@ def audit(prepared: "Prepared") -> None:
     from rich.console import Console
 
     from pipelines.config import SettingsError
-    from rddrs.attack import audit as audit_certificate
+    from rddrs import audit as audit_certificate
     from rddrs.memory import overlaps
     from rddrs.report import audit_figure, audit_table, save
     from rddrs.store import Store, replacing, write_text

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pipelines.config import Settings
     from pipelines.prepare import Prepared
-    from rddrs.audit import Reference
+    from rddrs.fidelity import Reference
     from rddrs.store import Store
 
 
@@ -111,8 +111,8 @@ def _one(
     prepared: "Prepared", store: "Store", measuring: "Reference", fitting: "Reference", index: int, batch: int
 ) -> None:
     """Propose, certify, measure and record one input."""
-    from rddrs import audit
     from rddrs import certify as certify_input
+    from rddrs import contradictions, fidelity
     from rddrs.perturbations import certified_severities
     from rddrs.store import measures
 
@@ -139,7 +139,7 @@ def _one(
         **keyed,
     )
     certified = time.perf_counter()
-    fidelity = audit.fidelity(prepared.network, proposal.scale, measuring, sigma=settings.sigma, **keyed)
+    kept = fidelity(prepared.network, proposal.scale, measuring, sigma=settings.sigma, **keyed)
     eigenvalues = proposal.scale.eigenvalues
     store.save(
         certificate,
@@ -152,14 +152,14 @@ def _one(
             "scale_max": eigenvalues[-1].item(),
             "log_det": proposal.scale.log_det,
             "sigma_x": proposal.sigma_x,
-            "fidelity": fidelity.value,
-            "contradictions": audit.contradictions(certificate, measuring),
+            "fidelity": kept.value,
+            "contradictions": contradictions(certificate, measuring),
             "status": proposal.status,
             "optimize_seconds": search_seconds + proposed - start,
             "certify_seconds": certified - proposed,
             "iterations": proposal.iterations,
-            "preferred_class": max(range(len(fidelity.distribution)), key=fidelity.distribution.__getitem__),
-            "preferred_share": max(fidelity.distribution),
+            "preferred_class": max(range(len(kept.distribution)), key=kept.distribution.__getitem__),
+            "preferred_share": max(kept.distribution),
             "mode": "global" if prepared.method.one_scale else "per_input",
             "batch": batch,
             "seed": settings.seed,

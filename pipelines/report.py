@@ -108,7 +108,7 @@ def remember(prepared: "Prepared", store: "Store", records: "pd.DataFrame") -> "
     """The records after the memory: what it leaves of every certificate, in the order of the indices, and why."""
     import pandas as pd
 
-    from rddrs.audit import contradictions
+    from rddrs.fidelity import contradictions
     from rddrs.memory import Memory, admit_in_order
     from rddrs.outcomes import Ledger
     from rddrs.perturbations import certified_severities

@@ -36,6 +36,8 @@ def fatal(method: Callable[..., None]) -> Callable[..., None]:
     def checked(*arguments: Any, **options: Any) -> None:
         try:
             method(*arguments, **options)
+        except OSError as error:
+            sys.exit(f"error: {error}")
         except Exception:
             traceback.print_exc()
             sys.exit(1)
@@ -86,6 +88,8 @@ class Sweep(Callback):
 
     @fatal
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        import rddrs.tracking  # noqa: F401  not at exit: torch cannot be imported there
+
         self.folder = Path(config.output_root).resolve() / "sweeps" / sweep_key(config)
         atexit.register(self.stopped)
 
@@ -137,6 +141,7 @@ class Sweep(Callback):
         failures |= self.merge([item for item in runs.values() if item.shard.count > 1])
         tracker = self.parent()
         self.compare([folder.name for folder in runs if (folder / "records.parquet").exists()], tracker)
+        tracker.tags({"overrides": " ".join(config.hydra.overrides.task)})
         tracker.metrics({"jobs": len(jobs), "failed": len(failures)})
         tracker.finish("FAILED" if failures else "FINISHED")
         atexit.unregister(self.stopped)
@@ -180,3 +185,4 @@ class Sweep(Callback):
         console = Console()
         console.print(comparison_table(pd.read_csv(self.folder / "comparison.csv")))
         console.print(f"written to   {self.folder}", soft_wrap=True)
+        console.print(f"page         {self.folder / 'report.html'}", soft_wrap=True)

@@ -110,8 +110,8 @@ def _fit(
 ) -> None:
     """Train under the noise of a scale with Lightning, from the last whole epoch that `folder` has a checkpoint of."""
     import pytorch_lightning as lightning
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from pytorch_lightning.callbacks import ModelCheckpoint
-    from pytorch_lightning.plugins.environments import LightningEnvironment
 
     from rddrs.training import NoisyTraining
 

@@ -54,7 +54,7 @@ trap 'kill $(cat "$work/slurmctld.pid" "$work/slurmd.pid" /run/munge/munged.pid)
 for _ in $(seq 30); do sinfo -h -o %T 2>/dev/null | grep -q idle && break; sleep 1; done
 sinfo
 
-run=(data.subset=24 certify.samples=20000 certify.batch=256 method=rddrs_paper method.samples=1000 method.iterations=20 train.epochs=5)
+run=(data.subset=16 certify.batch=256 method=rddrs_paper method.samples=2000 method.iterations=50 train.epochs=5)
 slurm=(hydra/launcher=slurm hydra.launcher.cpus_per_task=1 shard.count=4 shard.index=0,1,2,3)
 
 step "one process"
@@ -63,13 +63,13 @@ step "one process"
 step "four shards as SLURM jobs; the second is killed once it has finished an input"
 "$python" -m pipelines.run --multirun "${run[@]}" "${slurm[@]}" output_root="$work/four" >"$work/log/first" 2>&1 &
 first=$!
-while ! compgen -G "$work/four/runs/*/regions/15.safetensors" >/dev/null; do sleep 0.2; kill -0 $first; done
+while ! compgen -G "$work/four/runs/*/regions/22.safetensors" >/dev/null; do sleep 0.2; kill -0 $first; done
 squeue
 scancel --signal=KILL "$(squeue -h -r -o '%F_%K' | grep '_1$')"
 wait $first && { echo "a killed job must not end well" >&2; exit 1; } || echo "ended with status $?"
 tail -n 5 "$work/log/first"
 while squeue -h | grep -q .; do sleep 1; done   # the others go on
-echo "finished: $(ls "$work"/four/runs/*/regions | wc -l) of 24 inputs"
+echo "finished: $(ls "$work"/four/runs/*/regions | wc -l) of 16 inputs"
 
 step "the same command again"
 "$python" -m pipelines.run --multirun "${run[@]}" "${slurm[@]}" output_root="$work/four"

@@ -9,7 +9,7 @@ from scipy.integrate import quad
 from scipy.stats import binom, norm
 
 from rddrs import certify
-from rddrs.attack import count_differences, recomputed_radius
+from rddrs.audit import count_differences, recomputed_radius
 from rddrs.certify import ABSTAIN
 from rddrs.sequential import decide, log_evidence, sequential_lower
 from rddrs.smoothing import Purpose, hard_counts, running_counts
@@ -45,7 +45,7 @@ def test_false_decisions_at_the_boundary(rho):
 
     False alarm: one in 10^6 for each of the two, the seed is fixed.
     """
-    probability, repeats, alpha = norm.cdf(rho), 20_000, 0.05
+    probability, repeats, alpha = float(norm.cdf(rho)), 20_000, 0.05
     source = np.random.default_rng(1)
     successes = np.zeros(repeats, int)
     broken = {"yes": np.zeros(repeats, bool), "no": np.zeros(repeats, bool)}

@@ -35,7 +35,7 @@ def start(root: Path, *overrides: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    output, errors = process.communicate(timeout=300)
+    output, errors = process.communicate(timeout=900)
     return process.returncode, output, errors
 
 
@@ -74,7 +74,7 @@ def test_failed_jobs_are_named_and_the_others_are_compared(swept) -> None:
     for method in ("rs", "ancer"):
         assert f"method={method} data.subset=999\n" in errors
     assert "data.subset=999: the test set has 300 inputs" in errors
-    (table,) = root.glob("sweeps/method-data.subset-*/comparison.csv")
+    (table,) = root.glob("sweeps/data.subset-method-*/comparison.csv")
     assert pd.read_csv(table)["label"].tolist() == ["rs", "ancer"]
     assert f"written to   {table.parent}" in output
 

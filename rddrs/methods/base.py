@@ -13,8 +13,8 @@ from scipy.stats import norm
 from torch import Tensor
 from torch.linalg import LinAlgError  # pyright: ignore[reportAttributeAccessIssue]
 
-from rddrs.audit import Reference
 from rddrs.bounds import clopper_pearson
+from rddrs.fidelity import Reference
 from rddrs.scales import Isotropic, Scale
 from rddrs.smoothing import Classifier, Purpose, draw, generator, hard_counts
 

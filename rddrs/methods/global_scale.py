@@ -7,7 +7,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr
 
 from rddrs.ascent import BACKTRACKS, Flat, climb, margin_radius, margins, objective, outer_product
-from rddrs.audit import Reference, fidelity
+from rddrs.fidelity import Reference, fidelity
 from rddrs.methods.base import Method, Problem, Proposal
 from rddrs.scales import Full, Isotropic, Scale
 from rddrs.smoothing import Classifier, Purpose, generator

@@ -60,7 +60,8 @@ def summarize(records: pd.DataFrame) -> dict[str, int | float]:
     correct = values("correct")
     decided = {}
     if "decision" in records:
-        decided = {f"decided_{name}": int((records["decision"] == name).sum()) for name in ("yes", "no")}
+        answers = records["decision"].to_list()
+        decided = {f"decided_{answer}": answers.count(answer) for answer in ("yes", "no")}
         decided |= {"samples": float(values("samples").mean()), "median_samples": float(np.median(values("samples")))}
     return {
         "inputs": len(records),
