@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 import rddrs
-from rddrs.audit import contradictions, fidelity
 from rddrs.classifiers import LeNet, load_weights
 from rddrs.data import Dataset, mnist
+from rddrs.fidelity import contradictions, fidelity
 from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.rddrs import RDDRS
 from rddrs.store import load_scale

@@ -2,28 +2,27 @@
 
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pipelines.certify import progress_bar, workers
+from pipelines.certify import progress_bar, worker_pool
 from pipelines.entry import entry
 from pipelines.train import measured_batch, train
 
 if TYPE_CHECKING:
     from pipelines.prepare import Prepared
     from rddrs.certify import Certificate
+    from rddrs.store import Store
 
 
 def audit(prepared: "Prepared") -> None:
     """Audit the certificates of a finished run: tables, a figure, MLflow, and exit status 1 if any is broken."""
     import numpy as np
     import pandas as pd
-    import torch
     from rich.console import Console
 
     from pipelines.config import SettingsError
-    from rddrs.attack import audit as audit_certificate
+    from rddrs import audit as audit_certificate
     from rddrs.memory import overlaps
     from rddrs.report import audit_figure, audit_table, save
     from rddrs.store import Store, replacing, write_text
@@ -58,10 +57,7 @@ def audit(prepared: "Prepared") -> None:
         )
         return pd.json_normalize(asdict(found)).iloc[0].to_dict() | {"flags": ", ".join(found.flags)}
 
-    with (
-        ThreadPoolExecutor(workers(settings), initializer=torch.set_num_threads, initargs=(1,)) as pool,
-        progress_bar() as progress,
-    ):
+    with worker_pool(settings) as pool, progress_bar() as progress:
         rows = list(progress.track(pool.map(one, certificates), total=count, description="audit"))
     table = pd.DataFrame(rows)
     pairs = overlaps(certificates)
@@ -90,15 +86,23 @@ def audit(prepared: "Prepared") -> None:
         sys.exit(1)
 
 
-def claimed(prepared: "Prepared", store: Any, indices: list[int]) -> list["Certificate"]:
-    """The certificates as the run claims them: after the memory where it has one."""
+def claimed(prepared: "Prepared", store: "Store", indices: list[int]) -> list["Certificate"]:
+    """The certificates as the run claims them: after the memory where it has one, abstentions included."""
+    from dataclasses import replace
+
+    from rddrs.certify import ABSTAIN
     from rddrs.outcomes import Ledger
 
     if prepared.settings.certify.mode == "per_input":
         return [store.certificate(index) for index in indices]
     ledger = Ledger(store.folder / "memory", store.certificate)
     remembered = set(ledger.indices())
-    return [ledger.read(index).certificate for index in indices if index in remembered]
+    return [
+        ledger.read(index).certificate
+        if index in remembered
+        else replace(store.certificate(index), prediction=ABSTAIN, radius=0.0)
+        for index in indices
+    ]
 
 
 if __name__ == "__main__":

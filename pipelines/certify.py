@@ -18,13 +18,12 @@ if TYPE_CHECKING:
 
     from pipelines.config import Settings
     from pipelines.prepare import Prepared
-    from rddrs.audit import Reference
+    from rddrs.fidelity import Reference
     from rddrs.store import Store
 
 
 def certify(prepared: "Prepared") -> None:
     """Certify the inputs of this shard that are not done."""
-    import torch
     from omegaconf import OmegaConf
 
     from rddrs.store import Store, write_text
@@ -45,7 +44,7 @@ def certify(prepared: "Prepared") -> None:
     )
     measuring.baseline(prepared.network, settings.sigma, settings.seed)
     share_scale(prepared, fitting)
-    pool = ThreadPoolExecutor(workers(settings), initializer=torch.set_num_threads, initargs=(1,))
+    pool = worker_pool(settings)
     try:
         with progress_bar() as progress:
             task = progress.add_task("certify", total=len(share), completed=len(share) - len(waiting))
@@ -80,12 +79,17 @@ def share_scale(prepared: "Prepared", reference: "Reference") -> None:
     maker.adopt(prepared.network, load_scale(path), sigma=settings.sigma, seed=settings.seed)
 
 
-def workers(settings: "Settings") -> int:
-    """Inputs at a time: as configured, one on a GPU, else one a core of those that SLURM or a launcher left to us."""
+def worker_pool(settings: "Settings") -> ThreadPoolExecutor:
+    """Threads of one core each, for an input at a time.
+
+    As many as configured, else one for a GPU, else one a core of those that SLURM or a launcher left to this process.
+    """
+    import torch
     from joblib import cpu_count
 
     share = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("OMP_NUM_THREADS") or cpu_count()
-    return settings.certify.workers or (1 if settings.device.startswith("cuda") else int(share))
+    workers = settings.certify.workers or (1 if settings.device.startswith("cuda") else int(share))
+    return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def progress_bar() -> "Progress":
@@ -107,8 +111,8 @@ def _one(
     prepared: "Prepared", store: "Store", measuring: "Reference", fitting: "Reference", index: int, batch: int
 ) -> None:
     """Propose, certify, measure and record one input."""
-    from rddrs import audit
     from rddrs import certify as certify_input
+    from rddrs import contradictions, fidelity
     from rddrs.perturbations import certified_severities
     from rddrs.store import measures
 
@@ -130,11 +134,12 @@ def _one(
         selection_samples=settings.certify.selection_samples,
         alpha=settings.certify.alpha,
         bound=settings.certify.bound,
+        target_radius=settings.certify.target_radius,
         batch=batch,
         **keyed,
     )
     certified = time.perf_counter()
-    fidelity = audit.fidelity(prepared.network, proposal.scale, measuring, sigma=settings.sigma, **keyed)
+    kept = fidelity(prepared.network, proposal.scale, measuring, sigma=settings.sigma, **keyed)
     eigenvalues = proposal.scale.eigenvalues
     store.save(
         certificate,
@@ -147,14 +152,14 @@ def _one(
             "scale_max": eigenvalues[-1].item(),
             "log_det": proposal.scale.log_det,
             "sigma_x": proposal.sigma_x,
-            "fidelity": fidelity.value,
-            "contradictions": audit.contradictions(certificate, measuring),
+            "fidelity": kept.value,
+            "contradictions": contradictions(certificate, measuring),
             "status": proposal.status,
             "optimize_seconds": search_seconds + proposed - start,
             "certify_seconds": certified - proposed,
             "iterations": proposal.iterations,
-            "preferred_class": max(range(len(fidelity.distribution)), key=fidelity.distribution.__getitem__),
-            "preferred_share": max(fidelity.distribution),
+            "preferred_class": max(range(len(kept.distribution)), key=kept.distribution.__getitem__),
+            "preferred_share": max(kept.distribution),
             "mode": "global" if prepared.method.one_scale else "per_input",
             "batch": batch,
             "seed": settings.seed,

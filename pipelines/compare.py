@@ -1,15 +1,19 @@
 """Several runs side by side: `python -m pipelines.report runs=[KEY,KEY]` draws any set of finished runs."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
+from pydantic import ValidationError
 
-from pipelines.config import SettingsError
+from pipelines.config import Settings, SettingsError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from rddrs.report import Run
 
 UNNAMED = ("sigma", "output_root", "device", "runs", "certify.workers")
@@ -30,6 +34,33 @@ def read_run(folder: Path) -> "Run":
     configuration = OmegaConf.create(text)
     records = pd.read_parquet(folder / "records.parquet")
     return Run(folder.name, configuration.method.name, configuration.sigma, records, Store(folder).load, text)
+
+
+def plane_figures(root: Path, runs: "Sequence[Run]") -> "dict[str, Figure]":
+    """The decision regions of the first run's classifier, and what the runs of it certify around one input.
+
+    Empty where the inputs are not points of the plane, where no input is certified by all of these runs, and where
+    another version, with other keys, made a run.
+    """
+    from pipelines.prepare import prepare
+    from pipelines.train import train
+    from rddrs.report import region_figure
+
+    if runs[0].load(int(runs[0].records["index"].iloc[0]))[0].numel() != 2:
+        return {}
+    written: dict[Run, Any] = {run: OmegaConf.to_container(OmegaConf.create(run.configuration)) for run in runs}
+    try:
+        settings = {run: Settings(**values | {"output_root": str(root)}) for run, values in written.items()}
+    except ValidationError:
+        return {}
+    folder = settings[runs[0]].classifier_folder
+    members = [run for run in runs if settings[run].classifier_folder == folder]
+    shared = set.intersection(*(set(run.records.loc[run.records["radius"] > 0, "index"]) for run in members))
+    if not shared:
+        return {}
+    prepared = prepare(settings[runs[0]])
+    train(prepared)
+    return {"regions": region_figure(prepared.network, members, sorted(shared)[len(shared) // 2])}
 
 
 def name_apart(runs: "list[Run]") -> "list[Run]":
@@ -66,7 +97,7 @@ def compare_runs(root: Path, names: list[str], folder: Path | None = None) -> Pa
     table = compare(runs)
     with replacing(folder / "comparison.csv") as part:
         table.to_csv(part, index=False)
-    figures = comparison_figures(runs) | {"severities": severity_figure(runs)}
+    figures = comparison_figures(runs) | {"severities": severity_figure(runs)} | plane_figures(root, runs)
     for name, figure in figures.items():
         save(figure, folder / "figures" / name)
     write_page(folder / "report.html", runs, figures, "Comparison of " + ", ".join(dict.fromkeys(table["label"])))

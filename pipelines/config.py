@@ -79,6 +79,7 @@ class Certify(Group):
     selection_samples: PositiveInt
     alpha: float = Field(gt=0, lt=1)
     bound: Literal["clopper_pearson", "randomized_clopper_pearson"]
+    target_radius: PositiveFloat | None
     mode: Literal["per_input", "memory"]
     batch: PositiveInt | None
     workers: PositiveInt | None
@@ -88,6 +89,12 @@ class Certify(Group):
         if self.alpha ** (1 / self.samples) <= 0.5:
             needed = next(n for n in range(1, 10_000_000) if self.alpha ** (1 / n) > 0.5)
             raise ValueError(f"samples={self.samples} can certify nothing at alpha={self.alpha}: use at least {needed}")
+        return self
+
+    @model_validator(mode="after")
+    def one_bound(self) -> Self:
+        if self.target_radius is not None and self.bound != "clopper_pearson":
+            raise ValueError(f"bound={self.bound} is not used with target_radius={self.target_radius}: leave one out")
         return self
 
 

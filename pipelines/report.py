@@ -7,7 +7,7 @@ import json
 import shlex
 from typing import TYPE_CHECKING
 
-from pipelines.compare import compare_runs
+from pipelines.compare import compare_runs, plane_figures
 from pipelines.entry import entry
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ PER_INPUT = [
     *("radius", "proxy_radius", "ball_radius", "p_lower", "scale_min", "scale_max", "log_det", "sigma_x"),
     *("fidelity", "contradictions", "correct", "prediction", "optimize_seconds", "certify_seconds"),
 ]
+PICTURES = 500
+"""At most so many inputs of a run are drawn for the dashboard, evenly spaced."""
 
 
 def report(prepared: "Prepared") -> None:
@@ -32,7 +34,9 @@ def report(prepared: "Prepared") -> None:
         Run,
         closing_table,
         comparison_table,
+        evenly,
         mean_severities,
+        portrait,
         run_figures,
         save,
         severity_figure,
@@ -61,8 +65,9 @@ def report(prepared: "Prepared") -> None:
     run = Run(store.folder.name, settings.method.name, settings.sigma, records, store.load, configuration)
     with replacing(store.folder / "records.parquet") as part:
         records.to_parquet(part, index=False)
+    write_text(store.folder / "records.csv", records.to_csv(index=False))
     write_text(store.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-    figures = run_figures(run) | {"severities": severity_figure([run])}
+    figures = run_figures(run) | {"severities": severity_figure([run])} | plane_figures(settings.root, [run])
     for name, figure in figures.items():
         save(figure, store.folder / "figures" / name)
     page = write_page(store.folder / "report.html", [run], figures, run.name)
@@ -76,7 +81,8 @@ def report(prepared: "Prepared") -> None:
     tracker.metrics({f"severity/{name}": value for name, value in mean_severities(records).items()})
     tracker.link(store.regions.glob("*.safetensors"), "regions")
     tracker.link((store.folder / "figures").iterdir(), "figures")
-    names = ("config.yaml", "records.parquet", "summary.json", "report.html")
+    tracker.pictures("input/region", evenly(records, PICTURES), lambda index: portrait(*store.load(index)))
+    names = ("config.yaml", "records.csv", "records.parquet", "summary.json", "report.html")
     tracker.link([store.folder / name for name in names], "records")
     tracker.finish()
 
@@ -95,13 +101,14 @@ def report(prepared: "Prepared") -> None:
         soft_wrap=True,
         highlight=False,
     )
+    console.print(f"             {tracker.address}", soft_wrap=True, highlight=False)
 
 
 def remember(prepared: "Prepared", store: "Store", records: "pd.DataFrame") -> "pd.DataFrame":
     """The records after the memory: what it leaves of every certificate, in the order of the indices, and why."""
     import pandas as pd
 
-    from rddrs.audit import contradictions
+    from rddrs.fidelity import contradictions
     from rddrs.memory import Memory, admit_in_order
     from rddrs.outcomes import Ledger
     from rddrs.perturbations import certified_severities

@@ -22,7 +22,9 @@ from rddrs.methods.rddrs_paper import RDDRSPaper
 from rddrs.methods.rddrs import RDDRS
 from rddrs.methods.global_scale import GlobalScale
 from rddrs.certify import Certificate, certify
-from rddrs.audit import Fidelity, Reference, contradictions, fidelity
+from rddrs.fidelity import Fidelity, Reference, contradictions, fidelity
+from rddrs.attack import Attack, attack
+from rddrs.audit import Audit, audit
 from rddrs.memory import Memory
 from rddrs.version import __version__
 
@@ -45,6 +47,10 @@ __all__ = [  # in the order of the walk
     "Fidelity",
     "fidelity",
     "contradictions",
+    "Attack",
+    "attack",
+    "Audit",
+    "audit",
     "Memory",
     "__version__",
 ]

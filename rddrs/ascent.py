@@ -56,12 +56,12 @@ def objective(
 ) -> Float[Tensor, ""]:
     """J = log R + (1/d) log det C(a) + kappa lambda_min - mu (share of wrong answers on the reference inputs).
 
-    `radii` are averaged, `growth` is a, up to a constant the log-determinant. The share of wrong answers is soft:
-    the mean of sigmoid(-margin).
+    log R is averaged over the `radii`, so that an input whose radius is small counts most; `growth` is a, up to a
+    constant the log-determinant. The share of wrong answers is soft: the mean of sigmoid(-margin).
     """
-    radius = radii.mean().clamp_min(SMALLEST_RADIUS)
+    log_radius = radii.clamp_min(SMALLEST_RADIUS).log().mean()
     wrong = torch.sigmoid(-reference_margins).mean() if mu else 0.0
-    return radius.log() + growth.mean() + kappa * smallest - mu * wrong
+    return log_radius + growth.mean() + kappa * smallest - mu * wrong
 
 
 def outer_product(

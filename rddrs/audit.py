@@ -1,118 +1,160 @@
-"""What a certificate means: fidelity of G_C on other inputs, contradictions inside the region (METHOD section 4.1)."""
+"""Attempts to prove a certificate wrong: by its own counts, by fresh counts, and by an attack on its region.
 
-from dataclasses import dataclass, field
-from weakref import WeakKeyDictionary
+No attempt trusts what it audits: counts are drawn again, and the radius is computed again.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
+from scipy.stats import binom, norm
 from torch import Tensor
 
-from rddrs.certify import Certificate
-from rddrs.scales import Isotropic, Scale
-from rddrs.smoothing import Classifier, Purpose, generator, votes
-
-DRAWS = 20
-
-
-@dataclass(frozen=True, eq=False)
-class Reference:
-    """Labelled training inputs that fidelity and contradictions are measured on.
-
-    The accuracy of the isotropic G_sigma on them, which fidelity is relative to, is measured once for a classifier
-    object, noise level and seed, and remembered: make a new set where the object's weights have changed. Raises
-    ValueError where counts do not fit or inputs are not finite.
-    """
-
-    inputs: Float[Tensor, "m *shape"]
-    labels: Int[Tensor, " m"]
-    _baselines: WeakKeyDictionary[Classifier, dict[tuple[float, int, int], float]] = field(
-        default_factory=WeakKeyDictionary, init=False, repr=False
-    )
-
-    def __post_init__(self) -> None:
-        if len(self.inputs) != len(self.labels) or len(self.labels) == 0:
-            raise ValueError(f"reference: {len(self.inputs)} inputs and {len(self.labels)} labels: one label an input")
-        if not torch.isfinite(self.inputs).all():
-            raise ValueError("reference: the inputs hold NaN or infinite entries")
-
-    def baseline(self, classifier: Classifier, sigma: float, seed: int, draws: int = DRAWS) -> float:
-        """The accuracy of the isotropic G_sigma."""
-        known = self._baselines.setdefault(classifier, {})
-        if (sigma, seed, draws) not in known:
-            scale = Isotropic(sigma, self.inputs[0].numel())
-            answers = predict(classifier, self.inputs, scale, seed=seed, purpose=Purpose.BASELINE, draws=draws)
-            known[sigma, seed, draws] = (answers == self.labels).double().mean().item()
-        return known[sigma, seed, draws]
-
-    def to(self, device: torch.device | str) -> "Reference":
-        """The same set on another device."""
-        return Reference(self.inputs.to(device), self.labels.to(device))
+from rddrs.attack import INSIDE, Attack, attack, count_class
+from rddrs.certify import ABSTAIN, Certificate, lower_bound
+from rddrs.fidelity import Reference, contradictions
+from rddrs.smoothing import Classifier, Purpose, hard_counts, running_counts
 
 
 @dataclass(frozen=True)
-class Fidelity:
-    """Accuracy of G_C on the reference set, relative to that of the isotropic G_sigma: 1 is as good as RS.
+class Audit:
+    """What the audit of one certificate found; `flags` name the ways in which it is broken, empty for an honest one.
 
-    `distribution` is the share of each class among the answers of G_C; a constant classifier has one entry of 1.
+    `input`: another input's region. `counts`: the stored counts are not those of the keyed samples. `radius`: larger
+    than the counts allow. `recount`: fresh samples contradict the radius. `attack`: a point of the region has another
+    class. None stands for a check that was not made. `outside` and `contradictions` describe an honest certificate.
     """
 
-    value: float
-    accuracy: float
-    distribution: tuple[float, ...]
+    index: int
+    prediction: int
+    radius: float
+    largest_radius: float
+    count_differences: int | None
+    recount_share: float
+    recount_p_value: float
+    inside: Attack | None
+    outside: Attack | None
+    contradictions: int | None
+    flags: tuple[str, ...]
 
 
-@torch.inference_mode()
-def predict(
+def audit(
     classifier: Classifier,
-    inputs: Float[Tensor, "m *shape"],
-    scale: Scale,
+    certificate: Certificate,
+    x: Float[Tensor, "*shape"],
     *,
+    index: int | None = None,
+    reference: Reference | None = None,
+    samples: int = 10_000,
+    false_alarm: float = 1e-4,
+    batch: int = 256,
+    repeat: bool = True,
+    tolerance: int = 0,
+    outside: float = 1.5,
     seed: int = 0,
-    index: int = 0,
-    purpose: Purpose = Purpose.FIDELITY,
-    draws: int = DRAWS,
-) -> Int[Tensor, " m"]:
-    """The answer of G_C at each input: the majority of `draws` noisy answers, keyed by (seed, index, purpose)."""
-    scale = scale.to(inputs.device)
-    source = generator(seed, index, purpose, device=inputs.device)
-    shape = inputs.shape[1:]
-    tally: Tensor | None = None
-    for _ in range(draws):
-        answers = []
-        for part in inputs.split(256):
-            noisy = part.flatten(1) + scale.noise(
-                torch.randn(part.flatten(1).shape, generator=source, dtype=part.dtype, device=part.device)
-            )
-            logits = classifier(noisy.view(-1, *shape))
-            answers.append(torch.nn.functional.one_hot(votes(logits), logits.shape[1] + 1))
-        tally = torch.cat(answers) if tally is None else tally + torch.cat(answers)
-    assert tally is not None
-    return tally[:, :-1].argmax(dim=1)
+    workers: int = 1,
+) -> Audit:
+    """Tries to break the certificate that is claimed for the input `x`, number `index`.
+
+    `false_alarm` is the level of each of the two statistical tests: a valid certificate is flagged by them with at
+    most twice that probability (and an invalid one exists with probability alpha). `repeat` draws the certificate's
+    own samples again, which must give its counts bit for bit on the same machine (up to
+    `tolerance` counts on another machine). An abstention claims nothing: only its counts and input are checked.
+    `reference` are labelled inputs for the segments and the contradictions; `outside` is the factor of the radius at
+    which a second attack shows how tight the certificate is. `seed` keys the fresh samples.
+    """
+    flags = []
+    if not torch.equal(certificate.x, x) or (index is not None and certificate.index != index):
+        flags.append("input")
+    differences = None
+    if repeat:
+        differences = count_differences(classifier, certificate, workers=workers)
+        flags += ["counts"] if differences > tolerance else []
+    largest = recomputed_radius(certificate)
+    if certificate.radius > largest * (1 + 1e-9):
+        flags.append("radius")
+    share, p_value, inside, beyond, against = 0.0, 1.0, None, None, None
+    if certificate.prediction != ABSTAIN:
+        share, p_value = recount(classifier, certificate, samples=samples, seed=seed, batch=batch, workers=workers)
+        flags += ["recount"] if p_value < false_alarm else []
+        against = contradictions(certificate, reference) if reference is not None else None
+        attempt = partial(
+            attack,
+            classifier,
+            certificate,
+            reference=reference,
+            samples=samples,
+            level=false_alarm,
+            seed=seed,
+            batch=batch,
+            workers=workers,
+        )
+        inside, beyond = attempt(factor=INSIDE), attempt(factor=outside)
+        flags += ["attack"] if inside.broken and inside.distance < certificate.radius else []
+    return Audit(
+        index=certificate.index,
+        prediction=certificate.prediction,
+        radius=certificate.radius,
+        largest_radius=largest,
+        count_differences=differences,
+        recount_share=share,
+        recount_p_value=p_value,
+        inside=inside,
+        outside=beyond,
+        contradictions=against,
+        flags=tuple(flags),
+    )
 
 
-def fidelity(
+def count_differences(classifier: Classifier, certificate: Certificate, *, workers: int = 1) -> int:
+    """How many of a certificate's samples are counted otherwise when they are drawn again from their keys.
+
+    0 unless the scale, the input, the classifier, the seed or the purpose of the samples is not the stated one, or
+    another machine rounds otherwise. Selection and certification samples have different keys, so that neither can
+    stand for the other.
+    """
+    differences = 0
+    for purpose, stored, samples in (
+        (Purpose.SELECTION, certificate.selection_counts, certificate.selection_samples),
+        (Purpose.CERTIFICATION, certificate.counts, certificate.samples),
+    ):
+        drawing = (classifier, certificate.x, certificate.scale, samples)
+        keys = {"purpose": purpose, "seed": certificate.seed, "index": certificate.index}
+        sampling: dict[str, Any] = {**keys, "batch": certificate.batch, "workers": workers}
+        if purpose is Purpose.CERTIFICATION and certificate.decision is not None:
+            *_, (again, _) = running_counts(*drawing, **sampling)
+        else:
+            again = hard_counts(*drawing, **sampling)
+        width = max(len(again), len(stored))
+        pairs = (torch.nn.functional.pad(each, (0, width - len(each))) for each in (again, torch.tensor(stored)))
+        differences += int(torch.sub(*pairs).abs().sum())
+    return differences
+
+
+def recomputed_radius(certificate: Certificate) -> float:
+    """The largest radius that the stored counts allow: of the class that the selection samples chose, else 0."""
+    top = int(torch.tensor(certificate.selection_counts).argmax())
+    if certificate.prediction != top:
+        return 0.0
+    it = certificate
+    return max(0.0, float(norm.ppf(lower_bound(it.bound, it.counts[top], it.samples, it.alpha, it.seed, it.index))))
+
+
+def recount(
     classifier: Classifier,
-    scale: Scale,
-    reference: Reference,
+    certificate: Certificate,
     *,
-    sigma: float,
+    samples: int = 10_000,
     seed: int = 0,
-    index: int = 0,
-    purpose: Purpose = Purpose.FIDELITY,
-    draws: int = DRAWS,
-) -> Fidelity:
-    """The fidelity of G_C, from `draws` noise draws an input of the reference set."""
-    answers = predict(classifier, reference.inputs, scale, seed=seed, index=index, purpose=purpose, draws=draws)
-    accuracy = (answers == reference.labels).double().mean().item()
-    classes = int(max(answers.max(), reference.labels.max())) + 1
-    shares = torch.bincount(answers, minlength=classes).double() / len(answers)
-    baseline = reference.baseline(classifier, sigma, seed, draws)
-    return Fidelity(accuracy / max(baseline, 1 / len(answers)), accuracy, tuple(shares.tolist()))
+    batch: int = 256,
+    workers: int = 1,
+) -> tuple[float, float]:
+    """The share of fresh samples that answer the certified class, and the p-value of the claim.
 
-
-def contradictions(certificate: Certificate, reference: Reference) -> int:
-    """How many reference inputs of another class lie inside the certified region."""
-    if certificate.radius == 0:
-        return 0
-    inside = certificate.contains(reference.inputs)
-    return int((inside & (reference.labels != certificate.prediction)).sum())
+    The radius rho claims a probability of at least Phi(rho); the p-value is the binomial probability, exact, of no
+    more successes than were found if it were just that.
+    """
+    found = count_class(classifier, certificate, certificate.x, samples, Purpose.RECOUNT, seed, batch, workers)
+    return found / samples, float(binom.cdf(found, samples, norm.cdf(certificate.radius)))

@@ -13,17 +13,20 @@ from torch import Tensor
 
 from rddrs.bounds import clopper_pearson, keyed_uniform, randomized_clopper_pearson
 from rddrs.scales import Scale
-from rddrs.smoothing import Classifier, Purpose, hard_counts
+from rddrs.sequential import Decision, decide, sequential_lower
+from rddrs.smoothing import Classifier, Purpose, hard_counts, running_counts
 
 ABSTAIN = -1
 
-Bound = Literal["clopper_pearson", "randomized_clopper_pearson"]
+Bound = Literal["clopper_pearson", "randomized_clopper_pearson", "sequential"]
 
 
 def lower_bound(bound: Bound, successes: int, samples: int, alpha: float, seed: int, index: int) -> float:
     """The lower bound of p_A, by name; the randomized one draws its uniform number by (seed, index)."""
     if bound == "clopper_pearson":
         return clopper_pearson(successes, samples, alpha)
+    if bound == "sequential":
+        return sequential_lower(successes, samples, alpha)
     return randomized_clopper_pearson(successes, samples, alpha, keyed_uniform(seed, index))
 
 
@@ -39,6 +42,7 @@ class Certificate:
     `prediction` is -1 for an abstention, and then every radius is 0. `counts` are those of the `samples` certification
     samples (fewer in sum where the classifier answered NaN), `selection_counts` those that chose the class. With the
     seed, the index and the micro-batch `batch` they can be drawn again, bit for bit on the same machine.
+    `decision` is that about a target radius, where one was asked for: `samples` are then those that it took.
     """
 
     x: Float[Tensor, "*shape"]
@@ -55,6 +59,7 @@ class Certificate:
     selection_samples: int = field(default=100, kw_only=True)
     batch: int = field(default=256, kw_only=True)
     bound: Bound = field(default="clopper_pearson", kw_only=True)
+    decision: Decision | None = field(default=None, kw_only=True)
 
     @property
     def ball_radius(self) -> float:
@@ -90,6 +95,7 @@ def certify(
     selection_samples: int = 100,
     alpha: float = 1e-3,
     bound: Bound = "clopper_pearson",
+    target_radius: float | None = None,
     seed: int = 0,
     index: int = 0,
     batch: int = 256,
@@ -100,9 +106,17 @@ def certify(
     `selection_samples` draws choose the class, `samples` fresh ones count it, and the one-sided `bound` at `alpha`
     gives rho = Phi^-1(p_lower); where the bound is at most 1/2 the certificate abstains. Warns where so few
     samples can certify nothing. Raises ValueError for arguments out of range or an input that is not finite.
+
+    With a `target_radius` R, in the input's own units, the only question is whether the region holds the l2 ball of
+    radius R, that is whether rho >= R / min(lambda). Sampling stops as soon as that is decided, after `samples` at the
+    latest, and `bound` is "sequential". The decision `yes` gives the rho that was asked for and no more; `no` (G_C
+    answers the class with less than the probability Phi(rho) that this needs) and `undecided` give an abstention.
+    `yes` is false with probability at most `alpha`, and so is `no`.
     """
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
+    if target_radius is not None and not 0 < target_radius < math.inf:
+        raise ValueError(f"target_radius must be finite and positive, not {target_radius}")
     for name, value in {
         "samples": samples,
         "selection_samples": selection_samples,
@@ -121,16 +135,26 @@ def certify(
     scale = scale.to(x.device)
     sampling = {"seed": seed, "index": index, "batch": batch, "workers": workers}
     chosen = hard_counts(classifier, x, scale, selection_samples, purpose=Purpose.SELECTION, **sampling)
-    counts = hard_counts(classifier, x, scale, samples, purpose=Purpose.CERTIFICATION, **sampling)
-    top = int(chosen.argmax())
-    p_lower = lower_bound(bound, int(counts[top]), samples, alpha, seed, index)
-    certified = p_lower > 0.5
+    counting = {"purpose": Purpose.CERTIFICATION, **sampling}
+    top, counts, decision = int(chosen.argmax()), torch.zeros_like(chosen), None
+    if target_radius is None:
+        counts = hard_counts(classifier, x, scale, samples, **counting)
+        p_lower = lower_bound(bound, int(counts[top]), samples, alpha, seed, index)
+        radius = max(0.0, float(norm.ppf(p_lower)))
+    else:
+        # The rounding of R / lambda must not leave a ball that is smaller than R by the last bit.
+        asked = target_radius / scale.eigenvalues[0].item() * (1 + 1e-12)
+        needed = float(norm.cdf(asked))
+        for counts, samples in running_counts(classifier, x, scale, samples, **counting):  # noqa: B020
+            if (decision := decide(int(counts[top]), samples, needed, alpha)) != "undecided":
+                break
+        bound, (p_lower, radius) = "sequential", (needed, asked) if decision == "yes" else (0.0, 0.0)
     return Certificate(
         x=x,
         scale=scale,
-        prediction=top if certified else ABSTAIN,
+        prediction=top if radius > 0 else ABSTAIN,
         p_lower=p_lower,
-        radius=float(norm.ppf(p_lower)) if certified else 0.0,
+        radius=radius,
         selection_counts=tuple(chosen.tolist()),
         counts=tuple(counts.tolist()),
         alpha=alpha,
@@ -140,4 +164,5 @@ def certify(
         selection_samples=selection_samples,
         batch=batch,
         bound=bound,
+        decision=decision,
     )

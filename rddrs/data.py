@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rddrs.audit import Reference
+from rddrs.fidelity import Reference
 from rddrs.smoothing import Purpose, generator
 
 

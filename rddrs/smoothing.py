@@ -6,10 +6,11 @@ depends neither on the order of the inputs nor on the number of worker threads; 
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -105,6 +106,26 @@ def hard_counts(
         return torch.stack(list(found)).sum(dim=0)[:-1].cpu()
 
 
+FIRST_LOOK = 32
+"""The draws before the first look of `running_counts`."""
+
+
+def running_counts(
+    classifier: Classifier, x: Float[Tensor, "*shape"], scale: Scale, samples: int, *, batch: int = 256, **options: Any
+) -> Iterator[tuple[Int[Tensor, " k"], int]]:
+    """The counts of the first draws and how many these are, for a test that may stop at every look.
+
+    Looks come after 32 draws, then after 32 or a quarter more than before, whichever is more, and after all
+    `samples`. What has been counted up to a look does not depend on the looks after it. Options as of `hard_counts`.
+    """
+    counts, drawn, block = torch.zeros((), dtype=torch.long), 0, 0
+    while drawn < samples:
+        more = min(max(FIRST_LOOK, drawn // 4), samples - drawn)
+        counts = counts + hard_counts(classifier, x, scale, more, batch=batch, first=block, **options)
+        drawn, block = drawn + more, block - (-more // batch)
+        yield counts, drawn
+
+
 @torch.inference_mode()
 def _count(
     classifier: Classifier,
@@ -115,13 +136,12 @@ def _count(
 ) -> Int[Tensor, " k1"]:
     """The counts of some blocks, each given by its number and size, and those of the votes for no class."""
     torch.set_num_threads(1)
-    flat, largest = x.flatten(), max(size for _, size in sizes)
-    z, noisy = flat.new_empty(largest, flat.numel()), flat.new_empty(largest, flat.numel())
+    flat = x.flatten()
+    z = flat.new_empty(max(size for _, size in sizes), flat.numel())
     total = torch.zeros((), dtype=torch.long, device=x.device)
     for block, size in sizes:
-        z[:size].normal_(generator=stream(block))
-        scale.perturb(flat, z[:size], out=noisy[:size])
-        logits = classifier(noisy[:size].view(-1, *x.shape))
+        noisy = scale.perturb(flat, z[:size].normal_(generator=stream(block)))
+        logits = classifier(noisy.view(-1, *x.shape))
         total = total + torch.bincount(votes(logits), minlength=logits.shape[1] + 1)
     return total
 
@@ -147,4 +167,4 @@ def measure_batch(
         return max(zip(map(max, zip(*rates, strict=True)), candidates, strict=True))[1]
 
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(partial(measure)).result()
+        return pool.submit(measure).result()

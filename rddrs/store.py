@@ -30,7 +30,7 @@ COLUMNS = [
 
 
 _KEPT = (
-    *("prediction", "p_lower", "radius", "selection_counts", "counts", "alpha", "bound"),
+    *("prediction", "p_lower", "radius", "selection_counts", "counts", "alpha", "bound", "decision"),
     *("seed", "samples", "selection_samples", "batch"),
 )
 
@@ -38,7 +38,8 @@ _KEPT = (
 def measures(certificate: Certificate) -> dict[str, Any]:
     """The columns of a record that the certificate alone decides."""
     names = ("prediction", "p_lower", "radius", "proxy_radius", "ball_radius", "log_volume")
-    return {name: getattr(certificate, name) for name in names}
+    decided = {"decision": certificate.decision, "samples": certificate.samples} if certificate.decision else {}
+    return {name: getattr(certificate, name) for name in names} | decided
 
 
 def kept(certificate: Certificate) -> dict[str, Any]:

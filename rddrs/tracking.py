@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from rddrs.store import write_text
 from rddrs.version import __version__
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from pytorch_lightning.loggers import MLFlowLogger
 
 PACKAGES = ("torch", "numpy", "scipy", "pytorch-lightning", "geomstats", "mlflow")
@@ -84,6 +85,12 @@ class Tracker:
         except MlflowException:
             return False
 
+    @property
+    def address(self) -> str:
+        """Where `mlflow ui` shows the charts of all runs; without the query it opens a page about language models."""
+        page = "runs?workflowType=machine_learning&compareRunsMode=CHART"
+        return f"http://127.0.0.1:5000/#/experiments/{self.experiment_id}/{page}"
+
     def lightning_logger(self) -> "MLFlowLogger":
         """A Lightning logger that writes to this run."""
         from pytorch_lightning.loggers import MLFlowLogger
@@ -142,6 +149,19 @@ class Tracker:
                 os.link(path, place)
             except OSError:
                 place.write_bytes(path.read_bytes())
+
+    def pictures(self, name: str, indices: Iterable[int], draw: Callable[[int], "Image"]) -> None:
+        """Pictures of inputs, the input's index as the step; those that are there are not drawn again."""
+        folder = self.artifacts / "images"
+        folder.mkdir(exist_ok=True)
+        for index in indices:
+            # How MLflow's dashboard finds the steps of an image, in full and as a preview.
+            place = folder / f"{name.replace('/', '~')}+step+{index}+timestamp+1+{index}.png"
+            if not place.exists():
+                picture = draw(index)
+                picture.save(place.with_name(f"{place.stem}+compressed.webp"))
+                picture.save(place)
+        self.tags({"mlflow.loggedImages": "True"})
 
     def finish(self, status: str = "FINISHED") -> None:
         """End the run: FINISHED, FAILED or KILLED."""

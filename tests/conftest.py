@@ -15,6 +15,7 @@ from scipy.stats import norm  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from rddrs import Diagonal, Full, Isotropic, Scale  # noqa: E402
+from tests.browser import Browser, chromium  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -75,6 +76,14 @@ def shapes_unchecked() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    if chromium() is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    with Browser() as page:
+        yield page
 
 
 @pytest.fixture

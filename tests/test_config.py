@@ -48,6 +48,8 @@ def test_every_method_is_made_with_the_values_of_its_file(path: Path) -> None:
         ("certify.alpha=2", "certify.alpha=2: Input should be less than 1"),
         ("certify.samples=5", "samples=5 can certify nothing at alpha=0.001: use at least 10"),
         ("certify.samples=1.5", "certify.samples=1.5"),
+        ("certify.target_radius=0", "certify.target_radius=0: Input should be greater than 0"),
+        ("certify.target_radius=1 certify.bound=randomized_clopper_pearson", "is not used with target_radius=1.0"),
         ("certify.mode=both", "certify.mode=both"),
         ("+certify.sample=9", "certify.sample: there is no such key"),
         ("+sigmas=9", "sigmas: there is no such key"),

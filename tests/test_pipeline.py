@@ -203,3 +203,22 @@ def test_memory_and_audit_of_honest_and_of_planted_certificates(root: Path) -> N
     assert caught.value.code == 1
     flags = pd.read_parquet(store.folder / "audit.parquet").set_index("index")["flags"]
     assert "radius" in flags[33] and set(flags.drop(33)) == {""}
+
+
+def test_a_target_radius_is_decided_early_and_repeats_after_a_kill(root: Path) -> None:
+    overrides = [*SMALL, "method=ancer", "data.subset=9", "certify.samples=20000", "certify.target_radius=0.2"]
+    prepared = prepare(settings(*overrides, "certify.mode=memory", "audit.samples=2000", f"output_root={root}"))
+    run(prepared)
+    store = Store(prepared.settings.run_folder)
+    table = store.records(prepared.indices)
+    yes = (table["decision"] == "yes").to_numpy()
+    assert yes.any() and set(table["decision"]) <= {"yes", "no", "undecided"}
+    assert np.all(table["ball_radius"] >= np.where(yes, 0.2, 0)) and np.all((table["prediction"] == -1) != yes)
+    assert table["samples"].to_numpy()[yes].min() <= 20_000 / 20
+    summary = json.loads((store.folder / "summary.json").read_text())
+    assert summary["decided_yes"] == yes.sum() and summary["samples"] == table["samples"].mean()
+    store.path(33).unlink()
+    certify(prepared)
+    pd.testing.assert_frame_equal(store.records(prepared.indices).drop(columns=TIMES), table.drop(columns=TIMES))
+    audit(prepared)
+    assert json.loads((store.folder / "audit.json").read_text())["broken"] == 0

@@ -7,10 +7,7 @@ import io
 import json
 import math
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -282,24 +279,13 @@ def test_page_is_one_safe_file(runs, kind, tmp_path):
     assert ("mean fidelity 0.800" in text) == (runs[kind].method == "rddrs")
 
 
-def browse(page: Path, choice: str, profile: Path) -> str:
-    """The page's document after its script ran."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-    flags += ["--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}"]
-    done = subprocess.run(
-        [browser, *flags, "--dump-dom", f"{page.as_uri()}#{choice}"], capture_output=True, text=True, timeout=60
-    )
-    return done.stdout
-
-
-def test_gallery_sorts_and_filters_in_a_browser(runs, tmp_path):
+def test_gallery_sorts_and_filters_in_a_browser(runs, tmp_path, browser):
     compared = [runs["isotropic"], runs["full"]]
     page = write_page(tmp_path / "report.html", compared, {}, "Two runs")
     choice = "sort=proxy_radius&order=descending&outcome=correct&label=1&run=rddrs%2C+sigma+0.5"
-    document = browse(page, choice, tmp_path / "profile")
+    browser.open(f"{page.as_uri()}#{choice}")
+    browser.wait("document.querySelector('#cards li')")
+    document = browser.evaluate("document.documentElement.outerHTML")
     records = runs["full"].records
     expected = records[records["correct"] & (records["label"] == 1)]
     assert 2 <= len(expected) < len(records)

@@ -32,12 +32,10 @@ def test_noise_is_the_dense_product(case):
     assert_close(scale.noise(z), z @ scale.matrix.to(z), dtype)
 
 
-def test_perturb_adds_the_noise_and_writes_in_place(case):
+def test_perturb_adds_the_noise(case):
     scale, z, dtype = case
-    x, out = torch.randn(scale.dim, dtype=dtype), torch.empty_like(z)
-    assert_close(scale.perturb(x, z), x + scale.noise(z), dtype)
-    assert scale.perturb(x, z, out=out).data_ptr() == out.data_ptr()
-    assert torch.equal(out, scale.perturb(x, z))
+    x = torch.randn(scale.dim, dtype=dtype)
+    assert_close(scale.perturb(x, z.clone()), x + scale.noise(z), dtype)
 
 
 def test_whiten_inverts_the_noise(case):

@@ -13,8 +13,8 @@ from scipy.stats import norm
 from torch import Tensor
 from torch.linalg import LinAlgError  # pyright: ignore[reportAttributeAccessIssue]
 
-from rddrs.audit import Reference
 from rddrs.bounds import clopper_pearson
+from rddrs.fidelity import Reference
 from rddrs.scales import Isotropic, Scale
 from rddrs.smoothing import Classifier, Purpose, draw, generator, hard_counts
 
@@ -85,7 +85,7 @@ class Problem:
         p_lower = clopper_pearson(int(counts[self.label]), samples, PILOT_ALPHA)
         return max(0.0, float(norm.ppf(p_lower)))
 
-    def counts(self, scale: Scale, samples: int, purpose: Purpose, first: int = 0) -> Tensor:
+    def counts(self, scale: Scale, samples: int, purpose: Purpose) -> Tensor:
         """Hard counts at this input."""
         return hard_counts(
             self.classifier,
@@ -96,7 +96,6 @@ class Problem:
             seed=self.seed,
             index=self.index,
             batch=self.batch,
-            first=first,
         )
 
     def draw(self, count: int, purpose: Purpose, block: int) -> Float[Tensor, "n d"]:

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr
 
 from rddrs.ascent import BACKTRACKS, Flat, climb, margin_radius, margins, objective, outer_product
-from rddrs.audit import Reference, fidelity
+from rddrs.fidelity import Reference, fidelity
 from rddrs.methods.base import Method, Problem, Proposal
 from rddrs.scales import Full, Isotropic, Scale
 from rddrs.smoothing import Classifier, Purpose, generator
@@ -29,7 +29,7 @@ class GlobalScale(Method):
     rounds: PositiveInt = 3
     outer: PositiveInt = 4_000
     mu: NonNegativeFloat = 2.0
-    guard: float = Field(default=0.975, ge=0, le=1)
+    guard: float = Field(default=0.985, ge=0, le=1)
     temperature: PositiveFloat = 2.0
     _known: WeakKeyDictionary[Classifier, dict[tuple[float, int], Scale]] = PrivateAttr(
         default_factory=WeakKeyDictionary

@@ -1,6 +1,6 @@
 """The guard: which of an ascent's iterates is proposed (METHOD section 4.2)."""
 
-from rddrs.audit import fidelity
+from rddrs.fidelity import fidelity
 from rddrs.methods.base import Problem, Proposal
 from rddrs.scales import Isotropic, Scale
 from rddrs.smoothing import Purpose

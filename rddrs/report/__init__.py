@@ -6,12 +6,14 @@ from rddrs.report.figures import accuracy_figure as accuracy_figure
 from rddrs.report.figures import ball_figure as ball_figure
 from rddrs.report.figures import comparison_figure as comparison_figure
 from rddrs.report.figures import comparison_figures as comparison_figures
+from rddrs.report.figures import evenly as evenly
 from rddrs.report.figures import fidelity_figure as fidelity_figure
 from rddrs.report.figures import histogram_figure as histogram_figure
 from rddrs.report.figures import run_figures as run_figures
 from rddrs.report.figures import scatter_figure as scatter_figure
 from rddrs.report.figures import spectrum_figure as spectrum_figure
 from rddrs.report.page import write_page as write_page
+from rddrs.report.portraits import portrait as portrait
 from rddrs.report.severities import mean_severities as mean_severities
 from rddrs.report.severities import severity_figure as severity_figure
 from rddrs.report.severities import severity_table as severity_table

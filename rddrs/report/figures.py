@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import seaborn as sns
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy import ndarray
 
 from rddrs.certify import ABSTAIN
@@ -118,6 +119,7 @@ def spectrum_figure(runs: Sequence[Run], count: int = 32) -> Figure:
             axes.plot(rank, median, marker="o" if len(rank) <= 10 else None, **look[run])
         axes.set_yscale("log")
         axes.set_xlabel("rank of the eigenvalue")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_minor_locator(NullLocator())
@@ -163,10 +165,11 @@ def fidelity_figure(runs: Sequence[Run]) -> Figure:
     """Fidelity of every input against its proxy radius, one panel a sigma: does a large region still mean something?"""
     figure, titled = _panel_a_sigma(runs, sharey=True)
     look = looks(runs)
+    markers = dict(zip(dict.fromkeys(labels(runs).values()), cycle("osD^vPX"), strict=False))
     for axes, members in titled:
         for run in members:
             x, y = (run.records[column].to_numpy(dtype=float) for column in ("proxy_radius", "fidelity"))
-            _dots(axes, x, y, look[run]["color"], look[run]["label"])
+            _dots(axes, x, y, look[run]["color"], look[run]["label"], markers[look[run]["label"]])
         axes.axhline(1, color="#555555", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         axes.set_xlabel(RADIUS_NAMES["proxy_radius"])
         axes.legend()
@@ -174,10 +177,13 @@ def fidelity_figure(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def _dots(axes: Axes, x: Float[ndarray, " n"], y: Float[ndarray, " n"], color: str, label: str) -> None:
+def _dots(
+    axes: Axes, x: Float[ndarray, " n"], y: Float[ndarray, " n"], color: str, label: str, marker: str = "o"
+) -> None:
     """Points that stay readable where they are many; vector files hold them as one small image."""
     size, alpha = (18, 0.75) if len(x) <= 500 else (4, 0.4)
-    axes.scatter(x, y, s=size, alpha=alpha, color=color, edgecolor="white", linewidth=0.3, label=label, rasterized=True)
+    look = {"s": size, "alpha": alpha, "color": color, "marker": marker, "edgecolor": "white", "linewidth": 0.3}
+    axes.scatter(x, y, **look, label=label, rasterized=True)
 
 
 @styled
@@ -263,9 +269,10 @@ CAPTIONS = {
     "fidelity": "Accuracy of the smoothed classifier on other inputs, relative to isotropic noise, against the size of "
     "the region. Far below 1, a large region only says that the classifier ignores its input.",
     "scatter": "Every input under two runs. Above the dashed line the second has the larger region.",
-    "eigenvectors": "The input, the standard deviation of the noise in every coordinate, and the longest and shortest "
-    "axes of the region (eigenvectors of C).",
-    "severities": "Share of inputs that are right and certified up to the severity of a named perturbation.",
+    "eigenvectors": "The input, the standard deviation of the noise in every coordinate, the covariance C C, and the "
+    "longest and shortest axes of the region (eigenvectors of C).",
+    "severities": "Share of inputs that are right and certified up to the severity of a named perturbation; the fuller "
+    "a line, the larger its sigma.",
     "regions": "Decision regions of the classifier, the input, and the region that each run certifies.",
 }
 """What each figure shows, in a sentence."""

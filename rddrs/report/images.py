@@ -33,6 +33,14 @@ def noise_map(scale: Scale) -> Float[ndarray, " d"]:
     return np.linalg.norm(scale.matrix.detach().double().cpu().numpy(), axis=1)
 
 
+def covariance_map(scale: Scale) -> tuple[Float[ndarray, "d d"], float]:
+    """The covariance C C of the noise, and the largest of its absolute values off the diagonal, else of all."""
+    matrix = scale.matrix.detach().double().cpu().numpy()
+    covariance = matrix @ matrix
+    off_diagonal = np.abs(covariance - np.diag(np.diag(covariance))).max()
+    return covariance, float(off_diagonal or covariance.max())
+
+
 def principal_axes(scale: Scale, first: int = 0, last: int = 0) -> list[tuple[int, float, Float[ndarray, " d"]]]:
     """The `first` longest and `last` shortest axes of the region: (rank from 1, eigenvalue, unit eigenvector) of C.
 

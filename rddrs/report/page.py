@@ -59,7 +59,7 @@ def write_page(path: Path, runs: Sequence[Run], figures: Mapping[str, Figure], t
                 "name": name.replace("_", " "),
                 "caption": CAPTIONS.get(name, ""),
                 "uri": _uri("image/svg+xml", vector_bytes(figure)),
-                "wide": figure.get_figwidth() > 9,
+                "wide": figure.get_figwidth() > 7,
             }
             for name, figure in figures.items()
         ],

@@ -39,20 +39,27 @@ def severity_table(records: pd.DataFrame) -> Table:
 
 @styled
 def severity_figure(runs: Sequence[Run]) -> Figure:
-    """The share of inputs that are right and certified up to each severity, one panel a perturbation."""
+    """The share of inputs that are right and certified up to each severity, one panel a perturbation.
+
+    Runs of different sigma differ in strength: the fullest line is that of the largest.
+    """
     measured = [each for each in PERTURBATIONS if any(PREFIX + each.name in run.records for run in runs)]
     figure, axes = panels(min(_COLUMNS, len(measured)), -(-len(measured) // _COLUMNS), 2.6, 2.2, sharey=True)
     appearance = looks(runs)
+    sigmas = sorted({run.sigma for run in runs}, reverse=True)
+    strength = dict(zip(sigmas, np.linspace(1, 0.35, len(sigmas)).tolist(), strict=True))
     for axis, each in zip(axes.flat, measured, strict=False):
         for run in runs:
             if PREFIX + each.name in run.records:
                 values = np.where(run.records["correct"], run.records[PREFIX + each.name], -1.0)
                 grid = np.unique([0.0, *values[values >= 0]])
-                axis.step(grid, share_at_least(values, grid), where="pre", **appearance[run])
+                axis.step(grid, share_at_least(values, grid), where="pre", alpha=strength[run.sigma], **appearance[run])
         axis.set(title=each.name.replace("_", " "), xlabel=each.unit, ylim=(0, 1.03))
     for axis in axes.flat[len(measured) :]:
         axis.set_visible(False)
     if len(runs) > 1:
-        axes.flat[0].legend()
+        lines = {line.get_label(): line for line in axes.flat[0].lines if line.get_alpha() == 1}
+        title = r"$\sigma$ = " + ", ".join(f"{sigma:g}" for sigma in sigmas) if len(sigmas) > 1 else None
+        figure.legend(lines.values(), lines.keys(), loc="outside right upper", title=title)
     axes[0][0].set_ylabel("certified share")
     return figure

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy import ndarray
 
-from rddrs.report.images import brightness, noise_map, picture, principal_axes
+from rddrs.report.images import brightness, covariance_map, noise_map, picture, principal_axes
 from rddrs.report.style import PALETTE, looks, panels, styled
 from rddrs.report.tables import Run, labels
 from rddrs.smoothing import Classifier
@@ -18,24 +18,29 @@ from rddrs.smoothing import Classifier
 
 @styled
 def eigenvector_figure(rows: Sequence[tuple[Run, int]], count: int = 3) -> Figure:
-    """For each (run, index): the input, the noise in every coordinate, the first and the last eigenvectors of C."""
+    """For each (run, index): the input, its noise, the covariance, the first and the last eigenvectors of C."""
     names = labels(list(dict.fromkeys(run for run, _ in rows)))
-    figure, axes = panels(2 + 2 * count, len(rows), width=1.35, height=1.6)
+    first, index = rows[0]
+    figure, axes = panels(3 + min(2 * count, first.load(index)[0].numel()), len(rows), width=1.35, height=1.6)
     for row, (run, index) in zip(axes, rows, strict=True):
         x, scale = run.load(index)
         shown = brightness(x)
-        _draw_vector(row[0], shown, "gray_r", (0, 1), "")
+        if picture(shown) is None:
+            shown = x.detach().double().cpu().numpy()
+        _draw_vector(row[0], shown, "gray_r", (shown.min(), max(1.0, shown.max())), "")
         row[0].set_ylabel(f"{names[run]}\ninput {index}", fontsize="small")
         noise = noise_map(scale)
         _draw_vector(row[1], noise.reshape(x.shape), "Blues", (0, noise.max()), f"noise to {noise.max():.2g}")
-        for panel, (rank, value, vector) in zip(row[2:], principal_axes(scale, count, count), strict=False):
+        covariance, limit = covariance_map(scale)
+        _draw_vector(row[2], covariance, "vlag", (-limit, limit), f"covariance to {limit:.2g}")
+        for panel, (rank, value, vector) in zip(row[3:], principal_axes(scale, count, count), strict=False):
             peak = np.abs(vector).max()
             _draw_vector(panel, vector.reshape(x.shape), "vlag", (-peak, peak), rf"$\lambda_{{{rank}}}$ = {value:.2g}")
         for panel in row:
             if not panel.has_data():
                 panel.set_axis_off()
-        if not row[2].has_data():
-            row[2].text(0, 0.5, "C is a multiple of the identity: no axis is longer", va="center", in_layout=False)
+        if not row[3].has_data():
+            row[3].text(0, 0.5, "C is a multiple of\nthe identity", va="center", in_layout=False)
     return figure
 
 

@@ -48,7 +48,8 @@ def summarize(records: pd.DataFrame) -> dict[str, int | float]:
     """The contents of summary.json, in full precision.
 
     An ACR is the mean over all inputs of a radius, 0 where the prediction is wrong or abstained. Fidelity and the
-    seconds an input are means, contradictions a sum. Raises ValueError where there are no records.
+    seconds an input are means, contradictions a sum. With a target radius: the decisions, and the samples spent on an
+    input (mean and median). Raises ValueError where there are no records.
     """
     if len(records) == 0:
         raise ValueError("there are no records to summarise")
@@ -57,6 +58,11 @@ def summarize(records: pd.DataFrame) -> dict[str, int | float]:
         return records[name].to_numpy(dtype=float)
 
     correct = values("correct")
+    decided = {}
+    if "decision" in records:
+        answers = records["decision"].to_list()
+        decided = {f"decided_{answer}": answers.count(answer) for answer in ("yes", "no")}
+        decided |= {"samples": float(values("samples").mean()), "median_samples": float(np.median(values("samples")))}
     return {
         "inputs": len(records),
         "certified_accuracy": float(correct.mean()),
@@ -68,6 +74,7 @@ def summarize(records: pd.DataFrame) -> dict[str, int | float]:
         "contradictions": int(values("contradictions").sum()),
         "optimize_seconds": float(values("optimize_seconds").mean()),
         "certify_seconds": float(values("certify_seconds").mean()),
+        **decided,
     }
 
 
@@ -120,6 +127,12 @@ def closing_table(
     numbers.add_row("fidelity (1: as good as RS)", round_down(summary["fidelity"]))
     numbers.add_row("contradictions", str(summary["contradictions"]))
     numbers.add_row("abstentions", f"{summary['abstentions']} of {summary['inputs']}")
+    if "samples" in summary:
+        undecided = summary["inputs"] - summary["decided_yes"] - summary["decided_no"]
+        decided = f"{summary['decided_yes']} / {summary['decided_no']} / {undecided}"
+        numbers.add_row("target: yes / no / undecided", decided)
+        spent = f"{summary['samples']:.0f} / {summary['median_samples']:.0f}"
+        numbers.add_row("samples an input, mean / median", spent)
     numbers.add_row("seconds to optimise, an input", f"{summary['optimize_seconds']:.3f}")
     numbers.add_row("seconds to certify, an input", f"{summary['certify_seconds']:.3f}")
     table = Table.grid(padding=(0, 3))
@@ -178,7 +191,7 @@ def shown(comparison: pd.DataFrame) -> list[list[str]]:
 
 def comparison_table(comparison: pd.DataFrame) -> Table:
     """The table of `compare` for a terminal."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(box=SIMPLE_HEAD, padding=0)
     for name, heading in HEADINGS.items():
         table.add_column(heading, justify="left" if name == "label" else "right", overflow="fold")
     for row in shown(comparison):
