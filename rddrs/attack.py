@@ -70,10 +70,9 @@ def attack(
     candidates += [("random", certificate.x + delta) for delta in deltas]
     if reference is not None:
         candidates += [("segment", point) for point in _segments(certificate, reference, radius, neighbours)]
+    keys = (seed, batch, workers)
     shares = [
-        count_class(
-            classifier, certificate, point, screening, Purpose.ATTACK, seed, batch, workers, first=1 + number * 1024
-        )
+        count_class(classifier, certificate, point, screening, Purpose.ATTACK, *keys, first=1 + 1024 * number)
         for number, (_, point) in enumerate(candidates)
     ]
     kind, point = candidates[min(range(len(shares)), key=shares.__getitem__)]
