@@ -145,12 +145,12 @@ def _count(
     z = flat.new_empty(min(together, len(sizes)) * largest, flat.numel())
     total = torch.zeros((), dtype=torch.long, device=x.device)
     for start in range(0, len(sizes), together):
-        blocks = dict(sizes[start : start + together])
-        rows = z[: sum(blocks.values())].split(list(blocks.values()))
-        for block, part in zip(blocks, rows, strict=True):
-            part.normal_(generator=stream(block))
-        noisy = scale.perturb(flat, z[: sum(blocks.values())]).view(-1, *x.shape)
-        logits = torch.cat([classifier(part) for part in noisy.split(list(blocks.values()))])
+        blocks, parts = map(list, zip(*sizes[start : start + together], strict=True))
+        noise = z[: sum(parts)]
+        for block, rows in zip(blocks, noise.split(parts), strict=True):
+            rows.normal_(generator=stream(block))
+        noisy = scale.perturb(flat, noise).view(-1, *x.shape)
+        logits = torch.cat([classifier(rows) for rows in noisy.split(parts)])
         total = total + torch.bincount(votes(logits), minlength=logits.shape[1] + 1)
     return total
 
