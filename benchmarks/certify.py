@@ -111,7 +111,7 @@ def measure(contestants: dict[str, Contestant], inputs: Tensor) -> pd.DataFrame:
             start = time.process_time()
             passes = contestants[name](x, turn)
             rows.append({"round": turn, "name": name, "rate": passes / (time.process_time() - start)})
-    return pd.DataFrame(rows).pivot(index="round", columns="name", values="rate")[names]
+    return pd.DataFrame(rows).pivot(index="round", columns="name", values="rate").reindex(columns=names)
 
 
 @styled

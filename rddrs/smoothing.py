@@ -75,7 +75,8 @@ def soft_probabilities(
 
 def votes(logits: Float[Tensor, "n k"]) -> Int[Tensor, " n"]:
     """The class of every row; k, which is no class, where a row holds NaN."""
-    return torch.where(logits.isnan().any(dim=1), logits.shape[1], logits.argmax(dim=1))
+    largest, classes = logits.max(dim=1)  # NaN is larger than any number
+    return torch.where(largest.isnan(), logits.shape[1], classes)
 
 
 def hard_counts(
@@ -94,7 +95,8 @@ def hard_counts(
     """How often the classifier answers each class at `samples` draws of x + C z.
 
     Draws at which the classifier answers NaN are counted for no class. Each of the `workers` threads runs the network
-    on one core, so that their number never changes a count. `first` is the number of the first block.
+    on one core, so that their number never changes a count (but for the rounding of a full scale's product where
+    fewer than six draws are left over for the last one). `first` is the number of the first block.
     """
     blocks = range(first, first + -(-samples // batch))
     sizes = [(block, min(batch, samples - batch * (block - first))) for block in blocks]
@@ -105,6 +107,9 @@ def hard_counts(
         found = pool.map(count, [sizes[worker::workers] for worker in range(workers)])
         return torch.stack(list(found)).sum(dim=0)[:-1].cpu()
 
+
+NOISE = 1 << 21
+"""Noise is drawn and votes are counted for as many micro-batches together as make so many numbers, or for one."""
 
 FIRST_LOOK = 32
 """The draws before the first look of `running_counts`."""
@@ -136,12 +141,17 @@ def _count(
 ) -> Int[Tensor, " k1"]:
     """The counts of some blocks, each given by its number and size, and those of the votes for no class."""
     torch.set_num_threads(1)
-    flat = x.flatten()
-    z = flat.new_empty(max(size for _, size in sizes), flat.numel())
+    flat, largest = x.flatten(), max(size for _, size in sizes)
+    together = max(1, NOISE // (largest * flat.numel()))
+    z = flat.new_empty(min(together, len(sizes)) * largest, flat.numel())
     total = torch.zeros((), dtype=torch.long, device=x.device)
-    for block, size in sizes:
-        noisy = scale.perturb(flat, z[:size].normal_(generator=stream(block)))
-        logits = classifier(noisy.view(-1, *x.shape))
+    for start in range(0, len(sizes), together):
+        blocks, parts = map(list, zip(*sizes[start : start + together], strict=True))
+        noise = z[: sum(parts)]
+        for block, rows in zip(blocks, noise.split(parts), strict=True):
+            rows.normal_(generator=stream(block))
+        noisy = scale.perturb(flat, noise).view(-1, *x.shape)
+        logits = torch.cat([classifier(rows) for rows in noisy.split(parts)])
         total = total + torch.bincount(votes(logits), minlength=logits.shape[1] + 1)
     return total
 
