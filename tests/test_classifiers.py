@@ -4,7 +4,6 @@ import pytest
 import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.plugins.environments import LightningEnvironment
 from safetensors.torch import save_file
 from torch import nn
 
@@ -38,7 +37,6 @@ def module(net, data, **options) -> NoisyTraining:
 
 def trainer(epochs: int, folder=None) -> lightning.Trainer:
     return lightning.Trainer(
-        plugins=[LightningEnvironment()],  # also on a machine with SLURM
         accelerator="cpu",
         devices=1,
         max_epochs=epochs,
