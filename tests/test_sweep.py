@@ -28,9 +28,15 @@ EXPERIMENTS = [path.stem for path in sorted(CONFIGURATION.glob("experiment/*.yam
 def start(root: Path, *overrides: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "pipelines.run", "--multirun", *SMALL, f"output_root={root}", *overrides]
     environment = os.environ | {"COLUMNS": "120"}
-    output = subprocess.PIPE
     return subprocess.Popen(
-        command, cwd=CONFIGURATION.parent, env=environment, text=True, stdout=output, stderr=output, process_group=0
+        command,
+        cwd=CONFIGURATION.parent,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        process_group=0,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )
 
 
