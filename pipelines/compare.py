@@ -64,14 +64,20 @@ def plane_figures(root: Path, runs: "Sequence[Run]") -> "dict[str, Figure]":
 
 
 def name_apart(runs: "list[Run]") -> "list[Run]":
-    """The runs, each labelled with its method and with the values that differ among the runs of this method."""
+    """The runs, each labelled with its method and with the values that differ among the runs of this method.
+
+    Where the name of a group differs, its other values go without saying; a run with more values keeps its own name.
+    """
     flat = [flatten(OmegaConf.to_container(OmegaConf.create(run.configuration))) for run in runs]
     named = []
     for run, values in zip(runs, flat, strict=True):
         alike = [other for other in flat if other["method.name"] == run.method]
         differing = [key for key, value in values.items() if any(other.get(key) != value for other in alike)]
-        label = " ".join([run.method, *(f"{key.removeprefix('method.')}={values[key]}" for key in differing)])
-        named.append(replace(run, label=label if len(differing) <= 3 else run.name))
+        groups = [key.removesuffix("name") for key in differing if key.endswith(".name")]
+        told = {key.removesuffix(".name"): values[key] for key in differing
+                if key.endswith(".name") or not key.startswith(tuple(groups))}  # fmt: skip
+        label = " ".join([run.method, *(f"{key.removeprefix('method.')}={value}" for key, value in told.items())])
+        named.append(replace(run, label=label if len(told) <= 4 else run.name))
     return named
 
 

@@ -172,8 +172,10 @@ def fidelity_figure(runs: Sequence[Run]) -> Figure:
             _dots(axes, x, y, look[run]["color"], look[run]["label"], markers[look[run]["label"]])
         axes.axhline(1, color="#555555", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         axes.set_xlabel(RADIUS_NAMES["proxy_radius"])
-        axes.legend()
     titled[0][0].set_ylabel("fidelity (1: as good as RS)")
+    dots = {label: dot for axes, _ in titled for dot, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(dots.values(), dots.keys(), loc="outside lower center")
+    figure.set_figheight(figure.get_figheight() + 0.2 * len(dots))
     return figure
 
 

@@ -28,11 +28,11 @@ def eigenvector_figure(rows: Sequence[tuple[Run, int]], count: int = 3) -> Figur
         if picture(shown) is None:
             shown = x.detach().double().cpu().numpy()
         _draw_vector(row[0], shown, "gray_r", (shown.min(), max(1.0, shown.max())), "")
-        row[0].set_ylabel(f"{names[run]}\ninput {index}", fontsize="small")
+        row[0].set_ylabel("\n".join([*names[run].split(), f"input {index}"]), fontsize="small")
         noise = noise_map(scale)
         _draw_vector(row[1], noise.reshape(x.shape), "Blues", (0, noise.max()), f"noise to {noise.max():.2g}")
         covariance, limit = covariance_map(scale)
-        _draw_vector(row[2], covariance, "vlag", (-limit, limit), f"covariance to {limit:.2g}")
+        _draw_vector(row[2], covariance, "vlag", (-limit, limit), f"$C C$ to {limit:.3g}")
         for panel, (rank, value, vector) in zip(row[3:], principal_axes(scale, count, count), strict=False):
             peak = np.abs(vector).max()
             _draw_vector(panel, vector.reshape(x.shape), "vlag", (-peak, peak), rf"$\lambda_{{{rank}}}$ = {value:.2g}")
@@ -97,5 +97,5 @@ def region_figure(classifier: Classifier, runs: Sequence[Run], index: int) -> Fi
     axes.set_aspect("equal")
     axes.grid(visible=False)
     axes.set(xlabel=r"$x_1$", ylabel=r"$x_2$", title=f"input {index}")
-    axes.legend(loc="upper left", frameon=True, framealpha=0.85)
+    axes.legend(loc="upper left")
     return figure

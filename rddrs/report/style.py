@@ -26,7 +26,8 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "grid.color": "#e4e4e4",
-    "legend.frameon": False,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.8,
     "svg.hashsalt": "rddrs",
 }
 PALETTE = sns.color_palette("colorblind").as_hex()
