@@ -158,14 +158,14 @@ def compare(runs: Sequence[Run]) -> pd.DataFrame:
 HEADINGS = {
     "label": "run",
     "sigma": "sigma",
-    "certified_accuracy": "certified\naccuracy",
+    "certified_accuracy": "certi-\nfied\naccu-\nracy",
     "acr_proxy": "ACR\nproxy",
     "acr_ball": "ACR\nball",
-    "fidelity": "fidelity",
-    "contradictions": "contra-\ndictions",
+    "fidelity": "fide-\nlity",
+    "contradictions": "contra-\ndic-\ntions",
     "abstentions": "absten-\ntions",
-    "optimize_seconds": "optimise\nseconds",
-    "certify_seconds": "certify\nseconds",
+    "optimize_seconds": "opti-\nmise\nseconds",
+    "certify_seconds": "cer-\ntify\nseconds",
 }
 """The columns of a comparison that is shown, in order."""
 
