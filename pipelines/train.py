@@ -30,7 +30,8 @@ def train(prepared: "Prepared") -> None:
         weights = folder / "weights.safetensors"
         with FileLock(folder / ".lock"):
             if not weights.exists():
-                _rotate(prepared, weights) if settings.data.rotation is not None else _train(prepared, weights)
+                make = _train if settings.data.rotation is None else _rotate
+                make(prepared, weights)
         load_weights(prepared.network, weights)
     prepared.network.eval().to(settings.device).requires_grad_(False)
 
