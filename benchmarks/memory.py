@@ -1,6 +1,6 @@
 """The memory's cost as it grows: CPU seconds an input, and how many pairs reach the exact test.
 
-python benchmarks/memory.py --mnist FOLDER [--inputs 1000] [--disk]
+python -m benchmarks.memory --mnist FOLDER [--inputs 1000] [--disk]
 
 The ellipsoids are synthetic: centres are MNIST test images, predictions their labels, rho = 2, eigenvalues 0.5 .. 10
 log-uniform, small along the principal components of the images (to which classifiers are sensitive) and large

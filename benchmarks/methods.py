@@ -1,6 +1,6 @@
 """All methods side by side on MNIST: what they certify, what it means, and what it costs.
 
-python benchmarks/methods.py --mnist FOLDER --classifier FOLDER [--cotrained FOLDER] [--inputs 20] [--samples 100000]
+python -m benchmarks.methods --mnist FOLDER --classifier FOLDER [--cotrained FOLDER] [--inputs 20] [--samples 100000]
 
 The classifiers are folders that `python -m pipelines.train data=mnist` and `... train=covariance` made. Interleaved:
 every input goes through all the methods before the next one. Seconds are the median an input on one core; what is

@@ -88,7 +88,7 @@ def worker_pool(settings: "Settings") -> ThreadPoolExecutor:
     from joblib import cpu_count
 
     share = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("OMP_NUM_THREADS") or cpu_count()
-    workers = settings.certify.workers or (1 if settings.device.startswith("cuda") else int(share))
+    workers = settings.certify.workers or (1 if settings.device.startswith("cuda") else int(str(share).split(",")[0]))
     return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
 
 

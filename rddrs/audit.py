@@ -77,20 +77,11 @@ def audit(
         flags.append("radius")
     share, p_value, inside, beyond, against = 0.0, 1.0, None, None, None
     if certificate.prediction != ABSTAIN:
-        share, p_value = recount(classifier, certificate, samples=samples, seed=seed, batch=batch, workers=workers)
+        drawing = {"samples": samples, "seed": seed, "batch": batch, "workers": workers}
+        share, p_value = recount(classifier, certificate, **drawing)
         flags += ["recount"] if p_value < false_alarm else []
         against = contradictions(certificate, reference) if reference is not None else None
-        attempt = partial(
-            attack,
-            classifier,
-            certificate,
-            reference=reference,
-            samples=samples,
-            level=false_alarm,
-            seed=seed,
-            batch=batch,
-            workers=workers,
-        )
+        attempt = partial(attack, classifier, certificate, reference=reference, level=false_alarm, **drawing)
         inside, beyond = attempt(factor=INSIDE), attempt(factor=outside)
         flags += ["attack"] if inside.broken and inside.distance < certificate.radius else []
     return Audit(

@@ -132,7 +132,7 @@ def certify(
     if largest_radius(samples, alpha) <= 0:
         warnings.warn(f"{samples} samples can certify nothing at alpha = {alpha}: use more", stacklevel=2)
 
-    scale = scale.to(x.device)
+    scale = scale.to(x.device, x.dtype)  # what is certified is the C that the noise is made with
     sampling = {"seed": seed, "index": index, "batch": batch, "workers": workers}
     chosen = hard_counts(classifier, x, scale, selection_samples, purpose=Purpose.SELECTION, **sampling)
     counting = {"purpose": Purpose.CERTIFICATION, **sampling}

@@ -41,8 +41,8 @@ class Scale(ABC):
         """The scale factor * C."""
 
     @abstractmethod
-    def to(self, device: torch.device | str) -> "Scale":
-        """The same scale on another device."""
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Scale":
+        """The same scale on another device; a full matrix and a diagonal rounded to `dtype` where it is given."""
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
@@ -108,7 +108,7 @@ class Isotropic(Scale):
     def scaled(self, factor: float) -> "Isotropic":
         return Isotropic(factor * self.sigma, self.dim)
 
-    def to(self, device: torch.device | str) -> "Isotropic":
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Isotropic":
         return self
 
     def tensors(self) -> dict[str, Tensor]:
@@ -148,8 +148,9 @@ class Diagonal(Scale):
     def scaled(self, factor: float) -> "Diagonal":
         return Diagonal(factor * self.theta)
 
-    def to(self, device: torch.device | str) -> "Diagonal":
-        return self if self.theta.device == torch.device(device) else Diagonal(self.theta.to(device))
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Diagonal":
+        moved = self.theta.to(device, dtype or self.theta.dtype)
+        return self if moved is self.theta else Diagonal(moved)
 
     def tensors(self) -> dict[str, Tensor]:
         return {"theta": self.theta}
@@ -213,8 +214,9 @@ class Full(Scale):
     def scaled(self, factor: float) -> "Full":
         return Full(factor * self.matrix)
 
-    def to(self, device: torch.device | str) -> "Full":
-        return self if self.matrix.device == torch.device(device) else Full(self.matrix.to(device))
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Full":
+        moved = self.matrix.to(device, dtype or self.matrix.dtype)
+        return self if moved is self.matrix else Full(moved)
 
     def tensors(self) -> dict[str, Tensor]:
         rows, columns = torch.tril_indices(self.dim, self.dim)

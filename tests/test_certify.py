@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import binom, binomtest, norm
 
-from rddrs import Diagonal, Isotropic, certify
+from rddrs import Diagonal, Full, Isotropic, certify
 from rddrs.bounds import clopper_pearson
 from rddrs.certify import ABSTAIN, largest_radius
 
@@ -187,3 +187,13 @@ def test_what_is_out_of_range_is_refused(options, message):
     arguments = {"x": torch.zeros(2), "scale": Isotropic(1.0, 2)} | options
     with pytest.raises(ValueError, match=message):
         certify(constant, **arguments)
+
+
+@pytest.mark.parametrize("kind", [Diagonal, Full])
+def test_what_is_certified_is_the_scale_that_is_sampled(oracle_of, kind):
+    """A float64 scale is rounded to the input's precision before it is sampled, and its radii are those."""
+    oracle = oracle_of("full", 6, radius=1.0)
+    matrix = oracle.scale.matrix.double() + 1e-9 * torch.eye(6, dtype=torch.float64)
+    values = matrix if kind is Full else matrix.diagonal().clone()
+    found = certify(oracle.classifier, oracle.x.float(), kind(values), samples=100).scale
+    assert all(torch.equal(tensor, kind(values.float()).tensors()[name]) for name, tensor in found.tensors().items())
