@@ -29,9 +29,9 @@ from torch import Tensor
 import rddrs
 from benchmarks.methods import read
 from rddrs.data import mnist
+from rddrs.records import load_scale
 from rddrs.report.style import PALETTE, panels, save, styled
 from rddrs.smoothing import measure_batch
-from rddrs.store import load_scale
 
 SELECTION, ALPHA = 100, 1e-3
 Contestant = Callable[[Tensor, int], int]

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 
 import rddrs
 from benchmarks.certify import SELECTION, random_full
-from rddrs.classifiers import LeNet
+from rddrs.models import LeNet
 from rddrs.report.style import DASHES, PALETTE, panels, save, styled
 
 SHAPES = {64: (1, 8, 8), 784: (1, 28, 28), 3072: (3, 32, 32)}

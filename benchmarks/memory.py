@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rddrs.certify import Certificate
-from rddrs.memory import Memory
-from rddrs.outcomes import Folder, Volatile
-from rddrs.scales import Full
+from rddrs.certification import Certificate
+from rddrs.noise import Full
+from rddrs.records import Folder
+from rddrs.trust import Memory, Volatile
 
 
 def images(folder: Path, part: str) -> np.ndarray:

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 import rddrs
-from rddrs.classifiers import LeNet, load_weights
 from rddrs.data import Dataset, mnist
-from rddrs.fidelity import contradictions, fidelity
-from rddrs.methods.global_scale import GlobalScale
-from rddrs.methods.rddrs import RDDRS
-from rddrs.store import load_scale
+from rddrs.methods import RDDRS, GlobalScale
+from rddrs.models import LeNet, load_weights
+from rddrs.records import load_scale
+from rddrs.smoothing import fidelity
+from rddrs.trust import contradictions
 
 ROW = "{:<14}{:>10}{:>8}{:>10}{:>8}{:>10}{:>10}{:>15}{:>10}{:>10}"
 

@@ -11,8 +11,8 @@ from pipelines.train import measured_batch, train
 
 if TYPE_CHECKING:
     from pipelines.prepare import Prepared
-    from rddrs.certify import Certificate
-    from rddrs.store import Store
+    from rddrs.certification import Certificate
+    from rddrs.records import Store
 
 
 def audit(prepared: "Prepared") -> None:
@@ -23,10 +23,11 @@ def audit(prepared: "Prepared") -> None:
 
     from pipelines.config import SettingsError
     from rddrs import audit as audit_certificate
-    from rddrs.memory import overlaps
+    from rddrs.files import replacing, write_text
+    from rddrs.records import Store
+    from rddrs.records.tracking import Tracker
     from rddrs.report import audit_figure, audit_table, save
-    from rddrs.store import Store, replacing, write_text
-    from rddrs.tracking import Tracker
+    from rddrs.trust import overlaps
 
     settings = prepared.settings
     options = settings.audit
@@ -90,8 +91,8 @@ def claimed(prepared: "Prepared", store: "Store", indices: list[int]) -> list["C
     """The certificates as the run claims them: after the memory where it has one, abstentions included."""
     from dataclasses import replace
 
-    from rddrs.certify import ABSTAIN
-    from rddrs.outcomes import Ledger
+    from rddrs.certification import ABSTAIN
+    from rddrs.records import Ledger
 
     if prepared.settings.certify.mode == "per_input":
         return [store.certificate(index) for index in indices]

@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 
     from pipelines.config import Settings
     from pipelines.prepare import Prepared
-    from rddrs.fidelity import Reference
-    from rddrs.store import Store
+    from rddrs.records import Store
+    from rddrs.smoothing import Reference
 
 
 def certify(prepared: "Prepared") -> None:
     """Certify the inputs of this shard that are not done."""
     from omegaconf import OmegaConf
 
-    from rddrs.store import Store, write_text
+    from rddrs.files import write_text
+    from rddrs.records import Store
 
     train(prepared)
     settings = prepared.settings
@@ -60,7 +61,8 @@ def share_scale(prepared: "Prepared", reference: "Reference") -> None:
     """Give a method that uses one scale for all inputs that scale: co-trained, optimised before, or optimised now."""
     from filelock import FileLock
 
-    from rddrs.store import load_scale, save_scale, write_text
+    from rddrs.files import write_text
+    from rddrs.records import load_scale, save_scale
 
     settings, maker = prepared.settings, prepared.method.shared_scale
     if maker is None:
@@ -113,8 +115,8 @@ def _one(
     """Propose, certify, measure and record one input."""
     from rddrs import certify as certify_input
     from rddrs import contradictions, fidelity
-    from rddrs.perturbations import certified_severities
-    from rddrs.store import measures
+    from rddrs.certification import certified_severities
+    from rddrs.records import measures
 
     settings = prepared.settings
     x = prepared.data.test_inputs[index].to(settings.device)
@@ -170,8 +172,8 @@ def _one(
 
 def _sigma_x(prepared: "Prepared", index: int, batch: int) -> tuple[float | None, float]:
     """The input's sigma_x, for a method that uses it, and the seconds it took: found once for all methods."""
-    from rddrs.methods.base import Problem
-    from rddrs.store import write_text
+    from rddrs.files import write_text
+    from rddrs.methods import Problem
 
     if not prepared.method.uses_sigma_x:
         return None, 0.0

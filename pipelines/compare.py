@@ -24,8 +24,8 @@ def read_run(folder: Path) -> "Run":
     """A finished run from its folder; raises SettingsError where there is none."""
     import pandas as pd
 
+    from rddrs.records import Store
     from rddrs.report import Run
-    from rddrs.store import Store
 
     if not (folder / "records.parquet").exists():
         found = sorted(path.parent.name for path in folder.parent.glob("*/records.parquet"))
@@ -94,8 +94,8 @@ def flatten(configuration: Any, prefix: str = "") -> dict[str, Any]:
 
 def compare_runs(root: Path, names: list[str], folder: Path | None = None) -> Path:
     """Tables, figures and a page of the named runs below `root`; returns the folder that they are written to."""
+    from rddrs.files import replacing
     from rddrs.report import compare, comparison_figures, save, severity_figure, write_page
-    from rddrs.store import replacing
 
     runs = name_apart([read_run(root / "runs" / name) for name in names])
     folder = folder or root / "comparisons" / hashlib.sha256("\n".join(names).encode()).hexdigest()[:10]

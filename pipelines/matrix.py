@@ -60,7 +60,7 @@ def train(matrix: Matrix, sigma: str) -> None:
     """Train the classifier of a noise level; its copy names it and its weights."""
     from pipelines import train as stage
     from pipelines.prepare import prepare
-    from rddrs.store import write_text
+    from rddrs.files import write_text
 
     settings = matrix.settings(sigma)
     stage.train(prepare(settings))
@@ -75,7 +75,7 @@ def certify(matrix: Matrix, sigma: str, method: str) -> None:
     """Run a method at a noise level; its copies are the records, the summary and the names that lead to the rest."""
     from pipelines.prepare import prepare
     from pipelines.run import run
-    from rddrs.store import write_text
+    from rddrs.files import write_text
 
     settings = matrix.settings(sigma, method)
     run(prepare(settings))

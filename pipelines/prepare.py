@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from torch import nn
 
 from pipelines.config import Settings, SettingsError, Target, explain
-from rddrs.classifiers import Rotated, as_logits, load_weights
 from rddrs.data import Dataset, random_rotation
-from rddrs.methods.base import Method
+from rddrs.methods import Method
+from rddrs.models import Rotated, as_logits, load_weights
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pipelines.prepare import Prepared
-    from rddrs.store import Store
+    from rddrs.records import Store
 
 PER_INPUT = [
     *("radius", "proxy_radius", "ball_radius", "p_lower", "scale_min", "scale_max", "log_det", "sigma_x"),
@@ -30,6 +30,9 @@ def report(prepared: "Prepared") -> None:
     from rich.console import Console
 
     from pipelines.config import SettingsError
+    from rddrs.files import replacing, write_text
+    from rddrs.records import Store
+    from rddrs.records.tracking import Tracker, database, provenance
     from rddrs.report import (
         Run,
         closing_table,
@@ -44,8 +47,6 @@ def report(prepared: "Prepared") -> None:
         summarize,
         write_page,
     )
-    from rddrs.store import Store, replacing, write_text
-    from rddrs.tracking import Tracker, database, provenance
 
     settings = prepared.settings
     if settings.runs:
@@ -108,11 +109,9 @@ def remember(prepared: "Prepared", store: "Store", records: "pd.DataFrame") -> "
     """The records after the memory: what it leaves of every certificate, in the order of the indices, and why."""
     import pandas as pd
 
-    from rddrs.fidelity import contradictions
-    from rddrs.memory import Memory, admit_in_order
-    from rddrs.outcomes import Ledger
-    from rddrs.perturbations import certified_severities
-    from rddrs.store import measures
+    from rddrs.certification import certified_severities
+    from rddrs.records import Ledger, measures
+    from rddrs.trust import Memory, admit_in_order, contradictions
 
     reference = prepared.data.reference(prepared.settings.data.reference, prepared.settings.seed)
     memory = Memory(Ledger(store.folder / "memory", store.certificate), reference=reference.inputs)

@@ -22,7 +22,7 @@ from rich.markup import escape
 
 if TYPE_CHECKING:
     from pipelines.config import Settings
-    from rddrs.tracking import Tracker
+    from rddrs.records.tracking import Tracker
 
 
 class JobError(RuntimeError):
@@ -78,7 +78,7 @@ class Sweep(Callback):
         """The sweep's run in MLflow, made by the first that asks."""
         from filelock import FileLock
 
-        from rddrs.tracking import Tracker
+        from rddrs.records.tracking import Tracker
 
         assert self.folder is not None
         (self.folder / "jobs").mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ class Sweep(Callback):
 
     @fatal
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        import rddrs.tracking  # noqa: F401  not at exit: torch cannot be imported there
+        import rddrs.records.tracking  # noqa: F401  not at exit: torch cannot be imported there
 
         self.folder = Path(config.output_root).resolve() / "sweeps" / sweep_key(config)
         atexit.register(self.stopped)
@@ -106,7 +106,7 @@ class Sweep(Callback):
     @fatal
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """Leave the job's note and call it done: at the first that failed, Hydra's sweeper would leave out the end."""
-        from rddrs.store import write_text
+        from rddrs.files import write_text
 
         if self.folder is None:
             return

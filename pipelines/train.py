@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipelines.prepare import Prepared
-    from rddrs.scales import Scale
-    from rddrs.tracking import Tracker
+    from rddrs.noise import Scale
+    from rddrs.records.tracking import Tracker
 
 
 def train(prepared: "Prepared") -> None:
     """Give the network its weights: trained once for a configuration, then read; freeze it."""
     from filelock import FileLock
 
-    from rddrs.classifiers import load_weights
+    from rddrs.models import load_weights
 
     settings = prepared.settings
     folder = settings.classifier_folder
@@ -39,7 +39,7 @@ def train(prepared: "Prepared") -> None:
 def _rotate(prepared: "Prepared", weights: "Path") -> None:
     """The weights of the network that is trained before the rotation, so that both answer alike."""
     from pipelines.prepare import unrotated
-    from rddrs.classifiers import save_weights
+    from rddrs.models import save_weights
 
     plain = unrotated(prepared)
     train(plain)
@@ -48,9 +48,9 @@ def _rotate(prepared: "Prepared", weights: "Path") -> None:
 
 
 def _train(prepared: "Prepared", weights: "Path") -> None:
-    from rddrs.classifiers import save_weights
-    from rddrs.scales import Isotropic
-    from rddrs.tracking import Tracker, provenance
+    from rddrs.models import save_weights
+    from rddrs.noise import Isotropic
+    from rddrs.records.tracking import Tracker, provenance
 
     settings, folder = prepared.settings, weights.parent
     tracker = Tracker(settings.root, f"train {folder.name}", folder / "mlflow_run_id", {"stage": "train"})
@@ -68,10 +68,10 @@ def _train(prepared: "Prepared", weights: "Path") -> None:
 
 def _covariance_rounds(prepared: "Prepared", options: CovarianceTrain, folder: "Path", tracker: "Tracker") -> None:
     """Grow C and fine-tune in turn, from the classifier of `train=gaussian`; finished rounds are kept and read."""
-    from rddrs.classifiers import load_weights, save_weights
-    from rddrs.cotraining import grow, mean_radius, pilot
-    from rddrs.scales import Isotropic
-    from rddrs.store import load_scale, save_scale
+    from rddrs.models import load_weights, save_weights
+    from rddrs.noise import Isotropic
+    from rddrs.records import load_scale, save_scale
+    from rddrs.training.cotraining import grow, mean_radius, pilot
 
     settings, network, data = prepared.settings, prepared.network, prepared.data
     gaussian = GaussianTrain(
@@ -114,7 +114,7 @@ def _fit(
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from pytorch_lightning.callbacks import ModelCheckpoint
 
-    from rddrs.training import NoisyTraining
+    from rddrs.training.noisy import NoisyTraining
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     settings, data = prepared.settings, prepared.data
@@ -153,8 +153,8 @@ def measured_batch(prepared: "Prepared") -> int:
     """The micro-batch of the certification: as configured, else measured once and kept beside the classifier."""
     from filelock import FileLock
 
+    from rddrs.files import write_text
     from rddrs.smoothing import measure_batch
-    from rddrs.store import write_text
 
     if prepared.settings.certify.batch is not None:
         return prepared.settings.certify.batch

@@ -13,44 +13,20 @@ Certify any classifier that maps inputs [n, *shape] to logits [n, k], one input 
 [True, False]
 """
 
-from rddrs.scales import Diagonal, Full, Isotropic, Scale
-from rddrs.methods.base import Method, Proposal
-from rddrs.methods.rs import RS
-from rddrs.methods.ddrs import DDRS
-from rddrs.methods.ancer import ANCER
-from rddrs.methods.rddrs_paper import RDDRSPaper
-from rddrs.methods.rddrs import RDDRS
-from rddrs.methods.global_scale import GlobalScale
-from rddrs.certify import Certificate, certify
-from rddrs.fidelity import Fidelity, Reference, contradictions, fidelity
-from rddrs.attack import Attack, attack
-from rddrs.audit import Audit, audit
-from rddrs.memory import Memory
+from rddrs.noise import Scale, Isotropic, Diagonal, Full
+from rddrs.smoothing import Reference, Fidelity, fidelity
+from rddrs.methods import Method, Proposal, RS, DDRS, ANCER, RDDRSPaper, RDDRS, GlobalScale
+from rddrs.certification import certify, Certificate
+from rddrs.trust import contradictions, Attack, attack, Audit, audit, Memory
 from rddrs.version import __version__
 
+# fmt: off
 __all__ = [  # in the order of the walk
-    "Scale",
-    "Isotropic",
-    "Diagonal",
-    "Full",
-    "Method",
-    "Proposal",
-    "RS",
-    "DDRS",
-    "ANCER",
-    "RDDRSPaper",
-    "RDDRS",
-    "GlobalScale",
-    "certify",
-    "Certificate",
-    "Reference",
-    "Fidelity",
-    "fidelity",
-    "contradictions",
-    "Attack",
-    "attack",
-    "Audit",
-    "audit",
-    "Memory",
+    "Scale", "Isotropic", "Diagonal", "Full",
+    "Reference", "Fidelity", "fidelity",
+    "Method", "Proposal", "RS", "DDRS", "ANCER", "RDDRSPaper", "RDDRS", "GlobalScale",
+    "certify", "Certificate",
+    "contradictions", "Attack", "attack", "Audit", "audit", "Memory",
     "__version__",
 ]
+# fmt: on

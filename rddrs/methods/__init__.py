@@ -1,1 +1,26 @@
-"""The methods: each proposes a noise scale for an input."""
+"""Proposals of a noise scale for an input, one module a method, and the ascent and the guard that they share."""
+
+from rddrs.methods.ancer import ANCER
+from rddrs.methods.ascent import Flat, margin_radius, margins, outer_product
+from rddrs.methods.base import Method, Problem, Proposal
+from rddrs.methods.ddrs import DDRS
+from rddrs.methods.global_scale import GlobalScale
+from rddrs.methods.rddrs import RDDRS
+from rddrs.methods.rddrs_paper import RDDRSPaper
+from rddrs.methods.rs import RS
+
+__all__ = [
+    "ANCER",
+    "DDRS",
+    "RDDRS",
+    "RS",
+    "Flat",
+    "GlobalScale",
+    "Method",
+    "Problem",
+    "Proposal",
+    "RDDRSPaper",
+    "margin_radius",
+    "margins",
+    "outer_product",
+]

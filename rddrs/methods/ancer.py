@@ -5,9 +5,9 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from rddrs.methods.base import Method, Problem, Proposal
 from rddrs.methods.guard import Guard
-from rddrs.objective import gap
-from rddrs.scales import Diagonal
-from rddrs.smoothing import Purpose, soft_probabilities
+from rddrs.methods.objective import gap
+from rddrs.noise import Diagonal, Purpose
+from rddrs.smoothing import soft_probabilities
 
 
 class ANCER(Method):

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -13,13 +13,8 @@ from scipy.stats import norm
 from torch import Tensor
 from torch.linalg import LinAlgError  # pyright: ignore[reportAttributeAccessIssue]
 
-from rddrs.bounds import clopper_pearson
-from rddrs.fidelity import Reference
-from rddrs.scales import Isotropic, Scale
-from rddrs.smoothing import Classifier, Purpose, draw, generator, hard_counts
-
-if TYPE_CHECKING:
-    from rddrs.methods.global_scale import GlobalScale
+from rddrs.noise import Isotropic, Purpose, Scale, draw, generator
+from rddrs.smoothing import Classifier, Reference, clopper_pearson, hard_counts
 
 GRID = tuple(2 ** (step / 4) for step in range(-4, 6))
 """The ten noise levels that sigma_x is searched among, in units of sigma: from sigma / 2 to 2.4 sigma."""
@@ -103,6 +98,19 @@ class Problem:
         return draw(count, self.x, generator(self.seed, self.index, purpose, block, self.x.device))
 
 
+@runtime_checkable
+class SharedScale(Protocol):
+    """What optimises the one scale that all inputs share or start from."""
+
+    def known(self, classifier: Classifier, reference: Reference, sigma: float, seed: int) -> Scale:
+        """The scale of a classifier, optimised on the first call."""
+        ...
+
+    def adopt(self, classifier: Classifier, scale: Scale, *, sigma: float, seed: int = 0) -> None:
+        """Use a scale that was optimised before."""
+        ...
+
+
 class Method(BaseModel, ABC):
     """A method's hyper-parameters, checked when it is made; `propose` finds a noise scale for one input."""
 
@@ -147,7 +155,7 @@ class Method(BaseModel, ABC):
         return False
 
     @property
-    def shared_scale(self) -> "GlobalScale | None":
+    def shared_scale(self) -> SharedScale | None:
         """What optimises the scale that all inputs share or start from, if the method has one."""
         return None
 

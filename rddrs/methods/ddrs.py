@@ -6,9 +6,9 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 
 from rddrs.methods.base import GRID, Method, Problem, Proposal
-from rddrs.objective import gap
-from rddrs.scales import Isotropic
-from rddrs.smoothing import Purpose, soft_probabilities
+from rddrs.methods.objective import gap
+from rddrs.noise import Isotropic, Purpose
+from rddrs.smoothing import soft_probabilities
 
 
 class DDRS(Method):

@@ -6,11 +6,10 @@ from weakref import WeakKeyDictionary
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr
 
-from rddrs.ascent import BACKTRACKS, Flat, climb, margin_radius, margins, objective, outer_product
-from rddrs.fidelity import Reference, fidelity
+from rddrs.methods.ascent import BACKTRACKS, Flat, climb, margin_radius, margins, objective, outer_product
 from rddrs.methods.base import Method, Problem, Proposal
-from rddrs.scales import Full, Isotropic, Scale
-from rddrs.smoothing import Classifier, Purpose, generator
+from rddrs.noise import Full, Isotropic, Purpose, Scale, generator
+from rddrs.smoothing import Classifier, Reference, fidelity
 
 
 class GlobalScale(Method):

@@ -1,9 +1,8 @@
 """The guard: which of an ascent's iterates is proposed (METHOD section 4.2)."""
 
-from rddrs.fidelity import fidelity
 from rddrs.methods.base import Problem, Proposal
-from rddrs.scales import Isotropic, Scale
-from rddrs.smoothing import Purpose
+from rddrs.noise import Isotropic, Purpose, Scale
+from rddrs.smoothing import fidelity
 
 GUARD_DRAWS = 5
 """Noise draws an input when an iterate's fidelity is measured: a quarter of what is reported, with its own baseline."""

@@ -7,12 +7,11 @@ from jaxtyping import Float
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr
 from torch import Tensor
 
-from rddrs.ascent import BACKTRACKS, Flat, climb, margin_radius, margins, objective, outer_product
+from rddrs.methods.ascent import BACKTRACKS, Flat, climb, margin_radius, margins, objective, outer_product
 from rddrs.methods.base import Method, Problem, Proposal
 from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.guard import Guard
-from rddrs.scales import Full
-from rddrs.smoothing import Purpose, generator
+from rddrs.noise import Full, Purpose, generator
 
 
 class RDDRS(Method):

@@ -8,12 +8,11 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.linalg import LinAlgError  # pyright: ignore[reportAttributeAccessIssue]
 
-from rddrs import spd
 from rddrs.methods.base import Method, Problem, Proposal
 from rddrs.methods.guard import Guard
-from rddrs.objective import gap, geometric_mean_gradient, smallest_eigenvalue_gradient
-from rddrs.scales import Full
-from rddrs.smoothing import Purpose, soft_probabilities
+from rddrs.methods.objective import gap, geometric_mean_gradient, smallest_eigenvalue_gradient
+from rddrs.noise import Full, Purpose, spd
+from rddrs.smoothing import soft_probabilities
 
 
 class RDDRSPaper(Method):

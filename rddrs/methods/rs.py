@@ -1,7 +1,7 @@
 """RS: isotropic noise of the training level (Cohen, Rosenfeld & Kolter 2019)."""
 
 from rddrs.methods.base import Method, Problem, Proposal
-from rddrs.scales import Isotropic
+from rddrs.noise import Isotropic
 
 
 class RS(Method):

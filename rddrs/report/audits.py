@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from rddrs.certify import ABSTAIN
+from rddrs.certification import ABSTAIN
 from rddrs.report.style import PALETTE, panels, styled
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy import ndarray
 
-from rddrs.certify import ABSTAIN
+from rddrs.certification import ABSTAIN
 from rddrs.report.shapes import eigenvector_figure
 from rddrs.report.style import PALETTE, looks, panels, styled
 from rddrs.report.tables import Run, confidence_band, labels, share_at_least

@@ -9,7 +9,7 @@ from numpy import ndarray
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 from torch import Tensor
 
-from rddrs.scales import Scale
+from rddrs.noise import Scale
 
 
 def picture(values: Float[ndarray, "*shape"]) -> Float[ndarray, "height width *rgb"] | None:

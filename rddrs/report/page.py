@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 from PIL import Image
 
-from rddrs.certify import ABSTAIN
+from rddrs.certification import ABSTAIN
+from rddrs.noise import Scale
 from rddrs.report.figures import CAPTIONS, evenly, outcomes
 from rddrs.report.images import brightness, noise_map, picture, principal_axes
 from rddrs.report.style import vector_bytes
 from rddrs.report.tables import HEADINGS, RADII, Run, certified_accuracy, compare, labels, round_down, shown
-from rddrs.scales import Scale
 
 LOW_FIDELITY = 0.9
 """Below this mean fidelity the page warns that a run's radii say little."""

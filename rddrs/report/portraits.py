@@ -7,8 +7,8 @@ from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from rddrs.noise import Scale
 from rddrs.report.images import brightness, covariance_map, noise_map, picture, principal_axes
-from rddrs.scales import Scale
 
 _SIDE, _CAPTION, _COLUMNS, _AXES = 160, 18, 3, 3
 

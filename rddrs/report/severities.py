@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from rddrs.perturbations import PERTURBATIONS, Perturbation
+from rddrs.certification import PERTURBATIONS, Perturbation
 from rddrs.report.style import looks, panels, styled
 from rddrs.report.tables import Run, round_down, share_at_least
 

@@ -13,8 +13,8 @@ from rich.table import Table
 from scipy.stats import beta
 from torch import Tensor
 
-from rddrs.certify import ABSTAIN
-from rddrs.scales import Scale
+from rddrs.certification import ABSTAIN
+from rddrs.noise import Scale
 
 RADII = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 4.0, 8.0)
 """Where the closing table states the certified accuracy."""

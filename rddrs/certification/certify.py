@@ -1,0 +1,176 @@
+"""The one routine that certifies every proposal (METHOD section 2; Cohen et al. 2019, algorithm CERTIFY)."""
+
+import math
+import warnings
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from scipy.stats import norm
+from torch import Tensor
+
+from rddrs.noise import Purpose, Scale
+from rddrs.smoothing import (
+    Classifier,
+    Decision,
+    clopper_pearson,
+    decide,
+    hard_counts,
+    keyed_uniform,
+    randomized_clopper_pearson,
+    running_counts,
+    sequential_lower,
+)
+
+ABSTAIN = -1
+
+Bound = Literal["clopper_pearson", "randomized_clopper_pearson", "sequential"]
+
+
+def lower_bound(bound: Bound, successes: int, samples: int, alpha: float, seed: int, index: int) -> float:
+    """The lower bound of p_A, by name; the randomized one draws its uniform number by (seed, index)."""
+    if bound == "clopper_pearson":
+        return clopper_pearson(successes, samples, alpha)
+    if bound == "sequential":
+        return sequential_lower(successes, samples, alpha)
+    return randomized_clopper_pearson(successes, samples, alpha, keyed_uniform(seed, index))
+
+
+def largest_radius(samples: int, alpha: float) -> float:
+    """The largest radius rho that `samples` can certify: Phi^-1(alpha^(1/n)); 0 or less where they certify nothing."""
+    return float(norm.ppf(alpha ** (1 / samples)))
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """The prediction of G_C is constant on { x + delta : |C^-1 delta|_2 < radius }, at confidence 1 - alpha.
+
+    `prediction` is -1 for an abstention, and then every radius is 0. `counts` are those of the `samples` certification
+    samples (fewer in sum where the classifier answered NaN), `selection_counts` those that chose the class. With the
+    seed, the index and the micro-batch `batch` they can be drawn again, bit for bit on the same machine.
+    `decision` is that about a target radius, where one was asked for: `samples` are then those that it took.
+    """
+
+    x: Float[Tensor, "*shape"]
+    scale: Scale
+    prediction: int
+    p_lower: float
+    radius: float
+    selection_counts: tuple[int, ...]
+    counts: tuple[int, ...]
+    alpha: float
+    seed: int
+    index: int
+    samples: int = field(kw_only=True)
+    selection_samples: int = field(default=100, kw_only=True)
+    batch: int = field(default=256, kw_only=True)
+    bound: Bound = field(default="clopper_pearson", kw_only=True)
+    decision: Decision | None = field(default=None, kw_only=True)
+
+    @property
+    def ball_radius(self) -> float:
+        """rho min(lambda): the radius of the largest l2 ball inside the region."""
+        return self.radius * self.scale.eigenvalues[0].item()
+
+    @property
+    def proxy_radius(self) -> float:
+        """rho det(C)^(1/d): the radius of the ball with the region's volume."""
+        return self.radius * self.scale.geometric_mean
+
+    @cached_property
+    def log_volume(self) -> float:
+        """The logarithm of the region's volume; -inf for an abstention."""
+        if self.radius == 0:
+            return -math.inf
+        dim = self.scale.dim
+        unit_ball = dim / 2 * math.log(math.pi) - math.lgamma(dim / 2 + 1)
+        return dim * math.log(self.radius) + self.scale.log_det + unit_ball
+
+    def contains(self, points: Float[Tensor, "n *shape"]) -> Bool[Tensor, " n"]:
+        """Which of the points, each of the input's shape, lie in the region."""
+        delta = (points.double() - self.x.double()).flatten(1)
+        return torch.linalg.vector_norm(self.scale.whiten(delta), dim=1) < self.radius
+
+
+def certify(
+    classifier: Classifier,
+    x: Float[Tensor, "*shape"],
+    scale: Scale,
+    *,
+    samples: int = 100_000,
+    selection_samples: int = 100,
+    alpha: float = 1e-3,
+    bound: Bound = "clopper_pearson",
+    target_radius: float | None = None,
+    seed: int = 0,
+    index: int = 0,
+    batch: int = 256,
+    workers: int = 1,
+) -> Certificate:
+    """Certify the smoothed classifier G_C at one input `x` (its own shape, no batch axis).
+
+    `selection_samples` draws choose the class, `samples` fresh ones count it, and the one-sided `bound` at `alpha`
+    gives rho = Phi^-1(p_lower); where the bound is at most 1/2 the certificate abstains. Warns where so few
+    samples can certify nothing. Raises ValueError for arguments out of range or an input that is not finite.
+
+    With a `target_radius` R, in the input's own units, the only question is whether the region holds the l2 ball of
+    radius R, that is whether rho >= R / min(lambda). Sampling stops as soon as that is decided, after `samples` at the
+    latest, and `bound` is "sequential". The decision `yes` gives the rho that was asked for and no more; `no` (G_C
+    answers the class with less than the probability Phi(rho) that this needs) and `undecided` give an abstention.
+    `yes` is false with probability at most `alpha`, and so is `no`.
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
+    if target_radius is not None and not 0 < target_radius < math.inf:
+        raise ValueError(f"target_radius must be finite and positive, not {target_radius}")
+    for name, value in {
+        "samples": samples,
+        "selection_samples": selection_samples,
+        "batch": batch,
+        "workers": workers,
+    }.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
+    if x.numel() != scale.dim:
+        raise ValueError(f"x has {x.numel()} entries, the scale has dimension {scale.dim}: they must be equal")
+    if not torch.isfinite(x).all():
+        raise ValueError(f"input {index} holds NaN or infinite entries: it cannot be certified")
+    if largest_radius(samples, alpha) <= 0:
+        warnings.warn(f"{samples} samples can certify nothing at alpha = {alpha}: use more", stacklevel=2)
+
+    scale = scale.to(x.device, x.dtype)  # what is certified is the C that the noise is made with
+    sampling = {"seed": seed, "index": index, "batch": batch, "workers": workers}
+    chosen = hard_counts(classifier, x, scale, selection_samples, purpose=Purpose.SELECTION, **sampling)
+    counting = {"purpose": Purpose.CERTIFICATION, **sampling}
+    top, counts, decision = int(chosen.argmax()), torch.zeros_like(chosen), None
+    if target_radius is None:
+        counts = hard_counts(classifier, x, scale, samples, **counting)
+        p_lower = lower_bound(bound, int(counts[top]), samples, alpha, seed, index)
+        radius = max(0.0, float(norm.ppf(p_lower)))
+    else:
+        # The rounding of R / lambda must not leave a ball that is smaller than R by the last bit.
+        asked = target_radius / scale.eigenvalues[0].item() * (1 + 1e-12)
+        needed = float(norm.cdf(asked))
+        for counts, samples in running_counts(classifier, x, scale, samples, **counting):  # noqa: B020
+            if (decision := decide(int(counts[top]), samples, needed, alpha)) != "undecided":
+                break
+        bound, (p_lower, radius) = "sequential", (needed, asked) if decision == "yes" else (0.0, 0.0)
+    return Certificate(
+        x=x,
+        scale=scale,
+        prediction=top if radius > 0 else ABSTAIN,
+        p_lower=p_lower,
+        radius=radius,
+        selection_counts=tuple(chosen.tolist()),
+        counts=tuple(counts.tolist()),
+        alpha=alpha,
+        seed=seed,
+        index=index,
+        samples=samples,
+        selection_samples=selection_samples,
+        batch=batch,
+        bound=bound,
+        decision=decision,
+    )

@@ -1,0 +1,114 @@
+"""Named perturbations T_s of a severity s.
+
+A perturbation is any function `(x, severity) -> x'` on a NumPy array of the input's own shape, with T_0(x) = x. No
+function clamps its result to a range of values.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """A named perturbation, the largest severity that is considered, and the severity's unit.
+
+    One of `images` needs inputs of the shape [channels, height, width]; the others take any shape.
+    """
+
+    name: str
+    function: Callable[[Array, float], Array]
+    limit: float
+    unit: str = ""
+    images: bool = True
+
+    def applies(self, shape: tuple[int, ...]) -> bool:
+        """Whether the perturbation makes sense for inputs of this shape."""
+        return not self.images or len(shape) == 3
+
+
+def rotation(x: Array, severity: float) -> Array:
+    """Turns the image by `severity` degrees about its centre, linear interpolation, zeros outside."""
+    return ndimage.rotate(x, severity, axes=(-1, -2), reshape=False, order=1, mode="grid-constant")
+
+
+def shift(x: Array, severity: float) -> Array:
+    """Moves the image `severity` pixels to the right, linear interpolation, zeros outside."""
+    return ndimage.shift(x, (0, 0, severity), order=1, mode="grid-constant")
+
+
+def scale(x: Array, severity: float) -> Array:
+    """Enlarges the image about its centre by the factor 1 + `severity`, linear interpolation."""
+    factor = 1 / (1 + severity)
+    middle = np.array([0.0, *((size - 1) / 2 * (1 - factor) for size in x.shape[-2:])])
+    matrix = np.diag([1.0, factor, factor])
+    return ndimage.affine_transform(x, matrix, middle, order=1, mode="grid-constant")  # pyright: ignore[reportArgumentType]
+
+
+def brightness(x: Array, severity: float) -> Array:
+    """Adds `severity` to every value."""
+    return x + severity
+
+
+def contrast(x: Array, severity: float) -> Array:
+    """Moves every value the share `severity` of its way to the input's mean."""
+    return x + severity * (x.mean() - x)
+
+
+def blur(x: Array, severity: float) -> Array:
+    """A Gaussian blur with a standard deviation of `severity` pixels."""
+    return ndimage.gaussian_filter(x, (0, severity, severity))
+
+
+def gaussian_noise(x: Array, severity: float) -> Array:
+    """Adds white noise of the standard deviation `severity`, the same pattern at every severity."""
+    return x + severity * np.random.default_rng(0).standard_normal(x.shape)
+
+
+def salt_and_pepper(x: Array, severity: float) -> Array:
+    """Sets the share `severity` of the values to the input's largest or smallest; a larger share adds to a smaller."""
+    source = np.random.default_rng(0)
+    changed, salt = source.random(x.shape) < severity, source.random(x.shape) < 0.5
+    return np.where(changed, np.where(salt, x.max(), x.min()), x)
+
+
+def occlusion(x: Array, severity: float) -> Array:
+    """Covers a centred rectangle, `severity` of the height and width, with the image's mean; edges in part."""
+
+    def cover(size: int) -> Array:
+        edges = np.abs(np.arange(size) - (size - 1) / 2)
+        return np.clip(severity * size / 2 - edges + 0.5, 0, 1)
+
+    covered = np.outer(cover(x.shape[-2]), cover(x.shape[-1]))
+    return x + covered * (x.mean() - x)
+
+
+def checkerboard(x: Array, severity: float) -> Array:
+    """Adds `severity` to one half of the pixels and subtracts it from the other, as on a chessboard."""
+    rows, columns = np.indices(x.shape[-2:])
+    return x + severity * (1 - 2 * ((rows + columns) % 2))
+
+
+def stripes(x: Array, severity: float) -> Array:
+    """Adds `severity` to every second row and subtracts it from the others."""
+    return x + severity * (1 - 2 * (np.arange(x.shape[-2]) % 2))[:, None]
+
+
+PERTURBATIONS = (
+    Perturbation("rotation", rotation, 45, "degrees"),
+    Perturbation("shift", shift, 8, "pixels"),
+    Perturbation("scale", scale, 1, "relative"),
+    Perturbation("brightness", brightness, 2, "amplitude", images=False),
+    Perturbation("contrast", contrast, 1, "share", images=False),
+    Perturbation("blur", blur, 5, "pixels"),
+    Perturbation("gaussian_noise", gaussian_noise, 5, "standard deviation", images=False),
+    Perturbation("salt_and_pepper", salt_and_pepper, 1, "share", images=False),
+    Perturbation("occlusion", occlusion, 1, "share of the side"),
+    Perturbation("checkerboard", checkerboard, 10, "amplitude"),
+    Perturbation("stripes", stripes, 10, "amplitude"),
+)
+"""The perturbations that reports show."""

@@ -1,0 +1,29 @@
+"""Files that are written as a whole or not at all.
+
+A file is written beside its place and renamed into it, so that a crash or a full disk loses nothing that was finished
+and leaves nothing that is half done.
+"""
+
+import os
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path):
+    """A path to write to; what was written there replaces `path` at the end, or vanishes where writing failed."""
+    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, all of it or nothing."""
+    with replacing(path) as part:
+        part.write_text(text)

@@ -1,0 +1,54 @@
+"""C = sigma I: the same noise in every direction."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rddrs.noise.scale import Scale, positive
+
+
+@dataclass(frozen=True, eq=False)
+class Isotropic(Scale):
+    """C = sigma I."""
+
+    sigma: float
+    dim: int
+
+    def __post_init__(self) -> None:
+        positive("sigma", torch.tensor(float(self.sigma)))
+
+    @property
+    def eigenvalues(self) -> Float[Tensor, " d"]:
+        return torch.full((self.dim,), self.sigma, dtype=torch.float64)
+
+    @property
+    def log_det(self) -> float:
+        return self.dim * self.eigenvalues[0].log().item()
+
+    @property
+    def geometric_mean(self) -> float:
+        return self.sigma
+
+    def noise(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        return self.sigma * z
+
+    def perturb(self, x: Float[Tensor, " d"], z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        return torch.add(x, z, alpha=self.sigma, out=z)
+
+    def whiten(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        return delta.double() / self.sigma
+
+    @property
+    def matrix(self) -> Float[Tensor, "d d"]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.sigma * torch.eye(self.dim, dtype=torch.float64)
+
+    def scaled(self, factor: float) -> "Isotropic":
+        return Isotropic(factor * self.sigma, self.dim)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Isotropic":
+        return self
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"sigma": torch.tensor(self.sigma, dtype=torch.float64), "dim": torch.tensor(self.dim)}

@@ -1,0 +1,26 @@
+"""Scales from the tensors that their files hold."""
+
+import torch
+from torch import Tensor
+
+from rddrs.noise.diagonal import Diagonal
+from rddrs.noise.full import Full
+from rddrs.noise.isotropic import Isotropic
+from rddrs.noise.scale import Scale
+
+
+def from_tensors(tensors: dict[str, Tensor]) -> Scale:
+    """The scale that `Scale.tensors` took apart; raises ValueError where there is none in `tensors`."""
+    if "sigma" in tensors:
+        return Isotropic(tensors["sigma"].item(), int(tensors["dim"].item()))
+    if "theta" in tensors:
+        return Diagonal(tensors["theta"])
+    if "triangle" in tensors:
+        triangle = tensors["triangle"]
+        dim = int(((8 * len(triangle) + 1) ** 0.5 - 1) / 2)
+        rows, columns = torch.tril_indices(dim, dim)
+        matrix = triangle.new_empty(dim, dim)
+        matrix[rows, columns] = triangle
+        matrix[columns, rows] = triangle
+        return Full(matrix)
+    raise ValueError(f"no scale among the tensors {sorted(tensors)}: sigma, theta or triangle is needed")

@@ -1,0 +1,27 @@
+"""Monte Carlo on noisy inputs: counts, probabilities, their bounds, and the fidelity of a smoothed classifier."""
+
+from rddrs.smoothing.bounds import clopper_pearson, clopper_pearson_upper, keyed_uniform, randomized_clopper_pearson
+from rddrs.smoothing.counts import Classifier, hard_counts, running_counts, votes
+from rddrs.smoothing.fidelity import Fidelity, Reference, fidelity
+from rddrs.smoothing.probabilities import soft_probabilities
+from rddrs.smoothing.sequential import Decision, decide, sequential_lower
+from rddrs.smoothing.speed import measure_batch
+
+__all__ = [
+    "Classifier",
+    "Decision",
+    "Fidelity",
+    "Reference",
+    "clopper_pearson",
+    "clopper_pearson_upper",
+    "decide",
+    "fidelity",
+    "hard_counts",
+    "keyed_uniform",
+    "measure_batch",
+    "randomized_clopper_pearson",
+    "running_counts",
+    "sequential_lower",
+    "soft_probabilities",
+    "votes",
+]

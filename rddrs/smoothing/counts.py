@@ -1,0 +1,102 @@
+"""Monte Carlo without a gradient: how often a classifier answers each class at x + C z.
+
+Counts depend neither on the order of the inputs nor on the number of worker threads, but on the micro-batch.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rddrs.noise import Purpose, Scale, generator
+
+Classifier = Callable[[Tensor], Tensor]
+"""Maps inputs [n, *shape] to logits [n, k]."""
+
+
+def votes(logits: Float[Tensor, "n k"]) -> Int[Tensor, " n"]:
+    """The class of every row; k, which is no class, where a row holds NaN."""
+    largest, classes = logits.max(dim=1)  # NaN is larger than any number
+    return torch.where(largest.isnan(), logits.shape[1], classes)
+
+
+def hard_counts(
+    classifier: Classifier,
+    x: Float[Tensor, "*shape"],
+    scale: Scale,
+    samples: int,
+    *,
+    purpose: Purpose,
+    seed: int = 0,
+    index: int = 0,
+    batch: int = 256,
+    workers: int = 1,
+    first: int = 0,
+) -> Int[Tensor, " k"]:
+    """How often the classifier answers each class at `samples` draws of x + C z.
+
+    Draws at which the classifier answers NaN are counted for no class. Each of the `workers` threads runs the network
+    on one core, so that their number never changes a count (but for the rounding of a full scale's product where
+    fewer than six draws are left over for the last one). `first` is the number of the first block.
+    """
+    blocks = range(first, first + -(-samples // batch))
+    sizes = [(block, min(batch, samples - batch * (block - first))) for block in blocks]
+    workers = min(workers, len(sizes))
+    stream = partial(generator, seed, index, purpose, device=x.device)
+    count = partial(_count, classifier, x, scale.to(x.device), stream)
+    with ThreadPoolExecutor(workers) as pool:
+        found = pool.map(count, [sizes[worker::workers] for worker in range(workers)])
+        return torch.stack(list(found)).sum(dim=0)[:-1].cpu()
+
+
+NOISE = 1 << 21
+"""Noise is drawn and votes are counted for as many micro-batches together as make so many numbers, or for one."""
+
+
+FIRST_LOOK = 32
+"""The draws before the first look of `running_counts`."""
+
+
+def running_counts(
+    classifier: Classifier, x: Float[Tensor, "*shape"], scale: Scale, samples: int, *, batch: int = 256, **options: Any
+) -> Iterator[tuple[Int[Tensor, " k"], int]]:
+    """The counts of the first draws and how many these are, for a test that may stop at every look.
+
+    Looks come after 32 draws, then after 32 or a quarter more than before, whichever is more, and after all
+    `samples`. What has been counted up to a look does not depend on the looks after it. Options as of `hard_counts`.
+    """
+    counts, drawn, block = torch.zeros((), dtype=torch.long), 0, 0
+    while drawn < samples:
+        more = min(max(FIRST_LOOK, drawn // 4), samples - drawn)
+        counts = counts + hard_counts(classifier, x, scale, more, batch=batch, first=block, **options)
+        drawn, block = drawn + more, block - (-more // batch)
+        yield counts, drawn
+
+
+@torch.inference_mode()
+def _count(
+    classifier: Classifier,
+    x: Float[Tensor, "*shape"],
+    scale: Scale,
+    stream: Callable[[int], torch.Generator],
+    sizes: list[tuple[int, int]],
+) -> Int[Tensor, " k1"]:
+    """The counts of some blocks, each given by its number and size, and those of the votes for no class."""
+    torch.set_num_threads(1)
+    flat, largest = x.flatten(), max(size for _, size in sizes)
+    together = max(1, NOISE // (largest * flat.numel()))
+    z = flat.new_empty(min(together, len(sizes)) * largest, flat.numel())
+    total = torch.zeros((), dtype=torch.long, device=x.device)
+    for start in range(0, len(sizes), together):
+        blocks, parts = map(list, zip(*sizes[start : start + together], strict=True))
+        noise = z[: sum(parts)]
+        for block, rows in zip(blocks, noise.split(parts), strict=True):
+            rows.normal_(generator=stream(block))
+        noisy = scale.perturb(flat, noise).view(-1, *x.shape)
+        logits = torch.cat([classifier(rows) for rows in noisy.split(parts)])
+        total = total + torch.bincount(votes(logits), minlength=logits.shape[1] + 1)
+    return total

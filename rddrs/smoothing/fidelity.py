@@ -1,0 +1,109 @@
+"""What a smoothed classifier is worth: the fidelity of G_C on other labelled inputs (METHOD section 4.1)."""
+
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rddrs.noise import Isotropic, Purpose, Scale, generator
+from rddrs.smoothing.counts import Classifier, votes
+
+DRAWS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Labelled training inputs that fidelity and contradictions are measured on.
+
+    The accuracy of the isotropic G_sigma on them, which fidelity is relative to, is measured once for a classifier
+    object, noise level and seed, and remembered: make a new set where the object's weights have changed. Raises
+    ValueError where counts do not fit or inputs are not finite.
+    """
+
+    inputs: Float[Tensor, "m *shape"]
+    labels: Int[Tensor, " m"]
+    _baselines: WeakKeyDictionary[Classifier, dict[tuple[float, int, int], float]] = field(
+        default_factory=WeakKeyDictionary, init=False, repr=False
+    )
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != len(self.labels) or len(self.labels) == 0:
+            raise ValueError(f"reference: {len(self.inputs)} inputs and {len(self.labels)} labels: one label an input")
+        if not torch.isfinite(self.inputs).all():
+            raise ValueError("reference: the inputs hold NaN or infinite entries")
+
+    def baseline(self, classifier: Classifier, sigma: float, seed: int, draws: int = DRAWS) -> float:
+        """The accuracy of the isotropic G_sigma."""
+        known = self._baselines.setdefault(classifier, {})
+        if (sigma, seed, draws) not in known:
+            scale = Isotropic(sigma, self.inputs[0].numel())
+            answers = predict(classifier, self.inputs, scale, seed=seed, purpose=Purpose.BASELINE, draws=draws)
+            known[sigma, seed, draws] = (answers == self.labels).double().mean().item()
+        return known[sigma, seed, draws]
+
+    def to(self, device: torch.device | str) -> "Reference":
+        """The same set on another device."""
+        return Reference(self.inputs.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Accuracy of G_C on the reference set, relative to that of the isotropic G_sigma: 1 is as good as RS.
+
+    `distribution` is the share of each class among the answers of G_C; a constant classifier has one entry of 1.
+    """
+
+    value: float
+    accuracy: float
+    distribution: tuple[float, ...]
+
+
+@torch.inference_mode()
+def predict(
+    classifier: Classifier,
+    inputs: Float[Tensor, "m *shape"],
+    scale: Scale,
+    *,
+    seed: int = 0,
+    index: int = 0,
+    purpose: Purpose = Purpose.FIDELITY,
+    draws: int = DRAWS,
+) -> Int[Tensor, " m"]:
+    """The answer of G_C at each input: the majority of `draws` noisy answers, keyed by (seed, index, purpose)."""
+    scale = scale.to(inputs.device)
+    source = generator(seed, index, purpose, device=inputs.device)
+    shape = inputs.shape[1:]
+    tally: Tensor | None = None
+    for _ in range(draws):
+        answers = []
+        for part in inputs.split(256):
+            noisy = part.flatten(1) + scale.noise(
+                torch.randn(part.flatten(1).shape, generator=source, dtype=part.dtype, device=part.device)
+            )
+            logits = classifier(noisy.view(-1, *shape))
+            answers.append(torch.nn.functional.one_hot(votes(logits), logits.shape[1] + 1))
+        tally = torch.cat(answers) if tally is None else tally + torch.cat(answers)
+    assert tally is not None
+    return tally[:, :-1].argmax(dim=1)
+
+
+def fidelity(
+    classifier: Classifier,
+    scale: Scale,
+    reference: Reference,
+    *,
+    sigma: float,
+    seed: int = 0,
+    index: int = 0,
+    purpose: Purpose = Purpose.FIDELITY,
+    draws: int = DRAWS,
+) -> Fidelity:
+    """The fidelity of G_C, from `draws` noise draws an input of the reference set."""
+    answers = predict(classifier, reference.inputs, scale, seed=seed, index=index, purpose=purpose, draws=draws)
+    accuracy = (answers == reference.labels).double().mean().item()
+    classes = int(max(answers.max(), reference.labels.max())) + 1
+    shares = torch.bincount(answers, minlength=classes).double() / len(answers)
+    baseline = reference.baseline(classifier, sigma, seed, draws)
+    return Fidelity(accuracy / max(baseline, 1 / len(answers)), accuracy, tuple(shares.tolist()))

@@ -1,0 +1,34 @@
+"""The micro-batch that suits a classifier on this machine."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rddrs.smoothing.counts import Classifier
+
+
+def measure_batch(
+    classifier: Classifier, x: Float[Tensor, "*shape"], candidates: tuple[int, ...] = (64, 128, 256, 512, 1024)
+) -> int:
+    """The micro-batch at which the classifier runs the most inputs a second on one core (best of three rounds)."""
+
+    @torch.inference_mode()
+    def rate(batch: int) -> float:
+        inputs = x.expand(batch, *x.shape).contiguous()
+        start = time.perf_counter()
+        for _ in range(max(1, 1024 // batch)):
+            classifier(inputs)
+        if x.is_cuda:
+            torch.cuda.synchronize()
+        return max(1, 1024 // batch) * batch / (time.perf_counter() - start)
+
+    def measure() -> int:
+        torch.set_num_threads(1)
+        rates = [[rate(batch) for batch in candidates] for _ in range(4)][1:]
+        return max(zip(map(max, zip(*rates, strict=True)), candidates, strict=True))[1]
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(measure).result()

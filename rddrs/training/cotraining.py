@@ -1,0 +1,76 @@
+"""Training a network and one noise scale together (METHOD section 4.4): each learns what the other leaves to it.
+
+The scale grows along the directions that the network hardly uses, and the network, fine-tuned under that noise,
+learns to use them less. The result is one fixed G_C, certified by the classical argument.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rddrs.methods import Flat, margin_radius, margins, outer_product
+from rddrs.noise import Purpose, Scale, generator
+from rddrs.smoothing import Classifier
+
+PILOTS, DRAWS, OUTER = 128, 64, 8_000
+"""Training inputs and draws at each that measure the mean radius, and draws that make the outer product."""
+
+
+def pilot(scale: Scale, like: Float[Tensor, "*shape"], seed: int) -> Float[Tensor, "n d"]:
+    """The standard normal rows of the pilots: the same for every scale, so that scales are compared without luck."""
+    source = generator(seed, 0, Purpose.PILOT, device=like.device)
+    return torch.randn(DRAWS, scale.dim, generator=source, dtype=like.dtype, device=like.device)
+
+
+@torch.no_grad()
+def mean_radius(
+    classifier: Classifier,
+    inputs: Float[Tensor, "m *shape"],
+    labels: Int[Tensor, " m"],
+    noise: Float[Tensor, "n d"],
+) -> float:
+    """The mean margin radius of the first training inputs under the given noise."""
+    radii = []
+    for x, label in zip(inputs[:PILOTS], labels[:PILOTS], strict=True):
+        logits = classifier((x.flatten() + noise).view(-1, *x.shape))
+        radii.append(margin_radius(margins(logits, label.expand(len(noise)))[None]))
+    return torch.cat(radii).mean().item()
+
+
+def grow(
+    classifier: Classifier,
+    inputs: Float[Tensor, "n *shape"],
+    labels: Int[Tensor, " n"],
+    scale: Scale,
+    *,
+    floor: float,
+    least_radius: float,
+    growth: float,
+    seed: int = 0,
+    turn: int = 0,
+) -> Scale:
+    """The scale of largest volume, in closed form, at which the mean radius is at least `least_radius`.
+
+    To first order the margin's variance is tr(M Sigma), which for a given volume is least at Sigma = t M^-1. Along the
+    eigenvectors of the whitened M that is a = log(t / sensitivity) / 2, here kept between the floor and log(growth);
+    t is found by bisection. The scale given is returned where no t will do.
+    """
+    source = generator(seed, 0, Purpose.GLOBAL, turn, inputs.device)
+    chosen = torch.randint(len(inputs), (OUTER,), generator=source, device=inputs.device)
+    matrix = scale.matrix.to(inputs)
+    z = torch.randn(OUTER, scale.dim, generator=source, dtype=inputs.dtype, device=inputs.device)
+    flat = Flat.of(matrix, outer_product(classifier, inputs[chosen], labels[chosen], matrix, z))
+    lowest = flat.lowest(floor)
+    aligned = pilot(scale, inputs, seed) @ flat.vectors
+    logs = (flat.sensitivity / flat.sensitivity[-1]).clamp_min(1e-12).log()
+    low, high, best = logs[0].item() - 1, logs[-1].item() + 2 * math.log(growth), None
+    for _ in range(10):
+        middle = (low + high) / 2
+        a = ((middle - logs) / 2).clamp(-math.log(growth), math.log(growth)).maximum(lowest)
+        if mean_radius(classifier, inputs, labels, flat.noise(a, aligned)) >= least_radius:
+            low, best = middle, a
+        else:
+            high = middle
+    return scale if best is None else flat.scale(best, floor)

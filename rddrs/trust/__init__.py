@@ -1,0 +1,20 @@
+"""The doubt about the proof: audit, attack, contradictions, and the memory that keeps certificates compatible."""
+
+from rddrs.trust.attack import Attack, attack
+from rddrs.trust.audit import Audit, audit
+from rddrs.trust.contradictions import contradictions
+from rddrs.trust.memory import Memory, admit_in_order, overlaps
+from rddrs.trust.outcome import Outcome, Volatile
+
+__all__ = [
+    "Attack",
+    "Audit",
+    "Memory",
+    "Outcome",
+    "Volatile",
+    "admit_in_order",
+    "attack",
+    "audit",
+    "contradictions",
+    "overlaps",
+]

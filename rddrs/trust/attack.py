@@ -1,0 +1,145 @@
+"""An attack on a certified region: the worst point that it finds, judged by a fresh exact test."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rddrs.certification import ABSTAIN, Certificate
+from rddrs.noise import Purpose, draw, generator
+from rddrs.smoothing import Classifier, Reference, clopper_pearson_upper, hard_counts, soft_probabilities
+
+INSIDE = 1 - 1e-4
+"""An attack on a region stays this far inside, so that the rounding of its points cannot carry them out."""
+
+
+@dataclass(frozen=True)
+class Attack:
+    """The best point that an attack found at |C^-1 delta| <= factor * radius.
+
+    `kind` is how it was found: `ascent`, `random` or `segment`. `upper` is the upper confidence bound of the
+    certified class's probability at the point, from fresh samples; `broken` says that it is below one half, which no
+    point of a valid region allows.
+    """
+
+    factor: float
+    kind: str
+    distance: float
+    share: float
+    upper: float
+
+    @property
+    def broken(self) -> bool:
+        return self.upper < 0.5
+
+
+def attack(
+    classifier: Classifier,
+    certificate: Certificate,
+    *,
+    factor: float = INSIDE,
+    reference: Reference | None = None,
+    samples: int = 10_000,
+    level: float = 1e-4,
+    steps: int = 20,
+    draws: int = 64,
+    random_points: int = 8,
+    neighbours: int = 4,
+    screening: int = 256,
+    seed: int = 0,
+    batch: int = 256,
+    workers: int = 1,
+) -> Attack:
+    """Looks for a point with |C^-1 delta| <= factor * radius where the smoothed classifier answers another class.
+
+    Candidates: projected gradient ascent in the region's own norm, on the probability of the certified class as mean
+    over `draws` noise samples a step; random points of the boundary; the segments to the nearest reference inputs of
+    other classes. `screening` samples choose among them, and `samples` fresh ones judge that one choice: under a
+    valid certificate it is `broken` with probability `level` at most. Raises ValueError for an abstention.
+    """
+    if certificate.prediction == ABSTAIN:
+        raise ValueError("an abstention has no region to attack")
+    source = generator(seed, certificate.index, Purpose.ATTACK, block=0, device=certificate.x.device)
+    radius = factor * certificate.radius
+    candidates = [("ascent", _ascent(classifier, certificate, radius, steps, draws, source))]
+    directions = draw(random_points, certificate.x, source)
+    whitened = radius * directions / directions.norm(dim=1, keepdim=True)
+    deltas = certificate.scale.noise(whitened).view(-1, *certificate.x.shape)
+    candidates += [("random", certificate.x + delta) for delta in deltas]
+    if reference is not None:
+        candidates += [("segment", point) for point in _segments(certificate, reference, radius, neighbours)]
+    keys = (seed, batch, workers)
+    shares = [
+        count_class(classifier, certificate, point, screening, Purpose.ATTACK, *keys, first=1 + 1024 * number)
+        for number, (_, point) in enumerate(candidates)
+    ]
+    kind, point = candidates[min(range(len(shares)), key=shares.__getitem__)]
+    found = count_class(classifier, certificate, point, samples, Purpose.VERDICT, *keys)
+    delta = point.double() - certificate.x.double()
+    distance = certificate.scale.whiten(delta.flatten()[None]).norm().item()
+    return Attack(factor, kind, distance, found / samples, clopper_pearson_upper(found, samples, level))
+
+
+def count_class(
+    classifier: Classifier,
+    certificate: Certificate,
+    point: Float[Tensor, "*shape"],
+    samples: int,
+    purpose: Purpose,
+    seed: int,
+    batch: int,
+    workers: int,
+    first: int = 0,
+) -> int:
+    """How many of `samples` noisy answers at `point` are the certified class."""
+    counts = hard_counts(
+        classifier,
+        point,
+        certificate.scale,
+        samples,
+        purpose=purpose,
+        seed=seed,
+        index=certificate.index,
+        batch=batch,
+        workers=workers,
+        first=first,
+    )
+    return int(counts[certificate.prediction])
+
+
+def _ascent(
+    classifier: Classifier,
+    certificate: Certificate,
+    radius: float,
+    steps: int,
+    draws: int,
+    source: torch.Generator,
+) -> Float[Tensor, "*shape"]:
+    """Projected gradient ascent on -log p of the certified class, in u = C^-1 delta with |u| <= radius."""
+    x, scale = certificate.x, certificate.scale
+    whitened = torch.zeros(1, x.numel(), dtype=x.dtype, device=x.device)
+    step = 2.5 * radius / steps
+    for _ in range(steps):
+        whitened.requires_grad_()
+        point = x + scale.noise(whitened).view_as(x)
+        probabilities = soft_probabilities(classifier, point, scale.noise(draw(draws, x, source)))
+        loss = -probabilities[certificate.prediction].clamp_min(torch.finfo(x.dtype).tiny).log()
+        gradient = torch.autograd.grad(loss, whitened)[0] if loss.requires_grad else torch.zeros_like(whitened)
+        with torch.no_grad():
+            if not (torch.isfinite(gradient).all() and gradient.abs().max() > 0):
+                gradient = draw(1, x, source)
+            whitened = whitened + step * gradient / gradient.norm()
+            whitened = whitened * min(1.0, radius / whitened.norm().item())
+    return x + scale.noise(whitened.detach()).view_as(x)
+
+
+def _segments(
+    certificate: Certificate, reference: Reference, radius: float, neighbours: int
+) -> list[Float[Tensor, "*shape"]]:
+    """The points where the segments to the nearest reference inputs of other classes leave |C^-1 delta| <= radius."""
+    others = reference.inputs[reference.labels != certificate.prediction].to(certificate.x)
+    deltas = others - certificate.x
+    distances = certificate.scale.whiten(deltas.flatten(1)).norm(dim=1)
+    nearest = distances.argsort()[:neighbours]
+    return [certificate.x + deltas[i] * min(1.0, radius / distances[i].item()) for i in nearest.tolist()]

@@ -1,0 +1,152 @@
+"""Attempts to prove a certificate wrong: by its own counts, by fresh counts, and by an attack on its region.
+
+No attempt trusts what it audits: counts are drawn again, and the radius is computed again.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from scipy.stats import binom, norm
+from torch import Tensor
+
+from rddrs.certification import ABSTAIN, Certificate, lower_bound
+from rddrs.noise import Purpose
+from rddrs.smoothing import Classifier, Reference, hard_counts, running_counts
+from rddrs.trust.attack import INSIDE, Attack, attack, count_class
+from rddrs.trust.contradictions import contradictions
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the audit of one certificate found; `flags` name the ways in which it is broken, empty for an honest one.
+
+    `input`: another input's region. `counts`: the stored counts are not those of the keyed samples. `radius`: larger
+    than the counts allow. `recount`: fresh samples contradict the radius. `attack`: a point of the region has another
+    class. None stands for a check that was not made. `outside` and `contradictions` describe an honest certificate.
+    """
+
+    index: int
+    prediction: int
+    radius: float
+    largest_radius: float
+    count_differences: int | None
+    recount_share: float
+    recount_p_value: float
+    inside: Attack | None
+    outside: Attack | None
+    contradictions: int | None
+    flags: tuple[str, ...]
+
+
+def audit(
+    classifier: Classifier,
+    certificate: Certificate,
+    x: Float[Tensor, "*shape"],
+    *,
+    index: int | None = None,
+    reference: Reference | None = None,
+    samples: int = 10_000,
+    false_alarm: float = 1e-4,
+    batch: int = 256,
+    repeat: bool = True,
+    tolerance: int = 0,
+    outside: float = 1.5,
+    seed: int = 0,
+    workers: int = 1,
+) -> Audit:
+    """Tries to break the certificate that is claimed for the input `x`, number `index`.
+
+    `false_alarm` is the level of each of the two statistical tests: a valid certificate is flagged by them with at
+    most twice that probability (and an invalid one exists with probability alpha). `repeat` draws the certificate's
+    own samples again, which must give its counts bit for bit on the same machine (up to
+    `tolerance` counts on another machine). An abstention claims nothing: only its counts and input are checked.
+    `reference` are labelled inputs for the segments and the contradictions; `outside` is the factor of the radius at
+    which a second attack shows how tight the certificate is. `seed` keys the fresh samples.
+    """
+    flags = []
+    if not torch.equal(certificate.x, x) or (index is not None and certificate.index != index):
+        flags.append("input")
+    differences = None
+    if repeat:
+        differences = count_differences(classifier, certificate, workers=workers)
+        flags += ["counts"] if differences > tolerance else []
+    largest = recomputed_radius(certificate)
+    if certificate.radius > largest * (1 + 1e-9):
+        flags.append("radius")
+    share, p_value, inside, beyond, against = 0.0, 1.0, None, None, None
+    if certificate.prediction != ABSTAIN:
+        drawing = {"samples": samples, "seed": seed, "batch": batch, "workers": workers}
+        share, p_value = recount(classifier, certificate, **drawing)
+        flags += ["recount"] if p_value < false_alarm else []
+        against = contradictions(certificate, reference) if reference is not None else None
+        attempt = partial(attack, classifier, certificate, reference=reference, level=false_alarm, **drawing)
+        inside, beyond = attempt(factor=INSIDE), attempt(factor=outside)
+        flags += ["attack"] if inside.broken and inside.distance < certificate.radius else []
+    return Audit(
+        index=certificate.index,
+        prediction=certificate.prediction,
+        radius=certificate.radius,
+        largest_radius=largest,
+        count_differences=differences,
+        recount_share=share,
+        recount_p_value=p_value,
+        inside=inside,
+        outside=beyond,
+        contradictions=against,
+        flags=tuple(flags),
+    )
+
+
+def count_differences(classifier: Classifier, certificate: Certificate, *, workers: int = 1) -> int:
+    """How many of a certificate's samples are counted otherwise when they are drawn again from their keys.
+
+    0 unless the scale, the input, the classifier, the seed or the purpose of the samples is not the stated one, or
+    another machine rounds otherwise. Selection and certification samples have different keys, so that neither can
+    stand for the other.
+    """
+    differences = 0
+    for purpose, stored, samples in (
+        (Purpose.SELECTION, certificate.selection_counts, certificate.selection_samples),
+        (Purpose.CERTIFICATION, certificate.counts, certificate.samples),
+    ):
+        drawing = (classifier, certificate.x, certificate.scale, samples)
+        keys = {"purpose": purpose, "seed": certificate.seed, "index": certificate.index}
+        sampling: dict[str, Any] = {**keys, "batch": certificate.batch, "workers": workers}
+        if purpose is Purpose.CERTIFICATION and certificate.decision is not None:
+            *_, (again, _) = running_counts(*drawing, **sampling)
+        else:
+            again = hard_counts(*drawing, **sampling)
+        width = max(len(again), len(stored))
+        pairs = (torch.nn.functional.pad(each, (0, width - len(each))) for each in (again, torch.tensor(stored)))
+        differences += int(torch.sub(*pairs).abs().sum())
+    return differences
+
+
+def recomputed_radius(certificate: Certificate) -> float:
+    """The largest radius that the stored counts allow: of the class that the selection samples chose, else 0."""
+    top = int(torch.tensor(certificate.selection_counts).argmax())
+    if certificate.prediction != top:
+        return 0.0
+    it = certificate
+    return max(0.0, float(norm.ppf(lower_bound(it.bound, it.counts[top], it.samples, it.alpha, it.seed, it.index))))
+
+
+def recount(
+    classifier: Classifier,
+    certificate: Certificate,
+    *,
+    samples: int = 10_000,
+    seed: int = 0,
+    batch: int = 256,
+    workers: int = 1,
+) -> tuple[float, float]:
+    """The share of fresh samples that answer the certified class, and the p-value of the claim.
+
+    The radius rho claims a probability of at least Phi(rho); the p-value is the binomial probability, exact, of no
+    more successes than were found if it were just that.
+    """
+    found = count_class(classifier, certificate, certificate.x, samples, Purpose.RECOUNT, seed, batch, workers)
+    return found / samples, float(binom.cdf(found, samples, norm.cdf(certificate.radius)))

@@ -1,0 +1,117 @@
+"""Named perturbations, against closed forms of the severity that a certificate covers."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from rddrs.certification.certify import ABSTAIN, Certificate
+from rddrs.certification.perturbations import PERTURBATIONS, Perturbation
+from rddrs.certification.severities import STEPS, certified_severities, certified_severity
+from rddrs.noise.full import Full
+from rddrs.noise.isotropic import Isotropic
+from rddrs.noise.scale import Scale
+
+NAMES = {it.name: it for it in PERTURBATIONS}
+
+
+def image(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+def certificate(x: torch.Tensor, scale: Scale, radius: float, prediction: int = 3) -> Certificate:
+    return Certificate(x, scale, prediction, 0.9, radius, (1,), (1,), 1e-3, 0, 0, samples=1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 6)])
+def test_severity_zero_is_the_identity_and_shapes_are_kept(name, shape):
+    x = image(*shape).double().numpy()
+    before = x.copy()
+    assert np.allclose(NAMES[name].function(x, 0.0), x, atol=1e-12)
+    changed = NAMES[name].function(x, 0.5 * NAMES[name].limit)
+    assert changed.shape == x.shape and np.isfinite(changed).all()
+    assert not np.allclose(changed, x)
+    assert np.array_equal(x, before)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_small_severity_is_a_small_change(name):
+    x = image(1, 12, 12).double().numpy()
+    changes = [np.linalg.norm(NAMES[name].function(x, s * NAMES[name].limit) - x) for s in (1e-4, 1e-2, 0.1)]
+    assert changes[0] <= changes[1] <= changes[2]
+    assert changes[0] < 0.05 * np.linalg.norm(x)
+
+
+def closed_form(severity: float, limit: float) -> float:
+    """The grid's largest severity strictly below the exact one."""
+    grid = limit * (np.arange(STEPS + 1) / STEPS) ** 2
+    return float(grid[grid < severity].max())
+
+
+@pytest.mark.parametrize("name", ["brightness", "checkerboard", "stripes"])
+def test_patterns_of_constant_amplitude_have_a_closed_form(name):
+    """|s pattern|_2 / sigma = s sqrt(d) / sigma < rho, rounded down to the grid."""
+    x = image(1, 8, 8)
+    found = certified_severity(certificate(x, Isotropic(0.5, 64), 1.7), NAMES[name])
+    exact = 1.7 * 0.5 / math.sqrt(64)
+    assert found == pytest.approx(closed_form(exact, NAMES[name].limit))
+    assert found <= exact
+
+
+def test_contrast_has_a_closed_form():
+    x = image(5)
+    exact = 1.7 * 0.1 / torch.linalg.vector_norm(x - x.mean()).item()
+    found = certified_severity(certificate(x, Isotropic(0.1, 5), 1.7), NAMES["contrast"])
+    assert found == pytest.approx(closed_form(exact, 1))
+
+
+def test_a_larger_scale_along_a_pattern_certifies_more_of_it():
+    x = image(1, 8, 8)
+    pattern = torch.from_numpy(NAMES["checkerboard"].function(np.zeros((1, 8, 8)), 1.0)).flatten() / 8
+    matrix = 0.5 * torch.eye(64) + 5 * torch.outer(pattern, pattern)
+    wide = certified_severities(certificate(x, Full(matrix.float()), 1.5))
+    ball = certified_severities(certificate(x, Isotropic(0.5, 64), 1.5))
+    assert wide["checkerboard"] > 9 * ball["checkerboard"]
+    assert wide["stripes"] == ball["stripes"]
+    assert list(wide) == list(NAMES)
+
+
+def test_every_severity_up_to_the_certified_one_is_inside():
+    it = certificate(image(1, 8, 8), Isotropic(0.4, 64), 1.2)
+    for perturbation in PERTURBATIONS:
+        severity = certified_severity(it, perturbation)
+        grid = perturbation.limit * (np.arange(1, STEPS + 1) / STEPS) ** 2
+        points = [perturbation.function(it.x.double().numpy(), float(s)) for s in grid[grid <= severity]]
+        assert not points or it.contains(torch.from_numpy(np.stack(points))).all()
+        assert 0 <= severity < perturbation.limit
+
+
+def test_a_perturbation_that_leaves_and_comes_back_counts_to_where_it_leaves():
+    there_and_back = Perturbation("wave", lambda x, s: x + math.sin(s), 2 * math.pi, images=False)
+    found = certified_severity(certificate(torch.zeros(1), Isotropic(1.0, 1), 0.5), there_and_back)
+    assert found == pytest.approx(closed_form(math.asin(0.5), 2 * math.pi))
+
+
+def test_the_limit_is_reached_and_an_abstention_certifies_nothing():
+    x = torch.zeros(4)
+    assert certified_severity(certificate(x, Isotropic(1.0, 4), 100.0), NAMES["brightness"]) == 2
+    assert certified_severity(certificate(x, Isotropic(1.0, 4), 0.0, ABSTAIN), NAMES["brightness"]) == 0
+
+
+def test_inputs_that_are_no_images_get_the_perturbations_that_make_sense():
+    found = certified_severities(certificate(image(6), Isotropic(0.5, 6), 1.0))
+    assert set(found) == {"brightness", "contrast", "gaussian_noise", "salt_and_pepper"}
+    with pytest.raises(ValueError, match="rotation needs images"):
+        certified_severity(certificate(image(6), Isotropic(0.5, 6), 1.0), NAMES["rotation"])
+
+
+def test_a_user_adds_one_as_a_function():
+    mine = Perturbation("fade", lambda x, severity: (1 - severity) * x, 1, "share", images=False)
+    x = image(1, 8, 8)
+    found = certified_severities(certificate(x, Isotropic(0.5, 64), 1.0), (mine,))
+    assert found["fade"] == pytest.approx(closed_form(0.5 / torch.linalg.vector_norm(x).item(), 1))
+    bad = Perturbation("crop", lambda x, severity: x[..., 1:], 1)
+    with pytest.raises(ValueError, match="crop must keep the input's shape"):
+        certified_severity(certificate(x, Isotropic(0.5, 64), 1.0), bad)

@@ -1,0 +1,187 @@
+"""Networks, training under noise, and checkpoints."""
+
+import pytest
+import pytorch_lightning as lightning
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from safetensors.torch import save_file
+from torch import nn
+
+from rddrs import Isotropic
+from rddrs.data.digits import digits
+from rddrs.data.toy2d import toy2d
+from rddrs.models.adapters import LogProbabilities, as_logits
+from rddrs.models.lenet import LeNet
+from rddrs.models.perceptron import Perceptron
+from rddrs.models.weights import load_weights, save_weights
+from rddrs.training.noisy import NoisyTraining
+
+SIGMA = 0.4
+
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore:.*{message}")
+    for message in ("LeafSpec", "many workers", "Checkpoint directory", "logging interval")
+]
+
+
+@pytest.fixture(scope="module")
+def data():
+    return toy2d(train=1_500)
+
+
+def network(seed: int = 0) -> Perceptron:
+    torch.manual_seed(seed)
+    return Perceptron((2,), 3, width=16)
+
+
+def module(net, data, **options) -> NoisyTraining:
+    scale = Isotropic(SIGMA, data.test_inputs[0].numel())
+    return NoisyTraining(net, data.train_inputs, data.train_labels, scale, learning_rate=5e-3, batch=64, **options)
+
+
+def trainer(epochs: int, folder=None) -> lightning.Trainer:
+    return lightning.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=epochs,
+        reload_dataloaders_every_n_epochs=1,
+        logger=False,
+        callbacks=ModelCheckpoint(folder, save_last=True) if folder else None,
+        enable_checkpointing=bool(folder),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def trained(data, epochs: int, **options) -> nn.Module:
+    net = network()
+    trainer(epochs).fit(module(net, data, **options))
+    return net.eval()
+
+
+def noisy_accuracy(net, data, sigma: float = SIGMA) -> float:
+    z = torch.randn(20, *data.test_inputs.shape, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        answers = net((data.test_inputs + sigma * z).flatten(0, 1)).argmax(dim=1).view(20, -1)
+    return (answers == data.test_labels).float().mean().item()
+
+
+def equal_weights(one: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_training_under_noise_learns(data):
+    """From chance, 1/3, to above 0.8 of noisy test inputs (the classes overlap under this noise)."""
+    assert noisy_accuracy(network(), data) < 0.6
+    assert noisy_accuracy(trained(data, 8), data) > 0.8
+
+
+def test_training_is_keyed_by_its_seed_and_leaves_the_global_random_state_out(data):
+    first = trained(data, 1)
+    torch.manual_seed(77)
+    net = network()
+    torch.randn(100)
+    trainer(1).fit(module(net, data))
+    assert equal_weights(first, net)
+    assert not equal_weights(first, trained(data, 1, seed=1))
+
+
+def test_resuming_after_an_epoch_gives_the_weights_of_an_uninterrupted_training(data, tmp_path):
+    whole = trained(data, 3)
+    trainer(1, tmp_path).fit(module(network(), data))
+    resumed = network(seed=9)
+    trainer(3, tmp_path).fit(module(resumed, data), ckpt_path=tmp_path / "last.ckpt", weights_only=False)
+    assert equal_weights(whole, resumed)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 20, 24)])
+def test_lenet_is_that_of_the_paper(shape):
+    """The rectifier before the pooling, weights laid out as usual: the same function."""
+    torch.manual_seed(0)
+    net = LeNet(shape, 7)
+    first, second = (layer for layer in net.modules() if isinstance(layer, nn.Conv2d))
+    (linear,) = (layer for layer in net.modules() if isinstance(layer, nn.Linear))
+    inputs = torch.randn(3, *shape)
+    found = inputs
+    for layer in (first, second):
+        found = nn.functional.max_pool2d(nn.functional.conv2d(found, layer.weight, layer.bias).relu(), 2)
+    torch.testing.assert_close(net(inputs), linear(found.flatten(1)), rtol=1e-4, atol=1e-5)
+    assert (first.kernel_size, first.out_channels, second.kernel_size, second.out_channels) == ((5, 5), 16, (5, 5), 32)
+
+
+def test_small_images_fit_a_padded_lenet():
+    data = digits()
+    assert LeNet(data.shape, data.classes, kernel=3, padding=1)(data.test_inputs[:4]).shape == (4, 10)
+
+
+def test_probabilities_become_logits_of_the_same_softmax():
+    net = network()
+    wrapped = as_logits(nn.Sequential(net, nn.Softmax(dim=1)), "probabilities")
+    inputs = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    assert isinstance(wrapped, LogProbabilities)
+    torch.testing.assert_close(torch.softmax(wrapped(inputs), dim=1), torch.softmax(net(inputs), dim=1))
+    assert as_logits(net, "logits") is net
+
+
+def test_a_probability_of_zero_has_a_finite_logit():
+    logits = LogProbabilities(nn.Identity())(torch.tensor([[1.0, 0.0]]))
+    assert torch.isfinite(logits).all() and logits[0, 1] < -80
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_weights_are_read_back(tmp_path, suffix):
+    net, other, path = network(), network(seed=1), tmp_path / f"weights{suffix}"
+    if suffix == ".pt":
+        torch.save(net.state_dict(), path)
+    else:
+        save_weights(net, path)
+    assert not equal_weights(net, other)
+    load_weights(other, path)
+    assert equal_weights(net, other)
+
+
+class Unpickled:
+    """Something that `weights_only=True` refuses to load."""
+
+
+def broken_checkpoint(kind: str, folder):
+    """A file that holds no fitting state dict."""
+    path = folder / ("weights.safetensors" if kind in ("damaged", "another shape") else "weights.pt")
+    fitting = network().state_dict()
+    match kind:
+        case "missing":
+            pass
+        case "damaged":
+            path.write_bytes(b"\x08" + b"\0" * 20)
+        case "damaged torch file":
+            path.write_bytes(b"no torch file")
+        case "another shape":
+            save_file(Perceptron((3,), 3, width=16).state_dict(), path)
+        case "another network":
+            torch.save(nn.Linear(2, 3).state_dict(), path)
+        case "a tensor":
+            torch.save(torch.zeros(3), path)
+        case "no tensors":
+            torch.save({"state_dict": fitting, "epoch": 3}, path)
+        case "code":
+            torch.save({"network": Unpickled()}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing", "no such file"),
+        ("damaged", "cannot be read"),
+        ("damaged torch file", "cannot be read"),
+        ("another shape", "does not fit Perceptron.*size mismatch"),
+        ("another network", "does not fit Perceptron.*Missing key"),
+        ("a tensor", "no state dict"),
+        ("no tensors", "no state dict"),
+        ("code", "cannot be read"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused_by_name(tmp_path, kind, message):
+    path = broken_checkpoint(kind, tmp_path)
+    with pytest.raises(ValueError, match=f"(?s)classifier.checkpoint={path}.*{message}"):
+        load_weights(network(), path)

@@ -1,0 +1,126 @@
+"""Every configuration composes and every wrong one is one clear error before any work starts."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf.errors import OmegaConfBaseException
+from safetensors.torch import save_file
+
+from pipelines.config import Settings, SettingsError, load
+from pipelines.entry import CONFIGURATION
+from pipelines.prepare import Prepared, prepare
+from rddrs.models.perceptron import Perceptron
+
+GROUPS = [path.relative_to(CONFIGURATION).with_suffix("") for path in sorted(CONFIGURATION.glob("*/*.yaml"))]
+
+
+def settings(*overrides: str) -> Settings:
+    with initialize_config_dir(str(CONFIGURATION), version_base="1.3"):
+        return load(compose("config", list(overrides)))
+
+
+def prepared(*overrides: str) -> Prepared:
+    return prepare(settings("data=toy2d", *overrides))
+
+
+@pytest.mark.parametrize("path", GROUPS, ids=str)
+def test_every_file_composes(path: Path) -> None:
+    added = "+" if str(path.parent) in ("sweep", "size") else ""
+    assert settings(f"{added}{path.parent}={path.name}").seed == 0
+
+
+@pytest.mark.parametrize("path", [path for path in GROUPS if str(path.parent) == "method"], ids=str)
+def test_every_method_is_made_with_the_values_of_its_file(path: Path) -> None:
+    made = prepared(f"method={path.name}")
+    assert made.method.model_dump() == made.settings.method.arguments
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("sigma=-1", "sigma=-1: Input should be greater than 0"),
+        ("sigma=wide", "sigma=wide: Input should be a valid number"),
+        ("sigma=nan", "sigma=nan: Input should be"),
+        ("seed=-1", "seed=-1"),
+        ("device=abacus", "device: no such device here"),
+        ("certify.alpha=2", "certify.alpha=2: Input should be less than 1"),
+        ("certify.samples=5", "samples=5 can certify nothing at alpha=0.001: use at least 10"),
+        ("certify.samples=1.5", "certify.samples=1.5"),
+        ("certify.target_radius=0", "certify.target_radius=0: Input should be greater than 0"),
+        ("certify.target_radius=1 certify.bound=randomized_clopper_pearson", "is not used with target_radius=1.0"),
+        ("certify.mode=both", "certify.mode=both"),
+        ("+certify.sample=9", "certify.sample: there is no such key"),
+        ("+sigmas=9", "sigmas: there is no such key"),
+        ("shard.index=1", "index=1 must be below count=1"),
+        ("data.subset=301", "data.subset=301: the test set has 300 inputs"),
+        ("data.subset=0", "data.subset=0"),
+        ("method=ancer +method.gama=1", "method.gama: there is no such key"),
+        ("method=ancer method.gamma=fast", "method.gamma=fast: Input should be a valid number"),
+        ("method=ancer method.gamma=-1", "method.gamma=-1: Input should be greater than 0"),
+        ("method=ancer method.guard=1.5", "method.guard=1.5"),
+        ("method=rddrs_paper method.metric=flat", "method.metric=flat"),
+        ("method=rs method._target_=rddrs.Nothing", "method._target_=rddrs.Nothing cannot be imported"),
+        ("classifier._target_=torch.nn.Identity ~classifier.epochs", "classifier.epochs"),
+        ("classifier._target_=torch.nn.Identity", "maps one input to shape (1, 2)"),
+        ("classifier._target_=rddrs.models.LeNet", "classifier (rddrs.models.LeNet)"),
+        ("classifier.checkpoint=nowhere.pt", "classifier.checkpoint=nowhere.pt: there is no such file"),
+        ("classifier.output=scores", "classifier.output=scores"),
+    ],
+)
+def test_bad_values_are_named(override: str, named: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        prepared(*override.split())
+    assert named in str(caught.value)
+
+
+def test_a_mistyped_key_is_refused_by_name() -> None:
+    with pytest.raises(Exception, match="gama") as caught:
+        settings("method=ancer", "method.gama=1")
+    assert isinstance(caught.value, OmegaConfBaseException) or "gama" in str(caught.value)
+
+
+def test_a_checkpoint_must_fit_and_be_read_safely(tmp_path: Path) -> None:
+    weights = Perceptron((2,), 3).state_dict()
+    other = Perceptron((5,), 3).state_dict()
+    save_file(weights, tmp_path / "fits.safetensors")
+    torch.save(weights, tmp_path / "fits.pt")
+    torch.save(other, tmp_path / "other.pt")
+    torch.save({"network": Path("anything")}, tmp_path / "unsafe.pt")
+    (tmp_path / "damaged.safetensors").write_bytes(b"none")
+    for name in ("fits.safetensors", "fits.pt"):
+        network = prepared(f"classifier.checkpoint={tmp_path / name}").network
+        assert torch.equal(network.state_dict()["layers.1.weight"], weights["layers.1.weight"])
+    for name, reason in {"other": "does not fit Perceptron", "unsafe": "cannot be read", "damaged": "cannot"}.items():
+        suffix = "safetensors" if name == "damaged" else "pt"
+        with pytest.raises(SettingsError, match=reason):
+            prepared(f"classifier.checkpoint={tmp_path / name}.{suffix}")
+
+
+def test_a_missing_or_damaged_mnist_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"not an image")
+    with pytest.raises(SettingsError, match=r"train-images-idx3-ubyte.gz is damaged"):
+        prepare(settings("data=mnist", f"data.root={tmp_path}"))
+
+
+def test_the_run_folder_depends_on_all_that_a_result_depends_on(tmp_path: Path) -> None:
+    def folder(*overrides: str) -> str:
+        return settings(f"output_root={tmp_path}", *overrides).run_folder.name
+
+    base = folder()
+    for same in ("certify.workers=1", "shard.count=2", f"data={'digits'}"):
+        assert folder(same) == base, same
+    changed = ["sigma=0.25", "seed=1", "method=rs", "certify.samples=1000", "certify.alpha=0.01", "data.subset=3"]
+    changed += ["train.epochs=3", "certify.mode=memory", "data=toy2d", "data.reference=10", "classifier.width=8"]
+    assert len({base, *map(folder, changed)}) == len(changed) + 1
+
+
+def test_the_classifier_folder_is_shared_by_methods_and_follows_a_checkpoints_content(tmp_path: Path) -> None:
+    assert settings("method=rs").classifier_folder == settings("method=ddrs", "data.subset=2").classifier_folder
+    assert settings("sigma=0.25").classifier_folder != settings().classifier_folder
+    for name, width in {"a": 4, "b": 4, "c": 8}.items():
+        torch.manual_seed(0)
+        save_file(Perceptron((2,), 3, width).state_dict(), tmp_path / f"{name}.safetensors")
+    folders = [settings(f"classifier.checkpoint={tmp_path / name}.safetensors").classifier_folder for name in "abc"]
+    assert folders[0] == folders[1] != folders[2]

@@ -1,0 +1,225 @@
+"""The pipeline as a user runs it: whole processes, real training, real MLflow."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from pipelines.audit import audit
+from pipelines.certify import certify
+from pipelines.config import SettingsError
+from pipelines.prepare import Prepared, prepare
+from pipelines.report import report
+from pipelines.run import run
+from rddrs.records.store import COLUMNS, Store, load_scale
+from rddrs.records.tracking import database
+from tests.pipelines.test_config import settings
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["data=toy2d", "train.epochs=2", "certify.samples=2000", "certify.batch=128", "data.reference=50"]
+TIMES = ["optimize_seconds", "certify_seconds"]
+
+
+def start(stage: str, root: Path, *overrides: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", f"pipelines.{stage}", *SMALL, f"output_root={root}", *overrides]
+    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+def only_run(root: Path, method: str) -> Path:
+    (folder,) = root.glob(f"runs/toy2d-{method}-*")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output root on which two processes of one classifier started together."""
+    root = tmp_path_factory.mktemp("outputs")
+    together = [start("run", root, f"method={method}", "data.subset=9") for method in ("rs", "ancer")]
+    for process in together:
+        assert "mlflow ui --backend-store-uri" in finish(process)
+    return root
+
+
+def test_a_run_writes_what_it_promises(root: Path) -> None:
+    folder = only_run(root, "ancer")
+    table = pd.read_parquet(folder / "records.parquet")
+    assert table.columns[: len(COLUMNS)].tolist() == COLUMNS
+    assert table["index"].tolist() == [position * 300 // 9 for position in range(9)]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["inputs"] == 9
+    assert summary["acr_proxy"] == pytest.approx((table["proxy_radius"] * table["correct"]).mean())
+    assert (folder / "config.yaml").exists()
+    assert {path.suffix for path in (folder / "figures").iterdir()} >= {".png"}
+    certificate = Store(folder).certificate(33)
+    row = table.set_index("index").loc[33]
+    assert certificate.proxy_radius == row["proxy_radius"]
+    assert certificate.ball_radius == row["ball_radius"]
+
+
+def test_the_classifier_is_trained_once_for_both_methods(root: Path) -> None:
+    assert len(list(root.glob("classifiers/*/weights.safetensors"))) == 1
+    client = MlflowClient(database(root))
+    experiment = client.get_experiment_by_name("rddrs")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert sorted(run.data.tags["stage"] for run in runs) == ["certify", "certify", "train"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_mlflow_holds_parameters_versions_metrics_by_index_and_every_region(root: Path) -> None:
+    folder = only_run(root, "ancer")
+    client = MlflowClient(database(root))
+    run = client.get_run((folder / "mlflow_run_id").read_text())
+    assert run.data.params["method.gamma"] == "0.04"
+    assert run.data.tags["version.torch"].startswith("2.")
+    assert "mlflow.source.git.commit" in run.data.tags
+    table = pd.read_parquet(folder / "records.parquet")
+    history = client.get_metric_history(run.info.run_id, "input/proxy_radius")
+    assert {metric.step: metric.value for metric in history} == dict(
+        zip(table["index"], table["proxy_radius"], strict=True)
+    )
+    regions = {Path(item.path).stem for item in client.list_artifacts(run.info.run_id, "regions")}
+    assert regions == {str(index) for index in table["index"]}
+    artifacts = Path(unquote(urlparse(run.info.artifact_uri).path))
+    assert (artifacts / "regions" / "33.safetensors").samefile(folder / "regions" / "33.safetensors"), "no copy"
+
+
+def test_a_finished_run_that_is_started_again_changes_nothing(root: Path) -> None:
+    folder = only_run(root, "rs")
+    before = {path: path.stat().st_mtime_ns for path in (folder / "regions").iterdir()}
+    table = pd.read_parquet(folder / "records.parquet")
+    finish(start("run", root, "method=rs", "data.subset=9"))
+    assert {path: path.stat().st_mtime_ns for path in (folder / "regions").iterdir()} == before
+    pd.testing.assert_frame_equal(pd.read_parquet(folder / "records.parquet"), table)
+    client = MlflowClient(database(root))
+    history = client.get_metric_history((folder / "mlflow_run_id").read_text(), "input/radius")
+    assert len(history) == 9
+
+
+def test_finished_runs_are_set_side_by_side(root: Path) -> None:
+    names = [only_run(root, method).name for method in ("rs", "ancer")]
+    report(prepare(settings(*SMALL, f"output_root={root}", f"runs=[{','.join(names)}]")))
+    (folder,) = root.glob("comparisons/*")
+    table = pd.read_csv(folder / "comparison.csv")
+    assert table["run"].tolist() == names and table["inputs"].tolist() == [9, 9]
+    assert (folder / "report.html").stat().st_size > 10_000
+    assert (folder / "figures" / "regions.png").exists(), "decision regions, in the plane"
+    with pytest.raises(SettingsError, match="runs: none is no finished run"):
+        report(prepare(settings(*SMALL, f"output_root={root}", "runs=[none]")))
+
+
+def test_killed_and_resumed_sharded_and_serial_runs_agree(root: Path, tmp_path: Path) -> None:
+    """The same configuration: whole in one thread; killed in the middle and resumed; and in two shards, last first."""
+    overrides = [*SMALL, "method=rddrs_paper", "method.samples=200", "method.iterations=5", "data.subset=24"]
+
+    def at(name: str, *more: str) -> Prepared:
+        place = tmp_path / name
+        if not place.exists():
+            place.mkdir()
+            os.symlink(root / "classifiers", place / "classifiers")
+        return prepare(settings(*overrides, f"output_root={place}", *more))
+
+    def records(prepared: Prepared) -> pd.DataFrame:
+        return Store(prepared.settings.run_folder).records(prepared.indices).drop(columns=TIMES)
+
+    whole = at("whole", "certify.workers=1")
+    certify(whole)
+
+    killed = at("killed")
+    regions = Store(killed.settings.run_folder).regions
+    process = start("certify", killed.settings.root, *overrides)
+    deadline = time.monotonic() + 120
+    while len(list(regions.glob("*.safetensors"))) < 3:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    kept = {path: path.stat().st_mtime_ns for path in regions.glob("[0-9]*.safetensors")}
+    assert 3 <= len(kept) < 24, "killed in the middle"
+    certify(killed)
+    assert all(path.stat().st_mtime_ns == written for path, written in kept.items()), "nothing is done twice"
+
+    certify(at("shards", "shard.count=2", "shard.index=1"))
+    with pytest.raises(SettingsError, match=r"12 of 24 inputs are not certified yet: \[0, 25, 50"):
+        report(at("shards"))
+    certify(at("shards", "shard.count=2", "shard.index=0"))
+
+    pd.testing.assert_frame_equal(records(whole), records(killed))
+    pd.testing.assert_frame_equal(records(whole), records(at("shards")))
+
+
+def test_bad_input_is_one_message_and_status_2(tmp_path: Path) -> None:
+    process = start("run", tmp_path, "sigma=-1")
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 2
+    assert output.strip() == "error: sigma=-1: Input should be greater than 0"
+    assert not list(tmp_path.glob("*/*")), "no work was started"
+
+
+def test_one_scale_for_all_inputs_is_trained_with_the_network_and_kept(root: Path) -> None:
+    rounds = ["train=covariance", "train.rounds=2", "train.round_epochs=1", "train.last_epochs=1", "train.keep=0.5"]
+    prepared = prepare(settings(*SMALL, *rounds, "method=rddrs_global", "data.subset=9", f"output_root={root}"))
+    run(prepared)
+    scale = load_scale(prepared.settings.classifier_folder / "scale.safetensors")
+    table = pd.read_parquet(prepared.settings.run_folder / "records.parquet")
+    assert set(table["mode"]) == {"global"}
+    assert np.allclose(table["log_det"], scale.log_det) and scale.geometric_mean > 0.5
+    assert scale.eigenvalues[0] >= 0.5 - 1e-6
+    assert not prepared.network.training
+
+
+def test_memory_and_audit_of_honest_and_of_planted_certificates(root: Path) -> None:
+    overrides = [*SMALL, "method=ancer", "data.subset=9", "certify.mode=memory", f"output_root={root}"]
+    prepared = prepare(settings(*overrides, "audit.samples=2000"))
+    run(prepared)
+    table = pd.read_parquet(prepared.settings.run_folder / "records.parquet")
+    assert np.all(table["radius"] <= table["raw_radius"])
+    audit(prepared)
+    summary = json.loads((prepared.settings.run_folder / "audit.json").read_text())
+    assert (summary["broken"], summary["overlaps"]) == (0, 0)
+
+    store = Store(prepared.settings.run_folder)
+    honest = store.certificate(33)
+    store.save(replace(honest, radius=2 * honest.radius), store.record(33))
+    ledger = store.folder / "memory" / "33.json"
+    ledger.write_text(json.dumps(json.loads(ledger.read_text()) | {"radius": 2 * honest.radius}))
+    with pytest.raises(SystemExit) as caught:
+        audit(prepared)
+    assert caught.value.code == 1
+    flags = pd.read_parquet(store.folder / "audit.parquet").set_index("index")["flags"]
+    assert "radius" in flags[33] and set(flags.drop(33)) == {""}
+
+
+def test_a_target_radius_is_decided_early_and_repeats_after_a_kill(root: Path) -> None:
+    overrides = [*SMALL, "method=ancer", "data.subset=9", "certify.samples=20000", "certify.target_radius=0.2"]
+    prepared = prepare(settings(*overrides, "certify.mode=memory", "audit.samples=2000", f"output_root={root}"))
+    run(prepared)
+    store = Store(prepared.settings.run_folder)
+    table = store.records(prepared.indices)
+    yes = (table["decision"] == "yes").to_numpy()
+    assert yes.any() and set(table["decision"]) <= {"yes", "no", "undecided"}
+    assert np.all(table["ball_radius"] >= np.where(yes, 0.2, 0)) and np.all((table["prediction"] == -1) != yes)
+    assert table["samples"].to_numpy()[yes].min() <= 20_000 / 20
+    summary = json.loads((store.folder / "summary.json").read_text())
+    assert summary["decided_yes"] == yes.sum() and summary["samples"] == table["samples"].mean()
+    store.path(33).unlink()
+    certify(prepared)
+    pd.testing.assert_frame_equal(store.records(prepared.indices).drop(columns=TIMES), table.drop(columns=TIMES))
+    audit(prepared)
+    assert json.loads((store.folder / "audit.json").read_text())["broken"] == 0

@@ -1,0 +1,135 @@
+"""Multiruns as a user starts them: whole processes, real launchers, real MLflow."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from pipelines.certify import certify
+from pipelines.entry import CONFIGURATION
+from pipelines.prepare import prepare
+from rddrs.records.store import Store
+from rddrs.records.tracking import database
+from tests.pipelines.test_config import settings
+
+SMALL = ["data=toy2d", "train.epochs=2", "certify.samples=2000", "certify.batch=128", "data.reference=50"]
+SWEEPS = [path.relative_to(CONFIGURATION).with_suffix("") for path in sorted(CONFIGURATION.glob("sweep/*.yaml"))]
+EXPERIMENTS = [path.stem for path in sorted(CONFIGURATION.glob("experiment/*.yaml"))]
+
+
+def start(root: Path, *overrides: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "pipelines.run", "--multirun", *SMALL, f"output_root={root}", *overrides]
+    environment = os.environ | {"COLUMNS": "120"}
+    return subprocess.Popen(
+        command,
+        cwd=CONFIGURATION.parent,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        process_group=0,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    output, errors = process.communicate(timeout=900)
+    return process.returncode, output, errors
+
+
+def tracked(root: Path, stage: str) -> list[Run]:
+    client = MlflowClient(database(root))
+    experiment = client.get_experiment_by_name("rddrs")
+    assert experiment is not None
+    return client.search_runs([experiment.experiment_id], f"tags.stage = '{stage}'", order_by=["start_time"])
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str, str]:
+    """Three jobs, two at a time, of which the last cannot be run; the root, exit status and outputs."""
+    root = tmp_path_factory.mktemp("sweep")
+    jobs = ["method=rs,ancer", "data.subset=6,999", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    return root, *finish(start(root, *jobs))
+
+
+def test_a_sweep_is_a_parent_run_with_its_jobs_as_children(swept) -> None:
+    root, *_ = swept
+    (parent,) = tracked(root, "sweep")
+    children = tracked(root, "certify")
+    assert {child.data.tags["method"] for child in children} == {"rs", "ancer"}
+    assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}
+    assert (parent.info.status, parent.data.metrics) == ("FAILED", {"jobs": 4, "failed": 2})
+    client = MlflowClient(database(root))
+    figures = {Path(item.path).name for item in client.list_artifacts(parent.info.run_id, "figures")}
+    assert {"certified_accuracy.png", "fidelity.svg"} <= figures
+    assert len(tracked(root, "train")) == 1, "jobs that start together train one classifier"
+
+
+def test_failed_jobs_are_named_and_the_others_are_compared(swept) -> None:
+    root, status, output, errors = swept
+    assert status == 1
+    assert "Traceback" not in errors
+    for method in ("rs", "ancer"):
+        assert f"method={method} data.subset=999\n" in errors
+    assert "data.subset=999: the test set has 300 inputs" in errors
+    (table,) = root.glob("sweeps/data.subset-method-*/comparison.csv")
+    assert pd.read_csv(table)["label"].tolist() == ["rs", "ancer"]
+    assert f"written to   {table.parent}" in output
+
+
+def test_a_sweep_that_is_stopped_goes_on_under_the_same_parent_and_merges_its_shards(tmp_path: Path) -> None:
+    jobs = ["method=rddrs_paper", "method.samples=500", "method.iterations=5", "data.subset=12"]
+    jobs += ["shard.count=2", "shard.index=0,1"]
+    process = start(tmp_path, *jobs)
+    deadline = time.monotonic() + 200
+    while not (done := list(tmp_path.glob("runs/*/regions/*.safetensors"))):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    status, _, errors = finish(process)
+    assert status == 130 and "run the same command again" in errors
+    (stopped,) = tracked(tmp_path, "sweep")
+    assert stopped.info.status == "KILLED"
+    written = {path: path.stat().st_mtime_ns for path in done}
+
+    assert finish(start(tmp_path, *jobs))[0] == 0
+    (parent,) = tracked(tmp_path, "sweep")
+    (child,) = tracked(tmp_path, "certify")
+    assert (parent.info.run_id, parent.info.status) == (stopped.info.run_id, "FINISHED")
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert {path: path.stat().st_mtime_ns for path in done} == written, "nothing is done twice"
+    assert len(pd.read_parquet(next(tmp_path.glob("runs/*/records.parquet")))) == 12
+
+
+@pytest.mark.parametrize("size", [[], ["+size=paper"]], ids=["laptop", "paper"])
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes(name: str, size: list[str]) -> None:
+    made = settings(f"experiment={name}", *size)
+    assert (made.data.name, made.data.subset) == (("mnist", None) if size else ("digits", 12))
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=str)
+def test_every_sweep_composes(path: Path) -> None:
+    assert settings(f"+{path.parent}={path.name}").data.name == "digits"
+
+
+def test_rotated_data_and_network_have_the_certificates_of_the_unrotated(swept) -> None:
+    """Isotropic noise is the same rotated: 8 estimates of p from n = 20,000 agree; false alarm below 1e-3."""
+    root, *_ = swept
+    runs = ["method=rs", "data.subset=8", "certify.samples=20000", f"output_root={root}"]
+    records = []
+    for rotation in ("null", "0"):
+        prepared = prepare(settings(*SMALL, *runs, f"data.rotation={rotation}"))
+        certify(prepared)
+        records.append(Store(prepared.settings.run_folder).records(prepared.indices))
+    plain, turned = records
+    assert np.allclose(plain["p_lower"], turned["p_lower"], atol=0.02)
+    assert not np.array_equal(plain["p_lower"], turned["p_lower"])

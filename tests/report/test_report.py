@@ -1,0 +1,296 @@
+"""Reports: laws of the tables, figures of every kind of run, and the page in a real browser.
+
+The records come from real certificates of linear classifiers, whose true radius is known: (w.x + b) / |C w|.
+"""
+
+import io
+import json
+import math
+import re
+from collections.abc import Callable
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from rich.console import Console
+from scipy.stats import binomtest
+from torch import Tensor
+
+from rddrs import Diagonal, Full, Isotropic, certify
+from rddrs.noise.scale import Scale
+from rddrs.report import (
+    Run,
+    ball_figure,
+    certified_accuracy,
+    closing_table,
+    compare,
+    comparison_figures,
+    comparison_table,
+    eigenvector_figure,
+    histogram_figure,
+    region_figure,
+    round_down,
+    run_figures,
+    save,
+    summarize,
+    write_page,
+)
+from rddrs.report.images import noise_map, picture, principal_axes
+from rddrs.report.style import vector_bytes
+from rddrs.report.tables import confidence_band
+
+ALPHA = 1e-3
+SIGMA = 0.5
+
+
+def linear(dim: int) -> Callable[[Tensor], Tensor]:
+    """Logits (0, w.x) with w = (1, -1, 1, ...) / sqrt(d)."""
+    weight = torch.tensor([(-1.0) ** k for k in range(dim)]) / math.sqrt(dim)
+    return lambda inputs: torch.stack([torch.zeros(len(inputs)), inputs.flatten(1) @ weight], dim=1)
+
+
+def full(dim: int, seed: int) -> Full:
+    generator = torch.Generator().manual_seed(seed)
+    axes = torch.linalg.qr(torch.randn(dim, dim, generator=generator)).Q
+    lengths = torch.linspace(0.2, 1.0, dim)
+    return Full((axes * lengths) @ axes.mT)
+
+
+def make(method: str, shape: tuple[int, ...], scale_of: Callable[[int, int], Scale], inputs: int, shift: float) -> Run:
+    dim = math.prod(shape)
+    classifier = linear(dim)
+    generator = torch.Generator().manual_seed(0)
+    held, rows = {}, []
+    for index in range(0, 3 * inputs, 3):
+        x = torch.rand(shape, generator=generator)
+        x = x + shift * classifier(x[None])[0, 1].sign() * torch.tensor([(-1.0) ** k for k in range(dim)]).view(shape)
+        scale = scale_of(dim, index)
+        certificate = certify(classifier, x, scale, samples=1000, alpha=ALPHA, index=index)
+        label = int(classifier(x[None]).argmax()) if index % 5 else index % 2
+        held[index] = (x, scale)
+        rows.append(
+            {
+                "index": index,
+                "label": label,
+                "prediction": certificate.prediction,
+                "correct": certificate.prediction == label,
+                "radius": certificate.radius,
+                "proxy_radius": certificate.proxy_radius,
+                "ball_radius": certificate.ball_radius,
+                "fidelity": 0.8 if method == "rddrs" else 1.0,
+                "contradictions": index % 2,
+                "status": "finished" if index % 2 else "a <b>step</b> & more",
+                "optimize_seconds": 0.25,
+                "certify_seconds": 0.5,
+            }
+        )
+    return Run(f"{method}-{shape}", method, SIGMA, pd.DataFrame(rows), held.__getitem__, "sigma: 0.5 # <i>")
+
+
+@pytest.fixture(scope="session")
+def runs() -> dict[str, Run]:
+    return {
+        "isotropic": make("rs", (1, 4, 4), lambda dim, _: Isotropic(SIGMA, dim), 20, 0.1),
+        "diagonal": make("ancer", (1, 4, 4), lambda dim, _: Diagonal(torch.linspace(0.3, 0.9, dim)), 20, 0.1),
+        "full": make("rddrs", (1, 4, 4), full, 20, 0.1),
+        "plane": make("rddrs", (2,), full, 5, 0.3),
+        "colour": make("rddrs", (3, 2, 2), full, 4, 0.2),
+        "abstained": make("rs", (1, 4, 4), lambda dim, _: Isotropic(50.0, dim), 4, 0.0),
+        "single": make("rddrs", (4, 4), full, 1, 0.3),
+    }
+
+
+KINDS = ["isotropic", "diagonal", "full", "plane", "colour", "abstained", "single"]
+
+
+@pytest.mark.parametrize("column", ["radius", "proxy_radius", "ball_radius"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_mean_radius_is_the_area_under_certified_accuracy(runs, kind, column):
+    records = runs[kind].records
+    edges = np.unique([0, *records[column]])
+    area = (certified_accuracy(records, edges[1:], column) * np.diff(edges)).sum()
+    name = {"radius": "acr_radius", "proxy_radius": "acr_proxy", "ball_radius": "acr_ball"}[column]
+    assert summarize(records)[name] == pytest.approx(area)
+
+
+def test_certified_accuracy_never_exceeds_the_truth(runs):
+    """False alarms: at most 20 inputs x alpha = 2 %; the seed is fixed."""
+    run = runs["full"]
+    weight = torch.tensor([(-1.0) ** k for k in range(16)]) / 4
+    true = np.array(
+        [
+            abs(x.flatten() @ weight).item() / torch.linalg.vector_norm(scale.matrix @ weight).item()
+            for x, scale in map(run.load, run.records["index"])
+        ]
+    )
+    radii = np.linspace(0, 3, 50)
+    truth = (true[:, None] >= radii).mean(axis=0)
+    assert (certified_accuracy(run.records, radii, "radius") <= truth).all()
+
+
+def test_summary_is_json_of_the_agreed_keys(runs):
+    for run in runs.values():
+        assert list(json.loads(json.dumps(summarize(run.records), allow_nan=False))) == [
+            *("inputs", "certified_accuracy", "abstentions", "acr_radius", "acr_proxy", "acr_ball"),
+            *("fidelity", "contradictions", "optimize_seconds", "certify_seconds"),
+        ]
+    assert summarize(runs["abstained"].records)["abstentions"] == 4
+    with pytest.raises(ValueError, match="no records"):
+        summarize(runs["full"].records.iloc[:0])
+
+
+def test_wrong_answers_are_not_certified(runs):
+    records = runs["full"].records.assign(correct=False)
+    assert not certified_accuracy(records, [0, 0.1], "radius").any()
+
+
+def test_round_down_never_states_more():
+    values = np.random.default_rng(0).exponential(3, 2000)
+    for value in values:
+        assert 0 <= value - float(round_down(value)) < 1e-3 + 1e-12
+    assert [round_down(value) for value in (0.29, 0.2999999, 2, math.inf, math.nan)] == [
+        *("0.290", "0.299", "2.000", "-", "-"),
+    ]
+
+
+def test_band_is_scipys_exact_interval():
+    shares = np.arange(21) / 20
+    for share, lower, upper in zip(shares, *confidence_band(shares, 20), strict=True):
+        exact = binomtest(round(20 * share), 20).proportion_ci(0.95, method="exact")
+        assert (lower, upper) == pytest.approx((exact.low, exact.high))
+
+
+def test_tables_fit_a_terminal_and_round_down(runs):
+    records = runs["full"].records
+    summary = summarize(records)
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(closing_table(summary, records, "a title"))
+    console.print(comparison_table(compare([runs["isotropic"], runs["full"]])))
+    text = console.export_text()
+    assert round_down(summary["acr_proxy"]) in text and "a title" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_runs_are_named_by_method_where_that_is_enough(runs):
+    twice = Run("gamma=1.25", "rddrs", SIGMA, runs["full"].records, runs["full"].load)
+    assert compare([runs["isotropic"], runs["full"]])["label"].tolist() == ["rs", "rddrs"]
+    assert compare([runs["full"], twice])["label"].tolist() == [runs["full"].name, "gamma=1.25"]
+
+
+@pytest.mark.parametrize("kind", ["plane", "colour", "abstained", "single"])
+def test_every_run_can_be_drawn(runs, kind):
+    before = dict(mpl.rcParams)
+    for figure in run_figures(runs[kind]).values():
+        assert b"<svg" in vector_bytes(figure)
+    assert dict(mpl.rcParams) == before and not pyplot.get_fignums()
+
+
+def test_saving_twice_gives_the_same_files(runs, tmp_path):
+    figure = eigenvector_figure([(runs["single"], 0)])
+    paths = save(figure, tmp_path / "sigma=0.5" / "name")
+    assert [path.name for path in paths] == ["name.svg", "name.png"]
+    content = [path.read_bytes() for path in paths]
+    save(figure, tmp_path / "sigma=0.5" / "name")
+    assert [path.read_bytes() for path in paths] == content
+
+
+def test_comparison_draws_the_certified_accuracy(runs):
+    compared = [runs["isotropic"], runs["diagonal"], runs["full"]]
+    figures = comparison_figures(compared)
+    assert {"certified_accuracy", "ball_coverage", "spectra", "fidelity", "scatter", "eigenvectors"} <= set(figures)
+    (axes,) = figures["certified_accuracy"].axes
+    for line, run in zip(axes.lines, compared, strict=True):
+        radii, shares = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+        assert line.get_label() == run.method
+        assert shares[:-1] == pytest.approx(certified_accuracy(run.records, radii[:-1], "proxy_radius"))
+
+
+def test_runs_without_common_inputs_are_compared(runs):
+    other = runs["full"].records.assign(index=lambda records: records["index"] + 1)
+    moved = Run("moved", "ancer", SIGMA, other, lambda index: runs["full"].load(index - 1))
+    assert "scatter" not in comparison_figures([runs["full"], moved])
+
+
+def test_ball_coverage_counts_regions_whatever_the_label(runs):
+    records = runs["full"].records
+    wrong = Run("wrong", "rddrs", SIGMA, records.assign(correct=False), runs["full"].load)
+    (axes,) = ball_figure([wrong]).axes
+    assert np.asarray(axes.lines[0].get_ydata())[0] == pytest.approx((records["prediction"] >= 0).mean())
+
+
+@pytest.mark.parametrize("dim", [2, 5, 16, 100])
+def test_principal_axes_are_eigenvectors(dim):
+    scale = full(dim, 1)
+    axes = principal_axes(scale, 2, 2)
+    assert [rank for rank, *_ in axes] == ([1, 2] if dim == 2 else [1, 2, dim - 1, dim])
+    for rank, value, vector in axes:
+        assert value == pytest.approx(scale.eigenvalues[-rank].item(), rel=1e-6)
+        assert scale.matrix.double().numpy() @ vector == pytest.approx(value * vector, abs=1e-6)
+    assert [value for _, value, _ in principal_axes(scale, 2)] == pytest.approx([value for _, value, _ in axes[:2]])
+    assert principal_axes(Isotropic(0.5, dim), 2, 2) == []
+
+
+def test_noise_map_is_the_standard_deviation():
+    scale = full(6, 2)
+    assert noise_map(scale) ** 2 == pytest.approx(scale.covariance.diagonal().numpy())
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((1, 4, 5), (4, 5)), ((3, 4, 5), (4, 5, 3)), ((4, 5), (4, 5)), ((2,), None), ((7, 4, 5), None)],
+)
+def test_pictures(shape, expected):
+    image = picture(np.zeros(shape))
+    assert (None if image is None else image.shape) == expected
+
+
+def test_region_edges_lie_at_the_radius(runs):
+    run = runs["plane"]
+    (row,) = run.records.loc[run.records["index"] == 3].to_dict("records")
+    (axes,) = region_figure(linear(2), [run], 3).axes
+    assert isinstance(axes, Axes)
+    x, scale = run.load(3)
+    edge = torch.from_numpy(axes.lines[0].get_xydata())
+    distances = torch.linalg.vector_norm(scale.whiten(edge - x), dim=1)
+    assert distances.numpy() == pytest.approx(row["radius"])
+    with pytest.raises(ValueError, match="16 coordinates"):
+        region_figure(linear(16), [runs["full"]], 3)
+
+
+def test_nothing_to_report_is_an_error(runs, tmp_path):
+    with pytest.raises(ValueError, match="no records"):
+        Run("empty", "rs", SIGMA, runs["full"].records.iloc[:0], runs["full"].load)
+    with pytest.raises(ValueError, match="at least one run"):
+        write_page(tmp_path / "report.html", [], {}, "nothing")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_page_is_one_safe_file(runs, kind, tmp_path):
+    figures = {"radii": histogram_figure(runs[kind])}
+    text = write_page(tmp_path / "report.html", [runs[kind]], figures, "<script>alert(1)</script>").read_text()
+    assert "<script>alert" not in text and "<b>step" not in text and "<i>" not in text
+    assert not re.search(r"""(src|href)="(?!data:|#)|url\("(?!data:)|url\([^"]|@import""", text)
+    cards = json.loads(re.findall(r'<script type="application/json" id="data">(.*?)</script>', text)[0])
+    assert [card["index"] for card in cards] == runs[kind].records["index"].tolist()
+    assert ("mean fidelity 0.800" in text) == (runs[kind].method == "rddrs")
+
+
+def test_gallery_sorts_and_filters_in_a_browser(runs, tmp_path, browser):
+    compared = [runs["isotropic"], runs["full"]]
+    page = write_page(tmp_path / "report.html", compared, {}, "Two runs")
+    choice = "sort=proxy_radius&order=descending&outcome=correct&label=1&run=rddrs%2C+sigma+0.5"
+    browser.open(f"{page.as_uri()}#{choice}")
+    browser.wait("document.querySelector('#cards li')")
+    document = browser.evaluate("document.documentElement.outerHTML")
+    records = runs["full"].records
+    expected = records[records["correct"] & (records["label"] == 1)]
+    assert 2 <= len(expected) < len(records)
+    down = expected["proxy_radius"].map(lambda radius: float(round_down(radius)))
+    order = expected.assign(shown=down).sort_values(["shown", "index"], ascending=[False, True])["index"]
+    assert re.findall(r'<li data-index="(\d+)"', document) == [str(index) for index in order]
+    assert f"{len(expected)} of {2 * len(records)} inputs" in document
+    assert "a &lt;b&gt;step&lt;/b&gt; &amp; more" in document
