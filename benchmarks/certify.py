@@ -29,7 +29,7 @@ from torch import Tensor
 import rddrs
 from benchmarks.methods import read
 from rddrs.data import mnist
-from rddrs.records import load_scale
+from rddrs.noise import load_scale
 from rddrs.report.style import PALETTE, panels, save, styled
 from rddrs.smoothing import measure_batch
 

@@ -20,7 +20,7 @@ import rddrs
 from rddrs.data import Dataset, mnist
 from rddrs.methods import RDDRS, GlobalScale
 from rddrs.models import LeNet, load_weights
-from rddrs.records import load_scale
+from rddrs.noise import load_scale
 from rddrs.smoothing import fidelity
 from rddrs.trust import contradictions
 

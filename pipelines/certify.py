@@ -8,7 +8,7 @@ import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.entry import entry
 from pipelines.train import measured_batch, train
@@ -62,7 +62,7 @@ def share_scale(prepared: "Prepared", reference: "Reference") -> None:
     from filelock import FileLock
 
     from rddrs.files import write_text
-    from rddrs.records import load_scale, save_scale
+    from rddrs.noise import load_scale, save_scale
 
     settings, maker = prepared.settings, prepared.method.shared_scale
     if maker is None:
@@ -112,62 +112,32 @@ def progress_bar() -> "Progress":
 def _one(
     prepared: "Prepared", store: "Store", measuring: "Reference", fitting: "Reference", index: int, batch: int
 ) -> None:
-    """Propose, certify, measure and record one input."""
-    from rddrs import certify as certify_input
-    from rddrs import contradictions, fidelity
-    from rddrs.certification import certified_severities
-    from rddrs.records import measures
+    """Certify and keep one input."""
+    from rddrs import certify_input
 
     settings = prepared.settings
-    x = prepared.data.test_inputs[index].to(settings.device)
-    label = int(prepared.data.test_labels[index])
-    keyed: dict[str, Any] = {"seed": settings.seed, "index": index}
     sigma_x, search_seconds = _sigma_x(prepared, index, batch)
-    start = time.perf_counter()
-    proposal = prepared.method.propose(
-        prepared.network, x, sigma=settings.sigma, reference=fitting, sigma_x=sigma_x, batch=batch, **keyed
-    )
-    proposed = time.perf_counter()
-    certificate = certify_input(
+    options = settings.certify
+    found = certify_input(
         prepared.network,
-        x,
-        proposal.scale,
-        samples=settings.certify.samples,
-        selection_samples=settings.certify.selection_samples,
-        alpha=settings.certify.alpha,
-        bound=settings.certify.bound,
-        target_radius=settings.certify.target_radius,
+        prepared.data.test_inputs[index].to(settings.device),
+        sigma=settings.sigma,
+        method=prepared.method,
+        reference=fitting,
+        measuring=measuring,
+        label=int(prepared.data.test_labels[index]),
+        sigma_x=sigma_x,
+        seed=settings.seed,
+        index=index,
         batch=batch,
-        **keyed,
+        samples=options.samples,
+        selection_samples=options.selection_samples,
+        alpha=options.alpha,
+        bound=options.bound,
+        target_radius=options.target_radius,
     )
-    certified = time.perf_counter()
-    kept = fidelity(prepared.network, proposal.scale, measuring, sigma=settings.sigma, **keyed)
-    eigenvalues = proposal.scale.eigenvalues
-    store.save(
-        certificate,
-        {
-            "index": index,
-            "label": label,
-            "correct": certificate.prediction == label,
-            **measures(certificate),
-            "scale_min": eigenvalues[0].item(),
-            "scale_max": eigenvalues[-1].item(),
-            "log_det": proposal.scale.log_det,
-            "sigma_x": proposal.sigma_x,
-            "fidelity": kept.value,
-            "contradictions": contradictions(certificate, measuring),
-            "status": proposal.status,
-            "optimize_seconds": search_seconds + proposed - start,
-            "certify_seconds": certified - proposed,
-            "iterations": proposal.iterations,
-            "preferred_class": max(range(len(kept.distribution)), key=kept.distribution.__getitem__),
-            "preferred_share": max(kept.distribution),
-            "mode": "global" if prepared.method.one_scale else "per_input",
-            "batch": batch,
-            "seed": settings.seed,
-            **{f"severity_{name}": value for name, value in certified_severities(certificate).items()},
-        },
-    )
+    found.record["optimize_seconds"] += search_seconds
+    store.save(found.certificate, found.record)
 
 
 def _sigma_x(prepared: "Prepared", index: int, batch: int) -> tuple[float | None, float]:

@@ -18,6 +18,7 @@ from rddrs.smoothing import Reference, Fidelity, fidelity
 from rddrs.methods import Method, Proposal, RS, DDRS, ANCER, RDDRSPaper, RDDRS, GlobalScale
 from rddrs.certification import certify, Certificate
 from rddrs.trust import contradictions, Attack, attack, Audit, audit, Memory
+from rddrs.records import certify_input, CertifiedInput
 from rddrs.version import __version__
 
 # fmt: off
@@ -27,6 +28,7 @@ __all__ = [  # in the order of the walk
     "Method", "Proposal", "RS", "DDRS", "ANCER", "RDDRSPaper", "RDDRS", "GlobalScale",
     "certify", "Certificate",
     "contradictions", "Attack", "attack", "Audit", "audit", "Memory",
+    "certify_input", "CertifiedInput",
     "__version__",
 ]
 # fmt: on

@@ -5,6 +5,17 @@ from rddrs.noise.full import Full
 from rddrs.noise.isotropic import Isotropic
 from rddrs.noise.scale import Scale
 from rddrs.noise.streams import Purpose, draw, generator
-from rddrs.noise.tensors import from_tensors
+from rddrs.noise.tensors import from_tensors, load_scale, save_scale
 
-__all__ = ["Diagonal", "Full", "Isotropic", "Purpose", "Scale", "draw", "from_tensors", "generator"]
+__all__ = [
+    "Diagonal",
+    "Full",
+    "Isotropic",
+    "Purpose",
+    "Scale",
+    "draw",
+    "from_tensors",
+    "generator",
+    "load_scale",
+    "save_scale",
+]

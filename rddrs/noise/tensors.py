@@ -1,8 +1,12 @@
-"""Scales from the tensors that their files hold."""
+"""Scales as tensors and in files."""
+
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from rddrs.files import replacing
 from rddrs.noise.diagonal import Diagonal
 from rddrs.noise.full import Full
 from rddrs.noise.isotropic import Isotropic
@@ -24,3 +28,14 @@ def from_tensors(tensors: dict[str, Tensor]) -> Scale:
         matrix[columns, rows] = triangle
         return Full(matrix)
     raise ValueError(f"no scale among the tensors {sorted(tensors)}: sigma, theta or triangle is needed")
+
+
+def save_scale(scale: Scale, path: Path) -> None:
+    """Write a scale, all of it or nothing."""
+    with replacing(path) as part:
+        save_file({name: tensor.cpu().contiguous() for name, tensor in scale.tensors().items()}, part)
+
+
+def load_scale(path: Path) -> Scale:
+    """The scale that `save_scale` wrote."""
+    return from_tensors(load_file(path))

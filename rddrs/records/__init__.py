@@ -1,6 +1,7 @@
 """What is kept: certificates and records in files, and runs in MLflow (`records.tracking`, imported by module)."""
 
+from rddrs.records.inputs import CertifiedInput, certify_input
 from rddrs.records.outcomes import Folder, Ledger
-from rddrs.records.store import Store, kept, load_scale, measures, rebuild, save_scale
+from rddrs.records.store import Store, kept, measures, rebuild
 
-__all__ = ["Folder", "Ledger", "Store", "kept", "load_scale", "measures", "rebuild", "save_scale"]
+__all__ = ["CertifiedInput", "Folder", "Ledger", "Store", "certify_input", "kept", "measures", "rebuild"]

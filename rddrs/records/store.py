@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from rddrs.certification import Certificate
@@ -37,8 +37,10 @@ _KEPT = (
 def measures(certificate: Certificate) -> dict[str, Any]:
     """The columns of a record that the certificate alone decides."""
     names = ("prediction", "p_lower", "radius", "proxy_radius", "ball_radius", "log_volume")
+    values = certificate.scale.eigenvalues
+    spectrum = {"scale_min": values[0].item(), "scale_max": values[-1].item(), "log_det": certificate.scale.log_det}
     decided = {"decision": certificate.decision, "samples": certificate.samples} if certificate.decision else {}
-    return {name: getattr(certificate, name) for name in names} | decided
+    return {name: getattr(certificate, name) for name in names} | spectrum | decided
 
 
 def kept(certificate: Certificate) -> dict[str, Any]:
@@ -51,17 +53,6 @@ def rebuild(x: Tensor, scale: Scale, index: int, values: dict[str, Any]) -> Cert
     counts = {name: tuple(values[name]) for name in ("selection_counts", "counts")}
     arguments: dict[str, Any] = {**values, **counts}
     return Certificate(x=x, scale=scale, index=index, **arguments)
-
-
-def save_scale(scale: Scale, path: Path) -> None:
-    """Write a scale, all of it or nothing."""
-    with replacing(path) as part:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in scale.tensors().items()}, part)
-
-
-def load_scale(path: Path) -> Scale:
-    """The scale that `save_scale` wrote."""
-    return from_tensors(load_file(path))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from rddrs.smoothing.counts import Classifier, hard_counts, running_counts, vote
 from rddrs.smoothing.fidelity import Fidelity, Reference, fidelity
 from rddrs.smoothing.probabilities import soft_probabilities
 from rddrs.smoothing.sequential import Decision, decide, sequential_lower
-from rddrs.smoothing.speed import measure_batch
+from rddrs.smoothing.speed import kept_batch, measure_batch
 
 __all__ = [
     "Classifier",
@@ -17,6 +17,7 @@ __all__ = [
     "decide",
     "fidelity",
     "hard_counts",
+    "kept_batch",
     "keyed_uniform",
     "measure_batch",
     "randomized_clopper_pearson",

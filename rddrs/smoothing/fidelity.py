@@ -1,6 +1,7 @@
 """What a smoothed classifier is worth: the fidelity of G_C on other labelled inputs (METHOD section 4.1)."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import torch
@@ -33,6 +34,11 @@ class Reference:
             raise ValueError(f"reference: {len(self.inputs)} inputs and {len(self.labels)} labels: one label an input")
         if not torch.isfinite(self.inputs).all():
             raise ValueError("reference: the inputs hold NaN or infinite entries")
+
+    @cached_property
+    def halves(self) -> "tuple[Reference, Reference]":
+        """Every second input, and the others."""
+        return tuple(Reference(self.inputs[start::2], self.labels[start::2]) for start in (0, 1))  # pyright: ignore
 
     def baseline(self, classifier: Classifier, sigma: float, seed: int, draws: int = DRAWS) -> float:
         """The accuracy of the isotropic G_sigma."""

@@ -1,12 +1,16 @@
 """The micro-batch that suits a classifier on this machine."""
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import torch
+from filelock import FileLock
 from jaxtyping import Float
 from torch import Tensor
 
+from rddrs.files import write_text
 from rddrs.smoothing.counts import Classifier
 
 
@@ -32,3 +36,11 @@ def measure_batch(
 
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(measure).result()
+
+
+def kept_batch(classifier: Classifier, x: Float[Tensor, "*shape"], path: Path) -> int:
+    """The micro-batch that `path` holds; measured on the first call, so that counts can be repeated ever after."""
+    with FileLock(path.parent / ".lock"):
+        if not path.exists():
+            write_text(path, json.dumps({"batch": measure_batch(classifier, x)}))
+    return json.loads(path.read_text())["batch"]

@@ -5,13 +5,16 @@ learns to use them less. The result is one fixed G_C, certified by the classical
 """
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from rddrs.methods import Flat, margin_radius, margins, outer_product
-from rddrs.noise import Purpose, Scale, generator
+from rddrs.models import load_weights, save_weights
+from rddrs.noise import Isotropic, Purpose, Scale, generator, load_scale, save_scale
 from rddrs.smoothing import Classifier
 
 PILOTS, DRAWS, OUTER = 128, 64, 8_000
@@ -74,3 +77,39 @@ def grow(
         else:
             high = middle
     return scale if best is None else flat.scale(best, floor)
+
+
+def cotrain(
+    network: nn.Module,
+    inputs: Float[Tensor, "n *shape"],
+    labels: Int[Tensor, " n"],
+    fine_tune: Callable[[Scale, int, Path], None],
+    folder: Path,
+    *,
+    sigma: float,
+    rounds: int,
+    keep: float,
+    growth: float,
+    seed: int = 0,
+) -> Scale:
+    """Grow C from sigma I and fine-tune the network under it in turn; `rounds` times; returns the last C.
+
+    `fine_tune(scale, turn, folder)` trains the network in place under the noise of a scale and leaves it frozen. A
+    round must leave the share `keep` of the mean radius at the start. Finished rounds are kept below `folder` and
+    read, so that what was stopped goes on.
+    """
+    scale: Scale = Isotropic(sigma, inputs[0].numel())
+    least_radius = keep * mean_radius(network, inputs, labels, scale.noise(pilot(scale, inputs, seed)))
+    for turn in range(rounds):
+        place = folder / f"round{turn}"
+        place.mkdir(exist_ok=True)
+        weights, region = place / "weights.safetensors", place / "scale.safetensors"
+        if not region.exists():
+            bounds = {"floor": sigma, "least_radius": least_radius, "growth": growth}
+            save_scale(grow(network, inputs, labels, scale, **bounds, seed=seed, turn=turn), region)
+        scale = load_scale(region)
+        if not weights.exists():
+            fine_tune(scale, turn, place)
+            save_weights(network, weights)
+        load_weights(network, weights)
+    return scale

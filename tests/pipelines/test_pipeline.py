@@ -21,7 +21,8 @@ from pipelines.config import SettingsError
 from pipelines.prepare import Prepared, prepare
 from pipelines.report import report
 from pipelines.run import run
-from rddrs.records.store import COLUMNS, Store, load_scale
+from rddrs.noise import load_scale
+from rddrs.records.store import COLUMNS, Store
 from rddrs.records.tracking import database
 from tests.pipelines.test_config import settings
 

@@ -1,0 +1,39 @@
+"""A fit under noise with Lightning, which goes on from the last whole epoch wherever it was stopped."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import pytorch_lightning as lightning
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import Logger
+
+from rddrs.training.noisy import NoisyTraining
+
+
+def fit(module: NoisyTraining, *, epochs: int, folder: Path, device: str = "cpu", logger: Logger | None = None) -> None:
+    """Train the module's network for so many epochs, then freeze it; `folder` keeps a checkpoint of every epoch.
+
+    Raises KeyboardInterrupt where Ctrl-C ended it: the same call goes on.
+    """
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    module.network.train().requires_grad_(True)
+    trainer = lightning.Trainer(
+        accelerator=device.split(":")[0],
+        devices=1,
+        plugins=[LightningEnvironment()],  # also inside a SLURM job: requeueing it is its launcher's work
+        max_epochs=epochs,
+        reload_dataloaders_every_n_epochs=1,
+        logger=logger or False,
+        callbacks=[ModelCheckpoint(folder, filename="epoch", save_last="link", enable_version_counter=False)],
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+    last = folder / "last.ckpt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's advice: on loader workers, on folders that hold a checkpoint
+        trainer.fit(module, ckpt_path=last if last.exists() else None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    module.network.eval().to(device).requires_grad_(False)
