@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.certify import progress_bar, worker_pool
 from pipelines.entry import entry
+from pipelines.errors import SettingsError
 from pipelines.train import measured_batch, train
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ def audit(prepared: "Prepared") -> None:
     import pandas as pd
     from rich.console import Console
 
-    from pipelines.config import SettingsError
     from rddrs import audit as audit_certificate
     from rddrs.files import replacing, write_text
     from rddrs.records import Store

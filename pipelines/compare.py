@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 from pydantic import ValidationError
 
-from pipelines.config import Settings, SettingsError
+from pipelines.config import Settings
+from pipelines.errors import SettingsError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

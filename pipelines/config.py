@@ -19,9 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-
-class SettingsError(ValueError):
-    """A configuration that cannot be run; the message names the key, the value and what would be right."""
+from pipelines.errors import SettingsError
 
 
 class Group(BaseModel):

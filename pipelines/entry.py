@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from pipelines.sweep import JobError
+from pipelines.errors import JobError, SettingsError
 
 if TYPE_CHECKING:
     from pipelines.prepare import Prepared
@@ -25,7 +25,7 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
     def command(configuration: DictConfig) -> None:
         from safetensors import SafetensorError
 
-        from pipelines.config import SettingsError, load
+        from pipelines.config import load
 
         try:
             settings = load(configuration)

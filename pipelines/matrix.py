@@ -17,8 +17,9 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
-from pipelines.config import Group, Settings, SettingsError, explain, load
+from pipelines.config import Group, Settings, explain, load
 from pipelines.entry import CONFIGURATION
+from pipelines.errors import SettingsError
 
 COPIES = Path("outputs/dvc")
 

@@ -10,7 +10,8 @@ from hydra.utils import get_object
 from pydantic import ValidationError
 from torch import nn
 
-from pipelines.config import Settings, SettingsError, Target, explain
+from pipelines.config import Settings, Target, explain
+from pipelines.errors import SettingsError
 from rddrs.data import Dataset, random_rotation
 from rddrs.methods import Method
 from rddrs.models import Rotated, as_logits, load_weights

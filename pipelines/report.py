@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.compare import compare_runs, plane_figures
 from pipelines.entry import entry
+from pipelines.errors import SettingsError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +30,6 @@ def report(prepared: "Prepared") -> None:
     import pandas as pd
     from rich.console import Console
 
-    from pipelines.config import SettingsError
     from rddrs.files import replacing, write_text
     from rddrs.records import Store
     from rddrs.records.tracking import Tracker, database, provenance

@@ -20,13 +20,11 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
+from pipelines.errors import JobError, SettingsError
+
 if TYPE_CHECKING:
     from pipelines.config import Settings
     from rddrs.records.tracking import Tracker
-
-
-class JobError(RuntimeError):
-    """Why a job of a multirun ended early; the message was printed."""
 
 
 def fatal(method: Callable[..., None]) -> Callable[..., None]:
@@ -154,7 +152,6 @@ class Sweep(Callback):
 
     def merge(self, shards: "list[Settings]") -> dict[str, str]:
         """Report the runs that were split into shards; what is missing, by the run's name."""
-        from pipelines.config import SettingsError
         from pipelines.prepare import prepare
         from pipelines.report import report
 

@@ -8,8 +8,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf.errors import OmegaConfBaseException
 from safetensors.torch import save_file
 
-from pipelines.config import Settings, SettingsError, load
+from pipelines.config import Settings, load
 from pipelines.entry import CONFIGURATION
+from pipelines.errors import SettingsError
 from pipelines.prepare import Prepared, prepare
 from rddrs.models.perceptron import Perceptron
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines.config import SettingsError
+from pipelines.errors import SettingsError
 from pipelines.matrix import read_matrix
 
 ROOT = Path(__file__).parents[2]

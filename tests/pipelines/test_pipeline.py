@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 
 from pipelines.audit import audit
 from pipelines.certify import certify
-from pipelines.config import SettingsError
+from pipelines.errors import SettingsError
 from pipelines.prepare import Prepared, prepare
 from pipelines.report import report
 from pipelines.run import run
