@@ -34,6 +34,7 @@ def report(prepared: "Prepared") -> None:
     from rddrs.records import Store
     from rddrs.records.tracking import Tracker, database, provenance
     from rddrs.report import (
+        LOW_FIDELITY,
         Run,
         closing_table,
         comparison_table,
@@ -90,7 +91,7 @@ def report(prepared: "Prepared") -> None:
     console = Console()
     console.print(closing_table(summary, records, store.folder.name))
     console.print(severity_table(records))
-    if summary["fidelity"] < 0.9:
+    if summary["fidelity"] < LOW_FIDELITY:
         console.print(
             f"[bold red]warning[/]: these certificates are vacuous: method={settings.method.name} has a mean fidelity "
             f"of {summary['fidelity']:.3f}; its smoothed classifiers answer the same whatever the input is"

@@ -28,7 +28,7 @@ class ANCER(Method):
         return True
 
     def solve(self, problem: Problem) -> Proposal:
-        guard = Guard(problem, self.guard)
+        guard = Guard(problem, self.guard, self.check)
         theta = torch.full_like(problem.x.flatten(), problem.sigma_x).requires_grad_()
         guard.offer(Diagonal(theta.detach().clone()))
         optimizer = torch.optim.Adam([theta], lr=self.gamma, maximize=True)
@@ -45,6 +45,5 @@ class ANCER(Method):
             if not torch.isfinite(theta).all():
                 status = f"failed: theta is not finite after iteration {step}"
                 break
-            if (step + 1) % self.check == 0 or step + 1 == self.iterations or not self.guard:
-                guard.offer(Diagonal(theta.detach().clone()))
+            guard.visit(Diagonal(theta.detach().clone()), step, self.iterations)
         return guard.proposal(status, step + 1, problem.sigma_x)

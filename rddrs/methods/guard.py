@@ -12,13 +12,14 @@ class Guard:
     """Keeps the iterate of the largest pilot proxy radius among those whose fidelity is at least `threshold`.
 
     It starts from sigma I, whose fidelity is 1: the kept scale is never vacuous. With threshold 0 it is off: nothing
-    is measured and the latest iterate is kept. Raises ValueError where it is on and the problem has no reference set.
+    is measured and the latest iterate is kept. `visit` measures one iterate in `check`. Raises ValueError where it is
+    on and the problem has no reference set.
     """
 
-    def __init__(self, problem: Problem, threshold: float, samples: int = 1_000) -> None:
+    def __init__(self, problem: Problem, threshold: float, check: int = 1, samples: int = 1_000) -> None:
         if threshold > 0 and problem.reference is None:
             raise ValueError(f"guard={threshold} measures fidelity on a reference set: give `reference`, or guard=0")
-        self._problem, self._threshold, self._samples = problem, threshold, samples
+        self._problem, self._threshold, self._check, self._samples = problem, threshold, check, samples
         self.best: Scale = Isotropic(problem.sigma, problem.dim)
         self.kept = 0
         self._best_radius = self._proxy_radius(self.best) if threshold > 0 else 0.0
@@ -36,6 +37,11 @@ class Guard:
         self.best = scale
         self.kept += 1
         return True
+
+    def visit(self, scale: Scale, step: int, steps: int) -> None:
+        """Offer the iterate of one step of several, if it is a `check`-th or the last; every one where it is off."""
+        if not self._threshold or (step + 1) % self._check == 0 or step + 1 == steps:
+            self.offer(scale)
 
     def proposal(self, status: str, iterations: int, sigma_x: float) -> Proposal:
         """The best scale; `refused` where an ascent that ended well had no iterate that was kept."""

@@ -19,12 +19,15 @@ def gap(probabilities: Float[Tensor, " k"], label: int) -> Float[Tensor, ""]:
     return (torch.special.ndtri(p_top) - torch.special.ndtri(p_runner_up)) / 2
 
 
-def geometric_mean_gradient(matrix: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
-    """The Euclidean gradient of det(C)^(1/d): det(C)^(1/d) C^-1 / d."""
-    return (matrix.logdet() / len(matrix)).exp() / len(matrix) * torch.linalg.inv(matrix)
+def size(
+    values: Float[Tensor, " d"], vectors: Float[Tensor, "d d"], kappa: float
+) -> tuple[Float[Tensor, ""], Float[Tensor, "d d"]]:
+    """det(C)^(1/d) + kappa lambda_min and its Euclidean gradient at the C of this spectrum, eigenvalues ascending.
 
-
-def smallest_eigenvalue_gradient(matrix: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
-    """The Euclidean gradient of lambda_min: v v^T with the unit eigenvector v (one of them where it is repeated)."""
-    vector = torch.linalg.eigh(matrix).eigenvectors[:, 0]
-    return torch.outer(vector, vector)
+    The gradient of the first is det(C)^(1/d) C^-1 / d, that of the second v v^T with the unit eigenvector v (one of
+    them where the eigenvalue is repeated).
+    """
+    geometric_mean = values.log().mean().exp()
+    smallest = torch.outer(vectors[:, 0], vectors[:, 0])
+    gradient = geometric_mean / len(values) * (vectors / values) @ vectors.mT + kappa * smallest
+    return geometric_mean + kappa * values[0], gradient

@@ -10,7 +10,7 @@ from torch.linalg import LinAlgError  # pyright: ignore[reportAttributeAccessIss
 
 from rddrs.methods.base import Method, Problem, Proposal
 from rddrs.methods.guard import Guard
-from rddrs.methods.objective import gap, geometric_mean_gradient, smallest_eigenvalue_gradient
+from rddrs.methods.objective import gap, size
 from rddrs.noise import Full, Purpose, spd
 from rddrs.smoothing import soft_probabilities
 
@@ -37,51 +37,51 @@ class RDDRSPaper(Method):
         return True
 
     def solve(self, problem: Problem) -> Proposal:
-        guard = Guard(problem, self.guard)
+        guard = Guard(problem, self.guard, self.check)
         floor = getattr(problem, self.floor) if isinstance(self.floor, str) else self.floor
-        base = problem.sigma_x * torch.eye(problem.dim, dtype=torch.float64, device=problem.x.device)
+        vectors = torch.eye(problem.dim, dtype=torch.float64, device=problem.x.device)
+        values = torch.full_like(vectors[0], problem.sigma_x)
+        base = spd.compose(values, vectors)
         guard.offer(Full(base.to(problem.x.dtype)))
         status = "done"
         for step in range(self.iterations):
             try:
-                gradient = spd.riemannian_gradient(base, self.gradient(problem, base, step), self.metric)
-                base = spd.exp(base, self.gamma * gradient, self.metric)
-                base = spd.floor_eigenvalues(base, floor)
+                gradient = spd.riemannian_gradient(base, self.gradient(problem, values, vectors, step), self.metric)
+                end = spd.exp(base, self.gamma * gradient, self.metric)
+                values, vectors = spd.floored_spectrum(end, floor)
+                base = spd.compose(values, vectors)
                 scale = Full(base.to(problem.x.dtype))
             except (FloatingPointError, ValueError, LinAlgError) as error:
                 status = f"failed: iteration {step}: {error}"
                 break
-            if (step + 1) % self.check == 0 or step + 1 == self.iterations or not self.guard:
-                guard.offer(scale)
+            guard.visit(scale, step, self.iterations)
         return guard.proposal(status, step + 1, problem.sigma_x)
 
-    def gradient(self, problem: Problem, base: Float[Tensor, "d d"], step: int) -> Float[Tensor, "d d"]:
-        """The Euclidean gradient of H at C = base, float64, estimated from `samples` samples.
+    def gradient(
+        self, problem: Problem, values: Float[Tensor, " d"], vectors: Float[Tensor, "d d"], step: int
+    ) -> Float[Tensor, "d d"]:
+        """The Euclidean gradient of H at the C of this spectrum, float64, estimated from `samples` samples.
 
         R is a nonlinear function of the mean probabilities, so the micro-batches are passed twice: once for the mean,
         once, with the same noise, for the gradient of the mean along dR.
         """
-        matrix = base.to(problem.x.dtype)
+        matrix = spd.compose(values, vectors).to(problem.x.dtype)
         sizes = [min(problem.batch, self.samples - start) for start in range(0, self.samples, problem.batch)]
         blocks = list(enumerate(sizes, start=step * len(sizes)))
         mean = torch.zeros(())
         with torch.no_grad():
-            for block, size in blocks:
-                noise = problem.draw(size, Purpose.ASCENT, block) @ matrix
-                mean = mean + soft_probabilities(problem.classifier, problem.x, noise) * (size / self.samples)
+            for block, count in blocks:
+                noise = problem.draw(count, Purpose.ASCENT, block) @ matrix
+                mean = mean + soft_probabilities(problem.classifier, problem.x, noise) * (count / self.samples)
         mean = mean.requires_grad_()
         radius = gap(mean, problem.label)
         (direction,) = torch.autograd.grad(radius, mean)
-        total = torch.zeros_like(base)
-        for block, size in blocks:
-            z = problem.draw(size, Purpose.ASCENT, block)
+        total = torch.zeros_like(vectors)
+        for block, count in blocks:
+            z = problem.draw(count, Purpose.ASCENT, block)
             noise = (z @ matrix).requires_grad_()
-            probabilities = soft_probabilities(problem.classifier, problem.x, noise) * (size / self.samples)
+            probabilities = soft_probabilities(problem.classifier, problem.x, noise) * (count / self.samples)
             (gradient,) = torch.autograd.grad(probabilities @ direction, noise)
             total += (z.mT @ gradient).double()
-        smallest = torch.linalg.eigvalsh(base)[0]
-        geometric_mean = (base.logdet() / problem.dim).exp()
-        return spd.symmetric(
-            total * (geometric_mean + self.kappa * smallest)
-            + radius.item() * (geometric_mean_gradient(base) + self.kappa * smallest_eigenvalue_gradient(base))
-        )
+        height, slope = size(values, vectors, self.kappa)
+        return spd.symmetric(total * height + radius.item() * slope)

@@ -75,7 +75,12 @@ def riemannian_gradient(
     return symmetric(torch.as_tensor(tangent).to(base.device, torch.float64))
 
 
-def floor_eigenvalues(matrix: Float[Tensor, "d d"], floor: float) -> Float[Tensor, "d d"]:
-    """The matrix with its eigenvalues raised to at least `floor`; float64."""
+def floored_spectrum(matrix: Float[Tensor, "d d"], floor: float) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
+    """The eigenvalues, ascending and raised to at least `floor`, and the eigenvectors of a matrix; float64."""
     values, vectors = torch.linalg.eigh(matrix.double())
-    return symmetric((vectors * values.clamp(min=floor)) @ vectors.mT)
+    return values.clamp(min=floor), vectors
+
+
+def compose(values: Float[Tensor, " d"], vectors: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
+    """The symmetric matrix of these eigenvalues and orthonormal eigenvectors."""
+    return symmetric((vectors * values) @ vectors.mT)

@@ -20,6 +20,7 @@ from rddrs.report.severities import severity_table as severity_table
 from rddrs.report.shapes import eigenvector_figure as eigenvector_figure
 from rddrs.report.shapes import region_figure as region_figure
 from rddrs.report.style import save as save
+from rddrs.report.tables import LOW_FIDELITY as LOW_FIDELITY
 from rddrs.report.tables import Run as Run
 from rddrs.report.tables import certified_accuracy as certified_accuracy
 from rddrs.report.tables import closing_table as closing_table

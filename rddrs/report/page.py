@@ -19,10 +19,17 @@ from rddrs.noise import Scale
 from rddrs.report.figures import CAPTIONS, evenly, outcomes
 from rddrs.report.images import brightness, noise_map, picture, principal_axes
 from rddrs.report.style import vector_bytes
-from rddrs.report.tables import HEADINGS, RADII, Run, certified_accuracy, compare, labels, round_down, shown
-
-LOW_FIDELITY = 0.9
-"""Below this mean fidelity the page warns that a run's radii say little."""
+from rddrs.report.tables import (
+    HEADINGS,
+    LOW_FIDELITY,
+    RADII,
+    Run,
+    certified_accuracy,
+    compare,
+    labels,
+    round_down,
+    shown,
+)
 
 _SHEET_COLUMNS = 40
 _AXES = 3

@@ -19,6 +19,9 @@ from rddrs.noise import Scale
 RADII = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 4.0, 8.0)
 """Where the closing table states the certified accuracy."""
 
+LOW_FIDELITY = 0.9
+"""Below this mean fidelity a run's certificates are called vacuous: its radii say little."""
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
