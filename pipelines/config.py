@@ -41,15 +41,28 @@ class Target(Group):
 
 class Data(Target):
     name: str
+    epochs: PositiveInt
     subset: PositiveInt | None
     reference: PositiveInt
     rotation: NonNegativeInt | None
+
+
+class Normalize(Group):
+    mean: list[float] | None
+    std: list[float] | None
+
+    @model_validator(mode="after")
+    def both_or_none(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError(f"mean={self.mean} std={self.std}: give both, one number a channel, or none")
+        return self
 
 
 class Classifier(Target):
     output: Literal["logits", "probabilities"]
     checkpoint: str | None
     epochs: PositiveInt
+    normalize: Normalize
 
 
 class Method(Target):
@@ -159,7 +172,8 @@ class Settings(Group):
         from rddrs.version import __version__
 
         values = self.model_dump(include={*groups, "data", "classifier", "train", "sigma", "seed"}, by_alias=True)
-        values["data"].pop("root", None)
+        for name in ("root", "epochs"):
+            values["data"].pop(name, None)
         if self.data.rotation is None:
             del values["data"]["rotation"]
         checkpoint = self.classifier.checkpoint

@@ -41,8 +41,7 @@ def _rotate(prepared: "Prepared", weights: "Path") -> None:
 
     plain = unrotated(prepared)
     train(plain)
-    prepared.network.load_state_dict({f"network.{name}": value for name, value in plain.network.state_dict().items()})
-    save_weights(prepared.network, weights)
+    save_weights(plain.network, weights)
 
 
 def _train(prepared: "Prepared", weights: "Path") -> None:
