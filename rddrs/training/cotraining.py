@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from rddrs.data import Inputs
 from rddrs.methods import Flat, margin_radius, margins, outer_product
 from rddrs.models import load_weights, save_weights
 from rddrs.noise import Isotropic, Purpose, Scale, generator, load_scale, save_scale
@@ -34,9 +35,9 @@ def mean_radius(
     labels: Int[Tensor, " m"],
     noise: Float[Tensor, "n d"],
 ) -> float:
-    """The mean margin radius of the first training inputs under the given noise."""
+    """The mean margin radius of inputs under the given noise."""
     radii = []
-    for x, label in zip(inputs[:PILOTS], labels[:PILOTS], strict=True):
+    for x, label in zip(inputs, labels, strict=True):
         logits = classifier((x.flatten() + noise).view(-1, *x.shape))
         radii.append(margin_radius(margins(logits, label.expand(len(noise)))[None]))
     return torch.cat(radii).mean().item()
@@ -44,7 +45,7 @@ def mean_radius(
 
 def grow(
     classifier: Classifier,
-    inputs: Float[Tensor, "n *shape"],
+    inputs: Inputs,
     labels: Int[Tensor, " n"],
     scale: Scale,
     *,
@@ -60,19 +61,21 @@ def grow(
     eigenvectors of the whitened M that is a = log(t / sensitivity) / 2, here kept between the floor and log(growth);
     t is found by bisection. The scale given is returned where no t will do.
     """
-    source = generator(seed, 0, Purpose.GLOBAL, turn, inputs.device)
-    chosen = torch.randint(len(inputs), (OUTER,), generator=source, device=inputs.device)
-    matrix = scale.matrix.to(inputs)
-    z = torch.randn(OUTER, scale.dim, generator=source, dtype=inputs.dtype, device=inputs.device)
-    flat = Flat.of(matrix, outer_product(classifier, inputs[chosen], labels[chosen], matrix, z))
+    device = labels.device
+    pilots = inputs[:PILOTS].to(device)
+    source = generator(seed, 0, Purpose.GLOBAL, turn, device)
+    chosen = torch.randint(len(inputs), (OUTER,), generator=source, device=device)
+    matrix = scale.matrix.to(pilots)
+    z = torch.randn(OUTER, scale.dim, generator=source, dtype=pilots.dtype, device=device)
+    flat = Flat.of(matrix, outer_product(classifier, inputs[chosen].to(device), labels[chosen], matrix, z))
     lowest = flat.lowest(floor)
-    aligned = pilot(scale, inputs, seed) @ flat.vectors
+    aligned = pilot(scale, pilots, seed) @ flat.vectors
     logs = (flat.sensitivity / flat.sensitivity[-1]).clamp_min(1e-12).log()
     low, high, best = logs[0].item() - 1, logs[-1].item() + 2 * math.log(growth), None
     for _ in range(10):
         middle = (low + high) / 2
         a = ((middle - logs) / 2).clamp(-math.log(growth), math.log(growth)).maximum(lowest)
-        if mean_radius(classifier, inputs, labels, flat.noise(a, aligned)) >= least_radius:
+        if mean_radius(classifier, pilots, labels[:PILOTS], flat.noise(a, aligned)) >= least_radius:
             low, best = middle, a
         else:
             high = middle
@@ -81,7 +84,7 @@ def grow(
 
 def cotrain(
     network: nn.Module,
-    inputs: Float[Tensor, "n *shape"],
+    inputs: Inputs,
     labels: Int[Tensor, " n"],
     fine_tune: Callable[[Scale, int, Path], None],
     folder: Path,
@@ -99,7 +102,9 @@ def cotrain(
     read, so that what was stopped goes on.
     """
     scale: Scale = Isotropic(sigma, inputs[0].numel())
-    least_radius = keep * mean_radius(network, inputs, labels, scale.noise(pilot(scale, inputs, seed)))
+    pilots = inputs[:PILOTS].to(labels.device)
+    noise = scale.noise(pilot(scale, pilots, seed))
+    least_radius = keep * mean_radius(network, pilots, labels[:PILOTS], noise)
     for turn in range(rounds):
         place = folder / f"round{turn}"
         place.mkdir(exist_ok=True)

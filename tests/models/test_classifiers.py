@@ -65,9 +65,10 @@ def trained(data, epochs: int, **options) -> nn.Module:
 
 
 def noisy_accuracy(net, data, sigma: float = SIGMA) -> float:
-    z = torch.randn(20, *data.test_inputs.shape, generator=torch.Generator().manual_seed(5))
+    inputs = data.test_inputs[:]
+    z = torch.randn(20, *inputs.shape, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
-        answers = net((data.test_inputs + sigma * z).flatten(0, 1)).argmax(dim=1).view(20, -1)
+        answers = net((inputs + sigma * z).flatten(0, 1)).argmax(dim=1).view(20, -1)
     return (answers == data.test_labels).float().mean().item()
 
 

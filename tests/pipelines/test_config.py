@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -29,7 +30,13 @@ def prepared(*overrides: str) -> Prepared:
 @pytest.mark.parametrize("path", GROUPS, ids=str)
 def test_every_file_composes(path: Path) -> None:
     added = "+" if str(path.parent) in ("sweep", "size") else ""
-    own = ["classifier._target_=torch.nn.Identity"] if str(path) == "classifier/own" else []
+    needed = {
+        "classifier/own": "classifier._target_=torch.nn.Identity",
+        "data/folder": "data.root=somewhere",
+        "data/arrays": "data.file=some.npz",
+        "data/items": "data={train: {_target_: some.thing}, test: {_target_: some.thing}}",
+    }
+    own = [needed[str(path)]] if str(path) in needed else []
     assert settings(f"{added}{path.parent}={path.name}", *own).seed == 0
 
 
@@ -38,6 +45,9 @@ def test_every_file_composes(path: Path) -> None:
     [
         ("", "Perceptron"),
         ("data=mnist", "LeNet"),
+        ("data=cifar10", "ResNet"),
+        ("data=folder data.root=somewhere", "ResNet"),
+        ("data=arrays data.file=some.npz", "Perceptron"),
         ("data=mnist classifier=small_cnn", "SmallCNN"),
         ("+size=paper", "LeNet"),
         ("experiment=paper +size=paper classifier=resnet", "ResNet"),
@@ -136,6 +146,18 @@ def test_the_run_folder_depends_on_all_that_a_result_depends_on(tmp_path: Path) 
     changed = ["sigma=0.25", "seed=1", "method=rs", "certify.samples=1000", "certify.alpha=0.01", "data.subset=3"]
     changed += ["train.epochs=3", "certify.mode=memory", "data=toy2d", "data.reference=10", "classifier.width=8"]
     assert len({base, *map(folder, changed)}) == len(changed) + 1
+
+
+def test_the_folders_follow_the_content_of_the_data(tmp_path: Path) -> None:
+    """Where the files lie is no matter; canonical files are known by the name of the data."""
+    for name, value in {"a": 1, "b": 1, "c": 2}.items():
+        np.savez(tmp_path / f"{name}.npz", x_train=np.full((4, 3), value))
+        (tmp_path / name / "train").mkdir(parents=True)
+        (tmp_path / name / "train" / f"{value}.png").write_bytes(b"none")
+    for kind, places in {"arrays data.file": [f"{name}.npz" for name in "abc"], "folder data.root": "abc"}.items():
+        one, same, other = (settings(*f"data={kind}={tmp_path / place}".split()).run_folder for place in places)
+        assert one == same != other
+    assert settings("data=mnist", "data.root=here").run_folder == settings("data=mnist").run_folder
 
 
 def test_the_classifier_folder_is_shared_by_methods_and_follows_a_checkpoints_content(tmp_path: Path) -> None:
