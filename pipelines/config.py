@@ -79,6 +79,8 @@ class Classifier(Target):
     checkpoint: str | None
     epochs: PositiveInt
     normalize: Normalize
+    precision: Literal["float32", "bfloat16"]
+    compile: bool
 
 
 class Method(Target):

@@ -16,7 +16,7 @@ from pipelines.config import Settings, Target, explain
 from pipelines.errors import SettingsError
 from rddrs.data import Dataset, random_rotation
 from rddrs.methods import Method
-from rddrs.models import Normalized, Rotated, as_logits, load_weights
+from rddrs.models import Accelerated, Normalized, Rotated, as_logits, load_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +98,8 @@ def build_network(settings: Settings, data: Dataset) -> tuple[nn.Module, list[st
             notes = load_weights(network, Path(options.checkpoint))
         if options.normalize.mean is not None and options.normalize.std is not None:
             network = Normalized(network, options.normalize.mean, options.normalize.std, data.shape)
+        if options.precision != "float32" or options.compile:
+            network = Accelerated(network, options.precision, options.compile)
     except ValueError as error:
         raise SettingsError(str(error)) from error
     network = as_logits(network, options.output).to(settings.device).eval()
