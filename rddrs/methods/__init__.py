@@ -1,7 +1,8 @@
 """Proposals of a noise scale for an input, one module a method, and the ascent and the guard that they share."""
 
 from rddrs.methods.ancer import ANCER
-from rddrs.methods.ascent import Flat, margin_radius, margins, outer_product
+from rddrs.methods.ascent import margin_radius, margins
+from rddrs.methods.flats import Basis, Structure, flat_at, fold, slopes, structured
 from rddrs.methods.base import Method, Problem, Proposal
 from rddrs.methods.ddrs import DDRS
 from rddrs.methods.global_scale import GlobalScale
@@ -14,7 +15,12 @@ __all__ = [
     "DDRS",
     "RDDRS",
     "RS",
-    "Flat",
+    "Basis",
+    "Structure",
+    "flat_at",
+    "fold",
+    "slopes",
+    "structured",
     "GlobalScale",
     "Method",
     "Problem",
@@ -22,5 +28,4 @@ __all__ = [
     "RDDRSPaper",
     "margin_radius",
     "margins",
-    "outer_product",
 ]

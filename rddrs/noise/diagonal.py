@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.noise.scale import Scale, positive
+from rddrs.noise.scale import Axis, Scale, positive, ranks, unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +35,14 @@ class Diagonal(Scale):
 
     def whiten(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return delta.double() / self.theta.double()
+
+    def deviations(self) -> Float[Tensor, " d"]:
+        return self.theta.double()
+
+    def axes(self, first: int, last: int = 0) -> list[Axis]:
+        order = self.theta.double().argsort(descending=True).tolist()
+        chosen = [(rank, order[rank - 1]) for rank in ranks(self.dim, first, last)]
+        return [Axis(rank, self.theta[place].item(), unit(place, self.dim)) for rank, place in chosen]
 
     @property
     def matrix(self) -> Float[Tensor, "d d"]:  # pyright: ignore[reportIncompatibleVariableOverride]

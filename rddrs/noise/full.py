@@ -1,13 +1,18 @@
 """Any symmetric positive definite C, as a dense matrix."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+import scipy.linalg
 import torch
 from jaxtyping import Float
+from numpy import ndarray
+from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 from torch import Tensor
 
-from rddrs.noise.scale import Scale
+from rddrs.noise.scale import Axis, Scale, ranks
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +70,16 @@ class Full(Scale):
     def whiten(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return torch.cholesky_solve(delta.double().mT, self.cholesky).mT
 
+    def deviations(self) -> Float[Tensor, " d"]:
+        return self.matrix.double().norm(dim=1)
+
+    def axes(self, first: int, last: int = 0) -> list[Axis]:
+        chosen, matrix = ranks(self.dim, first, last), self.matrix.double().cpu().numpy()
+        # The longest alone are found by Lanczos' method, where that is faster.
+        some = len(chosen) if self.dim > 64 and chosen == list(range(1, len(chosen) + 1)) else self.dim
+        values, vectors = _largest(matrix, some) if 0 < some < self.dim else scipy.linalg.eigh(matrix)
+        return [Axis(rank, float(values[-rank]), torch.from_numpy(vectors[:, -rank].copy())) for rank in chosen]
+
     def scaled(self, factor: float) -> "Full":
         return Full(factor * self.matrix)
 
@@ -75,3 +90,11 @@ class Full(Scale):
     def tensors(self) -> dict[str, Tensor]:
         rows, columns = torch.tril_indices(self.dim, self.dim)
         return {"triangle": self.matrix[rows, columns]}
+
+
+def _largest(matrix: Float[ndarray, "d d"], count: int) -> tuple[Float[ndarray, " n"], Float[ndarray, "d n"]]:
+    """At least the `count` largest eigenvalues, ascending, and their eigenvectors."""
+    start = np.random.default_rng(0).standard_normal(len(matrix))
+    with suppress(ArpackNoConvergence):
+        return eigsh(matrix, k=count, which="LA", v0=start, tol=1e-6)  # pyright: ignore
+    return scipy.linalg.eigh(matrix)

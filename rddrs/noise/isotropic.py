@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.noise.scale import Scale, positive
+from rddrs.noise.scale import Axis, Scale, positive, ranks, unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,12 @@ class Isotropic(Scale):
 
     def whiten(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return delta.double() / self.sigma
+
+    def deviations(self) -> Float[Tensor, " d"]:
+        return self.eigenvalues
+
+    def axes(self, first: int, last: int = 0) -> list[Axis]:
+        return [Axis(rank, self.sigma, unit(rank - 1, self.dim)) for rank in ranks(self.dim, first, last)]
 
     @property
     def matrix(self) -> Float[Tensor, "d d"]:  # pyright: ignore[reportIncompatibleVariableOverride]
