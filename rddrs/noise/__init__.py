@@ -3,8 +3,8 @@
 from rddrs.noise.diagonal import Diagonal
 from rddrs.noise.full import Full
 from rddrs.noise.isotropic import Isotropic
-from rddrs.noise.scale import Scale
+from rddrs.noise.scale import Scale, owned
 from rddrs.noise.streams import Purpose, draw, generator
 from rddrs.noise.tensors import from_tensors
 
-__all__ = ["Diagonal", "Full", "Isotropic", "Purpose", "Scale", "draw", "from_tensors", "generator"]
+__all__ = ["Diagonal", "Full", "Isotropic", "Purpose", "Scale", "draw", "from_tensors", "generator", "owned"]
