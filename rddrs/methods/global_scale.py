@@ -1,7 +1,6 @@
 """One noise scale for all inputs (METHOD section 4.4): G_C is one fixed classifier, certified as in Cohen et al."""
 
 from threading import Lock
-from weakref import WeakKeyDictionary
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr
@@ -9,7 +8,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Privat
 from rddrs.methods.ascent import BACKTRACKS, Flat, climb, margin_radius, margins, objective, outer_product
 from rddrs.methods.base import Method, Problem, Proposal
 from rddrs.noise import Full, Isotropic, Purpose, Scale, generator
-from rddrs.smoothing import Classifier, Reference, fidelity
+from rddrs.smoothing import Classifier, Known, Reference, fidelity
 
 
 class GlobalScale(Method):
@@ -30,9 +29,7 @@ class GlobalScale(Method):
     mu: NonNegativeFloat = 2.0
     guard: float = Field(default=0.985, ge=0, le=1)
     temperature: PositiveFloat = 2.0
-    _known: WeakKeyDictionary[Classifier, dict[tuple[float, int], Scale]] = PrivateAttr(
-        default_factory=WeakKeyDictionary
-    )
+    _known: Known = PrivateAttr(default_factory=Known)
     _lock: Lock = PrivateAttr(default_factory=Lock)
 
     @property
@@ -48,7 +45,7 @@ class GlobalScale(Method):
     def known(self, classifier: Classifier, reference: Reference, sigma: float, seed: int) -> Scale:
         """The scale of a classifier, optimised on the first call."""
         with self._lock:
-            scales = self._known.setdefault(classifier, {})
+            scales = self._known.of(classifier)
             if (sigma, seed) not in scales:
                 scales[sigma, seed] = self.fit(classifier, reference, sigma=sigma, seed=seed)
             return scales[sigma, seed]
@@ -56,7 +53,7 @@ class GlobalScale(Method):
     def adopt(self, classifier: Classifier, scale: Scale, *, sigma: float, seed: int = 0) -> None:
         """Use a scale that was optimised before, for example one that was co-trained with the classifier."""
         with self._lock:
-            self._known.setdefault(classifier, {})[sigma, seed] = scale
+            self._known.of(classifier)[sigma, seed] = scale
 
     def fit(self, classifier: Classifier, reference: Reference, *, sigma: float, seed: int = 0) -> Scale:
         """Optimise C over the reference inputs; the isotropic sigma where the guard lets nothing else pass."""

@@ -3,7 +3,7 @@
 from rddrs.noise.diagonal import Diagonal
 from rddrs.noise.full import Full
 from rddrs.noise.isotropic import Isotropic
-from rddrs.noise.scale import Scale
+from rddrs.noise.scale import Scale, owned
 from rddrs.noise.streams import Purpose, draw, generator
 from rddrs.noise.tensors import from_tensors, load_scale, save_scale
 
@@ -17,5 +17,6 @@ __all__ = [
     "from_tensors",
     "generator",
     "load_scale",
+    "owned",
     "save_scale",
 ]
