@@ -26,6 +26,7 @@ class Linear(nn.Module):
     def __init__(self, weight: Tensor, bias: float, steepness: float = 1.0) -> None:
         super().__init__()
         self.weight, self.bias, self.steepness = weight, bias, steepness
+        self.eval()
 
     def forward(self, inputs: Tensor) -> Tensor:
         margin = self.steepness * (inputs.flatten(1) @ self.weight + self.bias)

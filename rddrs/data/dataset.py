@@ -14,7 +14,7 @@ from rddrs.smoothing import Reference
 class Dataset:
     """Labelled training and test inputs, each of shape [n, *shape], labels 0 .. classes - 1.
 
-    Raises ValueError where inputs are not finite or counts do not fit.
+    Raises ValueError where inputs are not finite, counts do not fit or a label is none of those.
     """
 
     train_inputs: Float[Tensor, "n *shape"]
@@ -30,6 +30,12 @@ class Dataset:
         ):
             if len(inputs) != len(labels):
                 raise ValueError(f"data: {len(inputs)} {part} inputs but {len(labels)} {part} labels")
+            wrong = torch.nonzero((labels < 0) | (labels >= self.classes)).flatten()
+            if len(wrong):
+                first = wrong.tolist()[0]
+                raise ValueError(
+                    f"data: the label of {part} input {first} is {labels[first]}: labels are 0 .. {self.classes - 1}"
+                )
             bad = torch.nonzero(~torch.isfinite(inputs.flatten(1)).all(dim=1)).flatten()
             if len(bad):
                 raise ValueError(f"data: {part} input {bad[0].item()} holds NaN or infinite entries")

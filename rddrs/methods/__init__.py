@@ -2,9 +2,9 @@
 
 from rddrs.methods.ancer import ANCER
 from rddrs.methods.ascent import margin_radius, margins
-from rddrs.methods.flats import Basis, Structure, flat_at, fold, slopes, structured
 from rddrs.methods.base import Method, Problem, Proposal
 from rddrs.methods.ddrs import DDRS
+from rddrs.methods.flats import Basis, Structure, flat_at, fold, slopes, structured
 from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.rddrs import RDDRS
 from rddrs.methods.rddrs_paper import RDDRSPaper
@@ -16,16 +16,16 @@ __all__ = [
     "RDDRS",
     "RS",
     "Basis",
-    "Structure",
-    "flat_at",
-    "fold",
-    "slopes",
-    "structured",
     "GlobalScale",
     "Method",
     "Problem",
     "Proposal",
     "RDDRSPaper",
+    "Structure",
+    "flat_at",
+    "fold",
     "margin_radius",
     "margins",
+    "slopes",
+    "structured",
 ]

@@ -1,14 +1,10 @@
 """The low-variance ascent in the d unknowns a of a flat: what it maximises, and how (METHOD sections 4.2 and 4.3)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-
-from rddrs.noise import Full, spd
-from rddrs.smoothing import Classifier
 
 LARGEST_RADIUS = 3.6
 """Margin radii are cut here: what 100,000 samples can certify at alpha = 0.001 is 3.8."""

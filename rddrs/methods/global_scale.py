@@ -3,16 +3,15 @@
 from collections.abc import Iterator
 from functools import partial
 from threading import Lock
-from weakref import WeakKeyDictionary
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr
 
 from rddrs.methods.ascent import BACKTRACKS, climb, margin_radius, margins, objective
-from rddrs.methods.flats import Basis, Flat, Structure, flat_at, fold, slopes, structured
 from rddrs.methods.base import Method, Problem, Proposal
+from rddrs.methods.flats import Basis, Flat, Structure, flat_at, fold, slopes, structured
 from rddrs.noise import Isotropic, Purpose, Scale, draw, generator
-from rddrs.smoothing import Classifier, Reference, fidelity
+from rddrs.smoothing import Classifier, Known, Reference, fidelity
 
 
 class GlobalScale(Method):
@@ -35,9 +34,7 @@ class GlobalScale(Method):
     temperature: PositiveFloat = 2.0
     structure: Structure = "auto"
     basis: Basis = "learned"
-    _known: WeakKeyDictionary[Classifier, dict[tuple[float, int], Scale]] = PrivateAttr(
-        default_factory=WeakKeyDictionary
-    )
+    _known: Known = PrivateAttr(default_factory=Known)
     _lock: Lock = PrivateAttr(default_factory=Lock)
 
     @property
@@ -53,7 +50,7 @@ class GlobalScale(Method):
     def known(self, classifier: Classifier, reference: Reference, sigma: float, seed: int) -> Scale:
         """The scale of a classifier, optimised on the first call."""
         with self._lock:
-            scales = self._known.setdefault(classifier, {})
+            scales = self._known.of(classifier)
             if (sigma, seed) not in scales:
                 scales[sigma, seed] = self.fit(classifier, reference, sigma=sigma, seed=seed)
             return scales[sigma, seed]
@@ -61,7 +58,7 @@ class GlobalScale(Method):
     def adopt(self, classifier: Classifier, scale: Scale, *, sigma: float, seed: int = 0) -> None:
         """Use a scale that was optimised before, for example one that was co-trained with the classifier."""
         with self._lock:
-            self._known.setdefault(classifier, {})[sigma, seed] = scale
+            self._known.of(classifier)[sigma, seed] = scale
 
     def fit(self, classifier: Classifier, reference: Reference, *, sigma: float, seed: int = 0) -> Scale:
         """Optimise C over the reference inputs; the isotropic sigma where the guard lets nothing else pass."""

@@ -4,7 +4,7 @@ from rddrs.noise.diagonal import Diagonal
 from rddrs.noise.full import Full
 from rddrs.noise.isotropic import Isotropic
 from rddrs.noise.kronecker import Kronecker, rotate
-from rddrs.noise.scale import Axis, Scale
+from rddrs.noise.scale import Axis, Scale, owned
 from rddrs.noise.streams import Purpose, draw, generator
 from rddrs.noise.tensors import from_tensors, load_scale, save_scale
 
@@ -20,6 +20,7 @@ __all__ = [
     "from_tensors",
     "generator",
     "load_scale",
+    "owned",
     "rotate",
     "save_scale",
 ]

@@ -54,7 +54,7 @@ class Isotropic(Scale):
         return Isotropic(factor * self.sigma, self.dim)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Isotropic":
-        return self
+        return self if dtype is None else Isotropic(torch.tensor(self.sigma, dtype=dtype).item(), self.dim)
 
     def tensors(self) -> dict[str, Tensor]:
         return {"sigma": torch.tensor(self.sigma, dtype=torch.float64), "dim": torch.tensor(self.dim)}

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.noise.product import Product
+from rddrs.noise.product import Product, multiply
 from rddrs.noise.scale import Axis, Scale, owned, positive, ranks
 
 LARGEST_GROUP = 128
@@ -145,7 +145,7 @@ def rotate(
     """(A_1 x ... x A_k) v for every row v, with a gradient; d sum n_i multiplications a row."""
     tensor = rows.reshape(-1, *shape)
     for matrix in matrices:
-        tensor = tensor.movedim(1, -1) @ matrix.mT  # after k turns the axes are in their order again
+        tensor = multiply(tensor.movedim(1, -1), matrix.mT)  # after k turns the axes are in their order again
     return tensor.reshape(rows.shape)
 
 

@@ -7,15 +7,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 
+def multiply(z: Float[Tensor, "*n d"], matrix: Float[Tensor, "d k"]) -> Float[Tensor, "*n k"]:
+    """z A in full precision, with a gradient."""
+    return (z.double() @ matrix.double()).to(z) if rounds_products(z) else z @ matrix.to(z)
+
+
 class Product:
     """z -> x + z A for a fixed matrix A, [d, k]; `x` may be left out. Without a gradient."""
 
     def __init__(self, matrix: Float[Tensor, "d k"]) -> None:
         self._matrix = matrix
-
-    @cached_property
-    def _double(self) -> Float[Tensor, "d k"]:
-        return self._matrix.double()
 
     @cached_property
     def _packed(self) -> Tensor:
@@ -24,8 +25,7 @@ class Product:
 
     def __call__(self, z: Float[Tensor, "n d"], x: Float[Tensor, " k"] | None = None) -> Float[Tensor, "n k"]:
         if rounds_products(z):
-            product = (z.double() @ self._double.to(z.device)).to(z)
-            return product if x is None else x + product
+            return multiply(z, self._matrix) if x is None else x + multiply(z, self._matrix)
         if z.device.type == "cpu" and z.dtype == torch.float32 and onednn():
             # Twice as fast as torch.addmm on AMD's processors, where that leaves half of the vector units idle. The
             # public way to oneDNN, linear(z.to_mkldnn(), ...).to_dense(), copies all noise twice. It reads its

@@ -27,7 +27,11 @@ class Axis(NamedTuple):
 
 
 class Scale(ABC):
-    """A symmetric positive definite d x d noise scale C, in the input's own units; `matrix` is C, dense."""
+    """A symmetric positive definite d x d noise scale C, in the input's own units; `matrix` is C, dense.
+
+    A scale owns its numbers: it copies those that it is made from, and a change of those that it hands out (`matrix`,
+    `theta`, `tensors()`) does not change it. Inputs and noise may have any layout in memory.
+    """
 
     dim: int
     matrix: Float[Tensor, "d d"]
@@ -72,11 +76,14 @@ class Scale(ABC):
 
     @abstractmethod
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Scale":
-        """The same scale on another device; a full matrix and a diagonal rounded to `dtype` where it is given."""
+        """The same scale on another device, its numbers rounded to `dtype` where it is given.
+
+        No tensor that is there already is copied.
+        """
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """The smallest set of tensors that `from_tensors` rebuilds the scale from."""
+        """The smallest set of tensors that `from_tensors` rebuilds the scale from: copies."""
 
     @property
     def covariance(self) -> Float[Tensor, "d d"]:

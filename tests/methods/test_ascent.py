@@ -21,6 +21,7 @@ class Smooth(nn.Module):
         self.first = torch.randn(dim, 6, generator=source, dtype=torch.float64) / dim**0.5
         self.second = torch.randn(6, 3, generator=source, dtype=torch.float64)
         self.turn = torch.eye(dim, dtype=torch.float64) if turn is None else turn
+        self.eval()
 
     def forward(self, inputs):
         return torch.tanh(inputs @ self.turn @ self.first) @ self.second
@@ -28,6 +29,10 @@ class Smooth(nn.Module):
 
 class Fooled(nn.Module):
     """Tells two classes apart by the first coordinate, but answers class 0 wherever the input is large."""
+
+    def __init__(self):
+        super().__init__()
+        self.eval()
 
     def forward(self, inputs):
         size = torch.relu(inputs.norm(dim=1) - 3)

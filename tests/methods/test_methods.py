@@ -54,6 +54,7 @@ class Prototypes(nn.Module):
         source = torch.Generator().manual_seed(0)
         self.prototypes = nn.Parameter(torch.randn(3, math.prod(SHAPE), generator=source))
         self.limit = limit
+        self.eval()
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         flat = inputs.flatten(1)

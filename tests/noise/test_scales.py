@@ -5,7 +5,9 @@ import torch
 from jaxtyping import TypeCheckError
 
 from rddrs import Diagonal, Full, Isotropic
+from rddrs.noise import full
 from rddrs.noise.tensors import from_tensors
+from tests.layouts import LAYOUTS, SHAPE
 
 KINDS = ["isotropic", "diagonal", "full"]
 DTYPES = [torch.float32, torch.float64]
@@ -36,6 +38,23 @@ def test_perturb_adds_the_noise(case):
     scale, z, dtype = case
     x = torch.randn(scale.dim, dtype=dtype)
     assert_close(scale.perturb(x, z.clone()), x + scale.noise(z), dtype)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_no_layout_in_memory_changes_what_a_scale_does(scale_of, kind, dtype, layout):
+    dim = torch.Size(SHAPE).numel()
+    scale, x = scale_of(kind, dim, dtype=dtype), layout(torch.randn(SHAPE, dtype=dtype)).flatten()
+    rows = torch.stack([layout(row).flatten() for row in torch.randn(6, *SHAPE, dtype=dtype)])
+    for z in (torch.stack([rows, rows + 1e3], dim=2)[..., 0], rows.mT.contiguous().mT, x.expand(6, -1)):
+        still = z.contiguous()
+        assert_close(scale.noise(z), scale.noise(still), dtype)
+        assert_close(scale.whiten(z), scale.whiten(still), dtype)
+        # An expanded z cannot be overwritten, and a scale may do so.
+        for noise in (still.clone(), z if z.stride(0) else still.clone()):
+            expected = x.clone(memory_format=torch.contiguous_format) + scale.noise(still)
+            assert_close(scale.perturb(x, noise), expected, dtype)
 
 
 def test_whiten_inverts_the_noise(case):
@@ -114,3 +133,94 @@ def test_what_is_no_scale_is_refused(make, message, shapes_unchecked):
 def test_shapes_are_checked_while_testing(scale_of):
     with pytest.raises(TypeCheckError, match="noise"):
         scale_of("full", 3).noise(torch.zeros(3))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_scale_owns_its_numbers(spd_matrix, dtype):
+    matrix = spd_matrix(4, seed=2).to(dtype)
+    theta, z = torch.rand(4, dtype=dtype) + 0.5, torch.randn(3, 4, dtype=dtype)
+    for given, scale in ((theta, Diagonal(theta)), (matrix, Full(matrix)), (theta, Diagonal(theta).to("cpu"))):
+        noise, eigenvalues, white = scale.noise(z), scale.eigenvalues.clone(), scale.whiten(z)
+        handed = [
+            given,
+            scale.matrix,
+            *scale.tensors().values(),
+            *([scale.theta] if isinstance(scale, Diagonal) else []),
+        ]
+        for numbers in handed:
+            numbers.mul_(10)
+        for same in (scale, scale.to("cpu", dtype), scale.scaled(1.0)):
+            assert torch.equal(same.noise(z), noise)
+            assert torch.equal(same.eigenvalues, eigenvalues)
+            assert torch.equal(same.whiten(z), white)
+
+
+def test_a_scale_needs_no_gradient(spd_matrix):
+    for scale in (Diagonal(torch.ones(2, requires_grad=True)), Full(spd_matrix(2, seed=0).requires_grad_())):
+        assert not scale.matrix.requires_grad
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_scale_that_is_where_it_should_be_is_not_copied(scale_of, kind):
+    scale = scale_of(kind, 5)
+    if kind != "isotropic":
+        assert scale.to("cpu", torch.float32) is scale
+    assert scale.to("cpu") is scale
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_the_isotropic_scale_of_a_precision_is_what_its_noise_is_made_with(dtype):
+    """torch rounds a factor that is a Python number to the tensor's precision."""
+    scale = Isotropic(0.1, 3)
+    rounded, one = scale.to("cpu", dtype), torch.ones(1, 3, dtype=dtype)
+    assert rounded.noise(one).double().unique().item() == rounded.sigma == scale.noise(one).double().unique().item()
+    assert torch.equal(rounded.perturb(torch.zeros(3, dtype=dtype), one.clone()), rounded.noise(one))
+    assert torch.equal(rounded.whiten(rounded.noise(one)), one.double())
+    assert (rounded.sigma == 0.1) == (dtype == torch.float64)
+
+
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_the_product_is_exact_whatever_precision_is_allowed(spd_matrix, precision):
+    """Less than the highest precision lets torch round the factors, so that the product is then made in float64."""
+    scale, z, x = Full(spd_matrix(40, seed=3).float()), torch.randn(50, 40), torch.randn(40)
+    exact = (z.double() @ scale.matrix.double()).float()
+    torch.testing.assert_close(scale.noise(z), exact, rtol=1e-5, atol=1e-5)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision(precision)
+        assert torch.equal(scale.noise(z), exact)
+        assert torch.equal(scale.perturb(x, z), x + exact)
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_the_sum_without_onednn_is_that_with_it(spd_matrix, monkeypatch):
+    scale, z, x = Full(spd_matrix(40, seed=3).float()), torch.randn(50, 40), torch.randn(40)
+    calls = []
+    addmm = torch.addmm
+    monkeypatch.setattr(torch, "addmm", lambda *tensors: calls.append(1) or addmm(*tensors))
+    if full.onednn():
+        with_it = scale.perturb(x, z)
+        assert not calls
+        monkeypatch.setattr(full, "onednn", lambda: False)
+        torch.testing.assert_close(scale.perturb(x, z), with_it, rtol=1e-5, atol=1e-5)
+    else:
+        torch.testing.assert_close(scale.perturb(x, z), x + scale.noise(z), rtol=1e-5, atol=1e-5)
+    assert calls
+
+
+@pytest.mark.parametrize("gone", ["_linear_pointwise", "_reorder_linear_weight"])
+def test_a_torch_without_the_private_product_is_noticed(monkeypatch, gone):
+    class Namespace:
+        def __getattr__(self, name):
+            raise AttributeError(name)
+
+    names = {"_linear_pointwise", "_reorder_linear_weight"} - {gone}
+    there = Namespace()
+    there.__dict__ |= {name: getattr(torch.ops.mkldnn, name, None) for name in names}
+    monkeypatch.setattr(torch.ops, "mkldnn", there)
+    assert not full.onednn.__wrapped__()
+    monkeypatch.undo()
+    there.__dict__ |= {"_reorder_linear_weight": lambda matrix: matrix, "_linear_pointwise": lambda z, *_: z}
+    monkeypatch.setattr(torch.ops, "mkldnn", there)
+    assert not full.onednn.__wrapped__()
