@@ -22,7 +22,7 @@ SCALES = {"isotropic": Isotropic(0.1, 4), "diagonal": Diagonal(torch.full((4,), 
 @pytest.fixture
 def device(monkeypatch):
     """The device, and a generator for it, which is the CPU's."""
-    of_cpu = SimpleNamespace(Generator=lambda device: torch.Generator(), randn=torch.randn)
+    of_cpu = SimpleNamespace(Generator=lambda device: torch.Generator(), randn=torch.randn, from_numpy=torch.from_numpy)
     monkeypatch.setattr(streams, "torch", of_cpu)
     with OneDevice():
         yield DEVICE
