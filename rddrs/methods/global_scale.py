@@ -19,7 +19,8 @@ class GlobalScale(Method):
 
     Every iteration takes `samples` antithetic draws at each of `inputs` random reference inputs. After each round the
     step is shortened until the fidelity is at least `guard` (0: off); a round that no shortening saves ends the
-    search. `structure` and `basis` say what kind of C. C is optimised once for a classifier object, sigma and seed, and remembered: `propose` returns it.
+    search. `structure` and `basis` say what kind of C it is. It is optimised once for a classifier object, sigma and
+    seed, and remembered: `propose` returns it.
     """
 
     gamma: PositiveFloat = 0.1

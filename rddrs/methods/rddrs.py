@@ -24,7 +24,8 @@ class RDDRS(Method):
     inputs, where wrong answers are penalised by `mu`. A round's step is shortened until the guard keeps it: a pilot
     certificate of larger volume with a fidelity of at least `guard`. A round of which nothing is kept ends the
     ascent. The eigenvalues stay above the floor. `start` is sigma I or the global scale of the reference inputs,
-    which is optimised once. `structure` and `basis` say what kind of C. Without a reference set (guard=0) the ascent sees x alone.
+    which is optimised once. `structure` and `basis` say what kind of C. Without a reference set (guard=0) the ascent
+    sees x alone.
     """
 
     gamma: PositiveFloat = 0.2

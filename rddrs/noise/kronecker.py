@@ -30,7 +30,7 @@ class Kronecker(Scale):
     ValueError where shapes do not fit, a factor is not orthogonal or a value is not positive.
     """
 
-    def __init__(self, factors: Sequence[Float[Tensor, "n n"]], values: Float[Tensor, "*shape"]) -> None:
+    def __init__(self, factors: Sequence[Tensor], values: Float[Tensor, "*shape"]) -> None:
         shapes = [tuple(factor.shape) for factor in factors]
         if shapes != [(size, size) for size in values.shape]:
             raise ValueError(f"factors of shapes {shapes} do not fit values of shape {tuple(values.shape)}")
@@ -139,9 +139,7 @@ class Kronecker(Scale):
         return {"values": self.values, **{f"factor{place}": factor for place, factor in enumerate(self.factors)}}
 
 
-def rotate(
-    rows: Float[Tensor, "n d"], matrices: Sequence[Float[Tensor, "k k"]], shape: Sequence[int]
-) -> Float[Tensor, "n d"]:
+def rotate(rows: Float[Tensor, "n d"], matrices: Sequence[Tensor], shape: Sequence[int]) -> Float[Tensor, "n d"]:
     """(A_1 x ... x A_k) v for every row v, with a gradient; d sum n_i multiplications a row."""
     tensor = rows.reshape(-1, *shape)
     for matrix in matrices:
@@ -156,7 +154,7 @@ class Rotation:
     these moves the first axes are where it would have brought them from the start.
     """
 
-    def __init__(self, factors: Sequence[Float[Tensor, "n n"]]) -> None:
+    def __init__(self, factors: Sequence[Tensor]) -> None:
         groups: list[Tensor] = []
         for factor in factors:
             if groups and len(groups[-1]) * len(factor) <= LARGEST_GROUP:
@@ -178,7 +176,7 @@ class Rotation:
         if not any(self._products):
             return rows
         last = len(self._sizes) - 1
-        tensor = rows.view(-1, self._sizes[-1], *self._sizes[:-1])
+        tensor = rows.reshape(-1, self._sizes[-1], *self._sizes[:-1])
         for turn, place in enumerate([*reversed(range(last)), last]):
             if turn:
                 tensor = tensor.movedim(-1, 1)

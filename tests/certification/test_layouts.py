@@ -6,13 +6,13 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from rddrs import Diagonal, Full, Isotropic, audit, certify
+from rddrs import Diagonal, Full, Isotropic, Kronecker, audit, certify
 from rddrs.methods import RS
 from rddrs.noise import Purpose
 from rddrs.smoothing import hard_counts
 from tests.layouts import LAYOUTS, SHAPE
 
-KINDS = ["isotropic", "diagonal", "full"]
+KINDS = ["isotropic", "diagonal", "full", "kronecker"]
 DIM = torch.Size(SHAPE).numel()
 
 
@@ -66,7 +66,9 @@ def test_no_later_change_reaches_a_certificate(oracle_of, kind):
         "isotropic": lambda: Isotropic(0.3, 6),
         "diagonal": lambda: Diagonal(theta),
         "full": lambda: Full(matrix),
+        "kronecker": lambda: Kronecker(factors, values),
     }
+    factors, values = [torch.eye(2), torch.eye(3)], matrix.diagonal().clone().view(2, 3)
     theta, x = matrix.diagonal().clone(), oracle.x.clone().requires_grad_()
     points = oracle.x + 0.4 * oracle.scale.noise(torch.randn(200, 6, generator=torch.Generator().manual_seed(0)))
     certificate = certify(oracle.classifier, x, given[kind](), samples=1_000)
@@ -79,7 +81,15 @@ def test_no_later_change_reaches_a_certificate(oracle_of, kind):
 
     before = claim()
     assert 0 < sum(before[-1]) < 200
-    for numbers in (x.data, theta, matrix, certificate.scale.matrix, *certificate.scale.tensors().values()):
+    for numbers in (
+        x.data,
+        theta,
+        matrix,
+        values,
+        *factors,
+        certificate.scale.matrix,
+        *certificate.scale.tensors().values(),
+    ):
         numbers.mul_(10)
     assert claim() == before
     assert not certificate.x.requires_grad and certificate.x.is_contiguous()
