@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -20,6 +21,14 @@ from pydantic import (
 )
 
 from pipelines.errors import SettingsError
+
+
+@cache
+def known_digest(path: Path) -> str:
+    """The digest of what lies at a path, read once in a process."""
+    from rddrs.digests import path_digest
+
+    return path_digest(path)
 
 
 class Group(BaseModel):
@@ -41,15 +50,35 @@ class Target(Group):
 
 class Data(Target):
     name: str
+    epochs: PositiveInt
+    flip: bool
     subset: PositiveInt | None
     reference: PositiveInt
     rotation: NonNegativeInt | None
+
+    def content(self, place: str) -> str:
+        """What the files of the data are told apart by: their content; that of canonical files is their name."""
+        if self.target.rpartition(".")[2] in ("mnist", "fashion_mnist", "cifar10"):
+            return self.target
+        return known_digest(Path(place))
+
+
+class Normalize(Group):
+    mean: list[float] | None
+    std: list[float] | None
+
+    @model_validator(mode="after")
+    def both_or_none(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError(f"mean={self.mean} std={self.std}: give both, one number a channel, or none")
+        return self
 
 
 class Classifier(Target):
     output: Literal["logits", "probabilities"]
     checkpoint: str | None
     epochs: PositiveInt
+    normalize: Normalize
 
 
 class Method(Target):
@@ -161,12 +190,15 @@ class Settings(Group):
         from rddrs.version import __version__
 
         values = self.model_dump(include={*groups, "data", "classifier", "train", "sigma", "seed"}, by_alias=True)
-        values["data"].pop("root", None)
+        del values["data"]["epochs"]
+        for name in ("root", "file"):
+            if name in values["data"]:
+                values["data"][name] = self.data.content(values["data"][name])
         if self.data.rotation is None:
             del values["data"]["rotation"]
         checkpoint = self.classifier.checkpoint
         if checkpoint is not None:
-            values["classifier"]["checkpoint"] = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
+            values["classifier"]["checkpoint"] = known_digest(Path(checkpoint))
             del values["train"]
         for name in ("workers",):
             values.get("certify", {}).pop(name, None)

@@ -31,7 +31,10 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
             settings = load(configuration)
             from pipelines.prepare import prepare
 
-            stage(prepare(settings))
+            prepared = prepare(settings)
+            for note in prepared.notes:
+                print(f"note: {note}", file=sys.stderr)
+            stage(prepared)
         except SettingsError as error:
             _fail(f"error: {error}", 2)
         except (OSError, SafetensorError) as error:

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rddrs.data import Inputs
 from rddrs.methods.ascent import margins
 from rddrs.noise import Full, Kronecker, Scale, rotate, spd
 from rddrs.smoothing import Classifier
@@ -129,7 +130,7 @@ def trace(moment: Tensor) -> Tensor:
 
 def slopes(
     classifier: Classifier,
-    inputs: Float[Tensor, "m *shape"],
+    inputs: Float[Tensor, "m *shape"] | Inputs,
     labels: Int[Tensor, " m"],
     chosen: Int[Tensor, " n"],
     scale: Scale,
@@ -139,8 +140,8 @@ def slopes(
 ) -> Iterator[Float[Tensor, "b d"]]:
     """The margin's gradients g at x + C z, for every chosen input x, a micro-batch at a time; `draw(b)` gives z."""
     for part in chosen.split(batch):
-        noise = scale.noise(draw(len(part)))
-        noisy = (inputs[part].flatten(1) + noise).view(-1, *inputs.shape[1:]).requires_grad_()
+        points = inputs[part].to(labels.device)
+        noisy = (points.flatten(1) + scale.noise(draw(len(part)))).view_as(points).requires_grad_()
         found = margins(classifier(noisy), labels[part], temperature)
         yield torch.autograd.grad(found.sum(), noisy)[0].flatten(1)
 

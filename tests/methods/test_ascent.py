@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from rddrs import Full, Isotropic, Reference, fidelity
+from rddrs.data import Stored
 from rddrs.methods.ascent import climb, margin_radius, margins, objective
 from rddrs.methods.flats import FullFlat, fold, slopes
 from rddrs.methods.global_scale import GlobalScale
@@ -223,5 +224,5 @@ def test_growth_in_closed_form_keeps_the_radius(linear):
     labels = torch.ones(128, dtype=torch.long)
     start = Isotropic(0.5, 4)
     least = 0.95 * mean_radius(network, inputs, labels, start.noise(pilot(start, inputs, 0)))
-    scale = grow(network, inputs, labels, start, floor=0.5, least_radius=least, growth=3.0)
+    scale = grow(network, Stored(inputs), labels, start, floor=0.5, least_radius=least, growth=3.0)
     assert scale.eigenvalues.tolist() == pytest.approx([0.5 / 0.95, 1.5, 1.5, 1.5], rel=0.05)
