@@ -23,6 +23,10 @@ LARGEST_GROUP = 128
 """Factors of neighbouring axes are multiplied together up to this size: fewer and larger products."""
 
 
+TOGETHER = 1 << 18
+"""Noise is rotated for as many draws together as make so many numbers, or for one: the core's cache holds them."""
+
+
 class Kronecker(Scale):
     """C = Q diag(lambda) Q^T, Q = Q_1 x ... x Q_k; a single factor is any orthogonal eigenbasis.
 
@@ -100,7 +104,10 @@ class Kronecker(Scale):
 
     def perturb(self, x: Float[Tensor, " d"], z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         # z is isotropic: it may stand for Q^T z, and its entries for those of any order.
-        return self._rotation(z.mul_(self._levels.to(z))).add_(x)
+        levels = self._levels.to(z)
+        for part in z.split(max(1, TOGETHER // self.dim)):
+            torch.add(x, self._rotation(part.mul_(levels)), out=part)
+        return z
 
     def deviations(self) -> Float[Tensor, " d"]:
         squares = rotate(
