@@ -1,5 +1,7 @@
 """Laws of every noise scale: what it does is what its dense matrix C does."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from jaxtyping import TypeCheckError
@@ -238,6 +240,13 @@ def test_the_product_is_exact_whatever_precision_is_allowed(spd_matrix, precisio
         assert torch.equal(scale.perturb(x, z), x + exact)
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def test_a_float32_product_on_a_gpu_is_never_left_to_what_is_allowed(shapes_unchecked):
+    """The environment can allow TF32 behind torch's back (NVIDIA_TF32_OVERRIDE), and another thread at any time."""
+    kinds = [(dtype, is_cuda) for dtype in DTYPES for is_cuda in (False, True)]
+    rounded = [full.rounds_products(SimpleNamespace(dtype=dtype, is_cuda=is_cuda)) for dtype, is_cuda in kinds]  # pyright: ignore[reportArgumentType]
+    assert rounded == [False, True, False, False]
 
 
 def test_the_sum_without_onednn_is_that_with_it(spd_matrix, monkeypatch):
