@@ -61,7 +61,7 @@ def plane_figures(root: Path, runs: "Sequence[Run]") -> "dict[str, Figure]":
         return {}
     prepared = prepare(settings[runs[0]])
     train(prepared)
-    return {"regions": region_figure(prepared.network, members, sorted(shared)[len(shared) // 2])}
+    return {"regions": region_figure(prepared.network.cpu(), members, sorted(shared)[len(shared) // 2])}
 
 
 def name_apart(runs: "list[Run]") -> "list[Run]":

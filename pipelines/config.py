@@ -101,6 +101,8 @@ class CovarianceTrain(GaussianTrain):
     last_epochs: PositiveInt
     growth: float = Field(gt=1)
     keep: float = Field(gt=0, le=1)
+    structure: Literal["auto", "full", "kronecker"]
+    basis: Literal["learned", "dct", "pixel"]
 
 
 class Certify(Group):

@@ -80,7 +80,7 @@ def _cotrain(prepared: "Prepared", options: CovarianceTrain, folder: "Path", tra
         tracker.metrics({"round/geometric_mean": scale.geometric_mean}, step=turn)
 
     inputs, labels = data.train_inputs, data.train_labels.to(settings.device)
-    growing = options.model_dump(include={"rounds", "keep", "growth"})
+    growing = options.model_dump(include={"rounds", "keep", "growth", "structure", "basis"})
     fitting = partial(cotrain, prepared.network, inputs, labels, fine_tune, folder)
     save_scale(fitting(sigma=settings.sigma, seed=settings.seed, **growing), folder / "scale.safetensors")
 

@@ -44,10 +44,15 @@ class Dataset:
             if len(labels) == 0:
                 raise ValueError(f"data: there are no {part} inputs")
         self.classes = int(both.max()) + 1 if classes is None else classes
-        low, high = int(both.min()), int(both.max())
-        if low < 0 or high >= self.classes or (low == 1 and classes is None):
-            begin = " (they begin at 1: subtract 1)" if low == 1 else ""
-            raise ValueError(f"data: labels from {low} to {high}{begin}: 0 .. classes - 1 are needed")
+        if classes is None and both.min() == 1:
+            raise ValueError(
+                f"data: labels from 1 to {both.max()} (they begin at 1: subtract 1): 0 .. classes - 1 are needed"
+            )
+        for part, labels in (("train", self.train_labels), ("test", self.test_labels)):
+            wrong = torch.nonzero((labels < 0) | (labels >= self.classes)).flatten().tolist()
+            if wrong:
+                found = f"the label of {part} input {wrong[0]} is {labels[wrong[0]]}"
+                raise ValueError(f"data: {found}: labels are 0 .. {self.classes - 1}")
         if self.shape != (shape := tuple(self.train_inputs.shape[1:])):
             raise ValueError(f"data: test inputs have shape {self.shape}, training inputs {shape}: they must agree")
         if len(shape) == 3 and shape[2] in (1, 3, 4) and shape[0] not in (1, 3, 4):

@@ -5,17 +5,19 @@ learns to use them less. The result is one fixed G_C, certified by the classical
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rddrs.data import Inputs
-from rddrs.methods import Flat, margin_radius, margins, outer_product
+from rddrs.methods import Basis, Structure, flat_at, fold, margin_radius, margins, slopes, structured
 from rddrs.models import load_weights, save_weights
-from rddrs.noise import Isotropic, Purpose, Scale, generator, load_scale, save_scale
+from rddrs.noise import Isotropic, Purpose, Scale, draw, generator, load_scale, save_scale
 from rddrs.smoothing import Classifier
 
 PILOTS, DRAWS, OUTER = 128, 64, 8_000
@@ -52,6 +54,8 @@ def grow(
     floor: float,
     least_radius: float,
     growth: float,
+    structure: Structure = "auto",
+    basis: Basis = "learned",
     seed: int = 0,
     turn: int = 0,
 ) -> Scale:
@@ -61,17 +65,19 @@ def grow(
     eigenvectors of the whitened M that is a = log(t / sensitivity) / 2, here kept between the floor and log(growth);
     t is found by bisection. The scale given is returned where no t will do.
     """
-    device = labels.device
-    pilots = inputs[:PILOTS].to(device)
-    source = generator(seed, 0, Purpose.GLOBAL, turn, device)
-    chosen = torch.randint(len(inputs), (OUTER,), generator=source, device=device)
-    matrix = scale.matrix.to(pilots)
-    z = torch.randn(OUTER, scale.dim, generator=source, dtype=pilots.dtype, device=device)
-    flat = Flat.of(matrix, outer_product(classifier, inputs[chosen].to(device), labels[chosen], matrix, z))
+    pilots = inputs[:PILOTS].to(labels.device)
+
+    def found() -> Iterator[Tensor]:
+        source = generator(seed, 0, Purpose.GLOBAL, turn, labels.device)
+        chosen = torch.randint(len(inputs), (OUTER,), generator=source, device=labels.device)
+        return slopes(classifier, inputs, labels, chosen, scale, partial(draw, like=pilots[0], source=source))
+
+    base = structured(scale, structure, basis, pilots.shape[1:], found)
+    flat = flat_at(base, fold(found(), base))
     lowest = flat.lowest(floor)
-    aligned = pilot(scale, pilots, seed) @ flat.vectors
-    logs = (flat.sensitivity / flat.sensitivity[-1]).clamp_min(1e-12).log()
-    low, high, best = logs[0].item() - 1, logs[-1].item() + 2 * math.log(growth), None
+    aligned = flat.aligned(pilot(scale, pilots, seed))
+    logs = (flat.sensitivity / flat.sensitivity.max()).clamp_min(1e-12).log()
+    low, high, best = logs.min().item() - 1, 2 * math.log(growth), None
     for _ in range(10):
         middle = (low + high) / 2
         a = ((middle - logs) / 2).clamp(-math.log(growth), math.log(growth)).maximum(lowest)
@@ -93,6 +99,8 @@ def cotrain(
     rounds: int,
     keep: float,
     growth: float,
+    structure: Structure = "auto",
+    basis: Basis = "learned",
     seed: int = 0,
 ) -> Scale:
     """Grow C from sigma I and fine-tune the network under it in turn; `rounds` times; returns the last C.
@@ -111,7 +119,8 @@ def cotrain(
         weights, region = place / "weights.safetensors", place / "scale.safetensors"
         if not region.exists():
             bounds = {"floor": sigma, "least_radius": least_radius, "growth": growth}
-            save_scale(grow(network, inputs, labels, scale, **bounds, seed=seed, turn=turn), region)
+            kind: dict[str, Any] = {"structure": structure, "basis": basis}
+            save_scale(grow(network, inputs, labels, scale, **bounds, **kind, seed=seed, turn=turn), region)
         scale = load_scale(region)
         if not weights.exists():
             fine_tune(scale, turn, place)

@@ -69,10 +69,11 @@ class Memory:
 
     def find(self, x: Float[Tensor, "*shape"]) -> Certificate | None:
         """The first remembered certificate whose region is proven to contain `x`."""
+        x = x.detach().flatten().cpu()
         with self._lock:
-            for position in self._near(Ellipsoid(x.flatten(), Isotropic(1.0, x.numel()), 0.0), None)[0]:
+            for position in self._near(Ellipsoid(x, Isotropic(1.0, x.numel()), 0.0), None)[0]:
                 found = self._read(self._indices[position]).certificate
-                if _region(found).contains(x.flatten().cpu()):
+                if _region(found).contains(x):
                     return found
         return None
 
@@ -233,7 +234,4 @@ def overlaps(certificates: Iterable[Certificate]) -> list[tuple[int, int]]:
 
 
 def _region(certificate: Certificate) -> Ellipsoid:
-    scale = certificate.scale
-    # A full scale that moves is checked again, which costs an eigendecomposition.
-    scale = scale if scale.eigenvalues.device.type == "cpu" else scale.to("cpu")
-    return Ellipsoid(certificate.x.flatten().cpu(), scale, certificate.radius)
+    return Ellipsoid(certificate.x.flatten().cpu(), certificate.scale.to("cpu"), certificate.radius)

@@ -164,6 +164,8 @@ def test_what_methods_fit_is_not_what_fidelity_is_measured_on():
         ({"test_labels": torch.zeros(4, dtype=torch.long)}, "5 test inputs but 4 test labels"),
         ({"test_inputs": torch.tensor([[0.0, 0.0]] * 4 + [[torch.nan, 0.0]])}, "test input 4 holds NaN"),
         ({"train_inputs": torch.full((6, 2), torch.inf)}, "train input 0 holds NaN or infinite"),
+        ({"test_labels": torch.tensor([0, 1, 0, -1, 1])}, r"the label of test input 3 is -1: labels are 0 \.\. 1"),
+        ({"train_labels": torch.tensor([0, 1, 0, 1, 0, 2])}, r"the label of train input 5 is 2: labels are 0 \.\. 1"),
     ],
 )
 def test_data_that_does_not_fit_is_refused(changes, message, shapes_unchecked):

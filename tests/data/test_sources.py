@@ -113,7 +113,7 @@ def test_arrays_of_any_shape(tmp_path):
     ("changes", "message"),
     [
         ({"y_train": np.arange(8) % 2 + 1, "y_test": np.ones(2)}, "from 1 to 2 .they begin at 1: subtract 1"),
-        ({"y_train": -np.ones(8)}, "labels from -1"),
+        ({"y_train": -np.ones(8)}, "the label of train input 0 is -1"),
         ({"y_train": np.linspace(0, 1, 8)}, "train labels are no whole numbers"),
         ({"y_train": np.eye(8)}, r"train labels have shape \(8, 8\).*argmax"),
         ({"y_train": np.array(list("abababab"))}, "train labels are no class numbers.*numpy.unique"),

@@ -10,7 +10,7 @@ from rddrs import certify
 from rddrs.files import replacing, write_text
 from rddrs.records.store import COLUMNS, Store
 
-KINDS = ["isotropic", "diagonal", "full"]
+KINDS = ["isotropic", "diagonal", "full", "kronecker"]
 
 
 @pytest.fixture
