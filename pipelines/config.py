@@ -92,6 +92,9 @@ class GaussianTrain(Group):
     epochs: PositiveInt
     learning_rate: PositiveFloat
     batch: PositiveInt
+    start: str | None
+    optimizer: Literal["adam", "sgd"]
+    schedule: Literal["constant", "linear", "one_cycle"]
 
 
 class CovarianceTrain(GaussianTrain):
@@ -184,6 +187,14 @@ class Settings(Group):
         return value
 
     @property
+    def given(self) -> dict[str, str]:
+        """The file of weights that is given, by its key: a checkpoint is certified as it is, a start is trained."""
+        checkpoint, start = self.classifier.checkpoint, self.train.start
+        if checkpoint is not None:
+            return {"classifier.checkpoint": checkpoint}
+        return {} if start is None else {"train.start": start}
+
+    @property
     def root(self) -> Path:
         return Path(self.output_root)
 
@@ -202,6 +213,8 @@ class Settings(Group):
         if checkpoint is not None:
             values["classifier"]["checkpoint"] = known_digest(Path(checkpoint))
             del values["train"]
+        elif self.train.start is not None:
+            values["train"]["start"] = known_digest(Path(self.train.start))
         for name in ("workers",):
             values.get("certify", {}).pop(name, None)
         return values | {"device": self.device.split(":")[0], "version": __version__}

@@ -94,8 +94,8 @@ def build_network(settings: Settings, data: Dataset) -> tuple[nn.Module, list[st
         raise SettingsError(f"classifier._target_={options.target} is no torch.nn.Module: {type(network)}")
     notes = []
     try:
-        if options.checkpoint is not None:
-            notes = load_weights(network, Path(options.checkpoint))
+        for key, file in settings.given.items():
+            notes = load_weights(network, Path(file), key)
         if options.normalize.mean is not None and options.normalize.std is not None:
             network = Normalized(network, options.normalize.mean, options.normalize.std, data.shape)
         if options.precision != "float32" or options.compile:
@@ -129,13 +129,40 @@ def try_out(network: nn.Module, settings: Settings, data: Dataset) -> None:
         raise SettingsError(f"{named} answers one input differently each time: eval() must turn its dropout off")
 
 
+def doubts(network: nn.Module, settings: Settings, data: Dataset) -> list[str]:
+    """What looks wrong with the size of the noise or with given weights, on the reference inputs: warnings."""
+    reference = data.reference(settings.data.reference, settings.seed).to(settings.device)
+    found, low, high = [], reference.inputs.min().item(), reference.inputs.max().item()
+    if high - low > 100 * settings.sigma:
+        found.append(
+            f"the inputs go from {low:g} to {high:g}: sigma={settings.sigma:g} is far too small for them; "
+            "bring them to [0, 1] (8-bit numbers are, as uint8), or raise sigma"
+        )
+    for key, file in settings.given.items():
+        with torch.no_grad():
+            answers = torch.cat([network(inputs).argmax(dim=1) for inputs in reference.inputs.split(256)])
+        accuracy = (answers == reference.labels).double().mean().item()
+        if accuracy < 1 / data.classes + 0.25 * (1 - 1 / data.classes):
+            found.append(
+                f"{key}={file}: only {accuracy:.0%} of {len(answers)} training inputs are answered rightly, without "
+                "noise: does it want normalised inputs (classifier.normalize), or classes in another order?"
+            )
+    return found
+
+
 def prepare(settings: Settings) -> Prepared:
     """Build everything that the settings name; raises SettingsError."""
-    if settings.classifier.checkpoint is not None and not Path(settings.classifier.checkpoint).is_file():
-        raise SettingsError(f"classifier.checkpoint={settings.classifier.checkpoint}: there is no such file")
+    for key, file in {
+        "classifier.checkpoint": settings.classifier.checkpoint,
+        "train.start": settings.train.start,
+    }.items():
+        if file is not None and not Path(file).is_file():
+            raise SettingsError(f"{key}={file}: there is no such file")
     data = build("data", settings.data, {})
     if not isinstance(data, Dataset):
         raise SettingsError(f"data._target_={settings.data.target} gives no rddrs.data.Dataset: {type(data)}")
+    if settings.data.flip and len(data.shape) != 3:
+        raise SettingsError(f"data.flip=true mirrors images; the inputs have shape {data.shape}: set data.flip=false")
     try:
         indices = data.evaluation_indices(settings.data.subset)
     except ValueError as error:
@@ -144,6 +171,7 @@ def prepare(settings: Settings) -> Prepared:
     if not isinstance(method, Method):
         raise SettingsError(f"method._target_={settings.method.target} gives no rddrs.Method: {type(method)}")
     network, notes = build_network(settings, data)
+    notes += doubts(network, settings, data)
     if settings.data.rotation is not None:
         rotation = random_rotation(data.test_inputs[0].numel(), settings.data.rotation)
         data, network = data.rotated(rotation), Rotated(network, rotation.to(settings.device))

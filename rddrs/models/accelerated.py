@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from copy import deepcopy
 from threading import Lock
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch._inductor import config as inductor
 
 from rddrs.models.adapters import Adapter
 
@@ -60,8 +61,8 @@ def compiled(network: nn.Module, like: Float[Tensor, "n *shape"]) -> Callable[[T
     source = torch.Generator(like.device).manual_seed(0)
     example = torch.rand(ROWS, *like.shape[1:], generator=source, device=like.device).to(like.dtype)
     try:
-        with torch._inductor.config.patch({"freezing": True, "cpp.threads": 1}):
-            run = torch._inductor.compile(
+        with inductor.patch({"freezing": True, "cpp.threads": 1}):
+            run: Any = torch._inductor.compile(
                 torch.export.export(network, (example,)).module(check_guards=False), [example]
             )
             agrees = all(torch.allclose(run(x), network(x), rtol=0.1, atol=0.1) for x in (example, -example))

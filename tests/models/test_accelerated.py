@@ -112,7 +112,7 @@ class Branching(nn.Module):
 
 def test_a_network_that_cannot_be_compiled_is_one_error():
     with torch.inference_mode(), pytest.raises(ValueError, match=r"classifier.compile=true: the .*network"):
-        Accelerated(Branching(), "float32", compile=True)(inputs(2))
+        Accelerated(Branching().eval(), "float32", compile=True)(inputs(2))
 
 
 def test_a_missing_compiler_is_one_error():
