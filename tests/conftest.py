@@ -12,13 +12,14 @@ install_import_hook("rddrs", "beartype.beartype(conf=beartype.BeartypeConf(is_pe
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from playwright.sync_api import Page  # noqa: E402
 from scipy.stats import norm  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from rddrs import Diagonal, Full, Isotropic, Kronecker, Scale  # noqa: E402
-from tests.browser import Browser, chromium  # noqa: E402
+from tests.browser import blank_page, chromium  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -96,10 +97,10 @@ def shapes_unchecked() -> Iterator[None]:
 
 
 @pytest.fixture
-def browser() -> Iterator[Browser]:
+def page() -> Iterator[Page]:
     if chromium() is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
-    with Browser() as page:
+    with blank_page() as page:
         yield page
 
 
