@@ -7,9 +7,10 @@ through all the contestants, in an order that turns, on one core; seconds are th
 work on the machine counts little. With `--cores N` every round takes N inputs, and seconds are those of the clock: a
 peer and the raw network take one input after another, on N of torch's threads; this project takes them side by side,
 on a thread each. `of the raw network` is the median over rounds of the ratio within a round. All use the micro-batch at
-which the raw network alone, on noise that is drawn beforehand, is fastest. `pip install -e ".[benchmarks]"` installs
-the peers; those that are missing are left out. ANCER has no certification of its own: it is the class `Smooth` of
-ddsmoothing with a noise level for every pixel. ART draws the noise of all samples at once.
+which the raw network alone, on noise that is drawn beforehand, is fastest. `bash scripts/peers.sh` installs the peers
+in an environment of their own, `.venv-peers`; those that are missing are left out. ANCER has no certification of its
+own: it is the class `Smooth` of ddsmoothing with a noise level for every pixel. ART draws the noise of all samples at
+once.
 """
 
 import argparse

@@ -90,6 +90,30 @@ class Sweep(Callback):
 
         self.folder = Path(config.output_root).resolve() / "sweeps" / sweep_key(config)
         atexit.register(self.stopped)
+        if "submitit" in config.hydra.launcher._target_:
+            self.outlive_killed_jobs()
+
+    def outlive_killed_jobs(self) -> None:
+        """Leave the note of a job that was killed outright: submitit would end the multirun, whatever else runs."""
+        import submitit
+        from submitit.core.utils import FailedJobError, UncompletedJobError
+
+        from rddrs.files import write_text
+
+        assert self.folder is not None
+        notes, results = self.folder / "jobs", submitit.Job.results
+
+        def outcome(self: submitit.Job[JobReturn]) -> list[JobReturn]:
+            try:
+                return results(self)
+            except (FailedJobError, UncompletedJobError):
+                overrides, _, number, *_ = self.submission().args
+                error = f"job {self.job_id} ended without a result (state {self.state}); see {self.paths.stderr}"
+                notes.mkdir(parents=True, exist_ok=True)
+                write_text(notes / f"{number}.json", json.dumps({"overrides": overrides, "error": error}))
+                return [JobReturn(overrides, status=JobStatus.COMPLETED)]
+
+        submitit.Job.results = outcome
 
     def stopped(self) -> None:
         """Say in MLflow that the multirun ended before its end."""

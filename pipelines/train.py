@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.config import CovarianceTrain, GaussianTrain
 from pipelines.entry import entry
+from pipelines.errors import SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +49,14 @@ def _train(prepared: "Prepared", weights: "Path") -> None:
     from rddrs.models import save_weights
     from rddrs.noise import Isotropic
     from rddrs.records.tracking import Tracker, provenance
+
+    try:
+        import rddrs.training.fit  # noqa: F401
+    except RuntimeError as error:  # Lightning imports a torchvision that is there
+        raise SettingsError(
+            f"training needs Lightning, which cannot be imported here: {error}. An installed torchvision must fit the "
+            'build of torch: train in an environment without the extra "benchmarks" (scripts/peers.sh makes it its own)'
+        ) from error
 
     settings, folder = prepared.settings, weights.parent
     tracker = Tracker(settings.root, f"train {folder.name}", folder / "mlflow_run_id", {"stage": "train"})

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jaxtyping
 from jaxtyping import install_import_hook
@@ -11,11 +12,14 @@ install_import_hook("rddrs", "beartype.beartype(conf=beartype.BeartypeConf(is_pe
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from playwright.sync_api import Page  # noqa: E402
 from scipy.stats import norm  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from rddrs import Diagonal, Full, Isotropic, Kronecker, Scale  # noqa: E402
-from tests.browser import Browser, chromium  # noqa: E402
+from tests.browser import blank_page, chromium  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -93,11 +97,31 @@ def shapes_unchecked() -> Iterator[None]:
 
 
 @pytest.fixture
-def browser() -> Iterator[Browser]:
+def page() -> Iterator[Page]:
     if chromium() is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
-    with Browser() as page:
+    with blank_page() as page:
         yield page
+
+
+class NoDense(TorchDispatchMode):
+    """Raises where an operation makes a tensor of a fourth of dim x dim entries or more."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.most = dim * dim // 4
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **kwargs or {})
+        for leaf in tree_leaves(found):
+            if isinstance(leaf, Tensor) and leaf.untyped_storage().nbytes() // leaf.element_size() >= self.most:
+                raise RuntimeError(f"{func} made a tensor of shape {tuple(leaf.shape)}")
+        return found
+
+
+@pytest.fixture
+def no_dense_tensors() -> type[NoDense]:
+    return NoDense
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ class RDDRS(Method):
     def _flat(self, problem: Problem, scale: Scale, turn: int) -> Flat:
         """The flat at a scale; x and the reference inputs weigh the same in its M, each with the trace 1."""
         half, block, reference = self.outer // 2, self._block(turn, self.iterations), problem.reference
-        label = torch.tensor([problem.label], device=problem.x.device)
+        label = torch.full((1,), problem.label, device=problem.x.device)
         sets = [partial(self._slopes, problem, problem.x[None], label, label.new_zeros(half), scale, block)]
         if reference is not None:
             chosen = self._chosen(problem, half, block)

@@ -1,15 +1,13 @@
 """What can be seen of an input and of its scale: pictures of the input, of the noise and of C's eigenvectors."""
 
-from contextlib import suppress
-
 import numpy as np
-import scipy.linalg
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 from torch import Tensor
 
 from rddrs.noise import Scale
+
+LARGEST_PICTURE = 1_024
 
 
 def picture(values: Float[ndarray, "*shape"]) -> Float[ndarray, "height width *rgb"] | None:
@@ -29,12 +27,17 @@ def brightness(x: Float[Tensor, "*shape"]) -> Float[ndarray, "*shape"]:
 
 
 def noise_map(scale: Scale) -> Float[ndarray, " d"]:
-    """The standard deviation of the noise C z in every coordinate: the norms of the rows of C."""
-    return np.linalg.norm(scale.matrix.detach().double().cpu().numpy(), axis=1)
+    """The standard deviation of the noise C z in every coordinate."""
+    return scale.deviations().cpu().numpy()
 
 
-def covariance_map(scale: Scale) -> tuple[Float[ndarray, "d d"], float]:
-    """The covariance C C of the noise, and the largest of its absolute values off the diagonal, else of all."""
+def covariance_map(scale: Scale) -> tuple[Float[ndarray, "d d"], float] | None:
+    """The covariance C C of the noise, and the largest of its absolute values off the diagonal, else of all.
+
+    None beyond d = 1,024, where it is no picture any more.
+    """
+    if scale.dim > LARGEST_PICTURE:
+        return None
     matrix = scale.matrix.detach().double().cpu().numpy()
     covariance = matrix @ matrix
     off_diagonal = np.abs(covariance - np.diag(np.diag(covariance))).max()
@@ -47,24 +50,10 @@ def principal_axes(scale: Scale, first: int = 0, last: int = 0) -> list[tuple[in
     The largest entry of a vector is positive. Empty where C is a multiple of the identity: no axis differs from
     another. An axis that would be counted at both ends is given once.
     """
-    matrix = scale.matrix.detach().double().cpu().numpy()
-    dim = len(matrix)
-    if np.abs(matrix - matrix[0, 0] * np.eye(dim)).max() <= 1e-6 * matrix[0, 0]:
+    if scale.norm <= scale.eigenvalues[0] * (1 + 1e-6):
         return []
-    first = min(first, dim)
-    last = min(last, dim - first)
-    values, vectors = _largest(matrix, first) if last == 0 else scipy.linalg.eigh(matrix)
     found = []
-    for rank in [*range(1, first + 1), *range(dim - last + 1, dim + 1)]:
-        vector = vectors[:, -rank]
-        found.append((rank, float(values[-rank]), vector * np.sign(vector[np.abs(vector).argmax()])))
+    for rank, value, axis in scale.axes(first, last):
+        vector = axis.cpu().numpy()
+        found.append((rank, value, vector * np.sign(vector[np.abs(vector).argmax()])))
     return found
-
-
-def _largest(matrix: Float[ndarray, "d d"], count: int) -> tuple[Float[ndarray, " n"], Float[ndarray, "d n"]]:
-    """At least the `count` largest eigenvalues, ascending, and their eigenvectors: by Lanczos where it is faster."""
-    if len(matrix) > 64:
-        start = np.random.default_rng(0).standard_normal(len(matrix))
-        with suppress(ArpackNoConvergence):
-            return eigsh(matrix, k=count, which="LA", v0=start, tol=1e-6)  # pyright: ignore
-    return scipy.linalg.eigh(matrix)

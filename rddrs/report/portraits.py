@@ -16,13 +16,15 @@ _SIDE, _CAPTION, _COLUMNS, _AXES = 160, 18, 3, 3
 def portrait(x: Float[Tensor, "*shape"], scale: Scale) -> Image.Image:
     """The input, the noise in every coordinate, the covariance C C and the region's longest axes, captioned.
 
-    An input that is no image has its covariance alone.
+    An input that is no image has its covariance alone, or its noise where it is large; a large image no covariance.
     """
-    covariance, limit = covariance_map(scale)
-    tiles = [(f"covariance, to {limit:.2g}", _coloured("vlag", covariance, -limit, limit))]
-    image = picture(brightness(x))
+    noise, tiles, image = noise_map(scale), [], picture(brightness(x))
+    if (found := covariance_map(scale)) is not None:
+        covariance, limit = found
+        tiles = [(f"covariance, to {limit:.2g}", _coloured("vlag", covariance, -limit, limit))]
+    elif image is None:
+        tiles = [(f"noise, to {noise.max():.2g}", _coloured("Blues", noise[None], 0, noise.max()))]
     if image is not None:
-        noise = noise_map(scale)
         shown = np.rint(255 * image).astype(np.uint8) if image.ndim == 3 else _coloured("gray_r", image, 0, 1)
         tiles = [
             ("input", shown),

@@ -31,8 +31,9 @@ def eigenvector_figure(rows: Sequence[tuple[Run, int]], count: int = 3) -> Figur
         row[0].set_ylabel("\n".join([*names[run].split(), f"input {index}"]), fontsize="small")
         noise = noise_map(scale)
         _draw_vector(row[1], noise.reshape(x.shape), "Blues", (0, noise.max()), f"noise to {noise.max():.2g}")
-        covariance, limit = covariance_map(scale)
-        _draw_vector(row[2], covariance, "vlag", (-limit, limit), f"$C C$ to {limit:.3g}")
+        if (found := covariance_map(scale)) is not None:
+            covariance, limit = found
+            _draw_vector(row[2], covariance, "vlag", (-limit, limit), f"$C C$ to {limit:.3g}")
         for panel, (rank, value, vector) in zip(row[3:], principal_axes(scale, count, count), strict=False):
             peak = np.abs(vector).max()
             _draw_vector(panel, vector.reshape(x.shape), "vlag", (-peak, peak), rf"$\lambda_{{{rank}}}$ = {value:.2g}")

@@ -5,16 +5,17 @@ is undecided counts as overlapping.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.optimize import root_scalar
+from scipy.optimize import minimize_scalar, root_scalar
 from torch import Tensor
 
-from rddrs.noise import Full, Scale
+from rddrs.noise import Diagonal, Full, Kronecker, Scale, rotate
 
 CONJUGATE_STEPS = 30
 
@@ -40,12 +41,12 @@ class Ellipsoid:
     @property
     def outer(self) -> float:
         """The radius of the smallest ball around it with the same centre."""
-        return self.radius * self.scale.eigenvalues[-1].item()
+        return self.radius * self.scale.norm
 
     def contains(self, point: Float[Tensor, " d"]) -> bool:
         """Whether the point is proven to lie inside."""
         norm = self.scale.whiten((point.double() - self.center.double())[None]).norm().item()
-        condition = (self.scale.eigenvalues[-1] / self.scale.eigenvalues[0]).item()
+        condition = self.scale.norm / self.scale.eigenvalues[0].item()
         return norm * (1 + rounding(self.scale.dim) * condition) < self.radius
 
 
@@ -54,11 +55,12 @@ def clearance(first: Ellipsoid, second: Ellipsoid, enough: float = math.inf) -> 
 
     0 where the centre of `second` lies in `first`. This is the distance in the norm |C_2^-1 delta| from that centre
     to `first`, a projection on an ellipsoid. In the coordinates that diagonalise both ellipsoids (one generalised
-    eigendecomposition; none where both are isotropic or diagonal) its dual is concave in one multiplier l =
-    s / (1 - s), the s of K(s) in METHOD section 5, and the root of the dual's derivative gives the touching point.
-    The hyperplane there proves the answer, whatever the accuracy of the root. A smaller radius may be returned that is
-    at least `enough`, for which matrix-vector products suffice. Raises ValueError for ellipsoids of different
-    dimensions.
+    eigendecomposition; none where both are isotropic, diagonal, or of one Kronecker basis) its dual is concave in one
+    multiplier l = s / (1 - s), the s of K(s) in METHOD section 5, and the root of the dual's derivative gives the
+    touching point. Between different Kronecker bases l is searched, with conjugate gradients for every l. The
+    hyperplane there proves the answer, whatever the accuracy of the root: a safe radius, if not always the largest. A
+    smaller radius may be returned that is at least `enough`, for which matrix-vector products suffice. Raises
+    ValueError for ellipsoids of different dimensions.
     """
     if first.scale.dim != second.scale.dim:
         raise ValueError(f"ellipsoids of dimensions {first.scale.dim} and {second.scale.dim} cannot be compared")
@@ -79,47 +81,76 @@ def disjoint(first: Ellipsoid, second: Ellipsoid) -> bool:
 
 
 def _separating_normal(
-    first: Ellipsoid, second: Ellipsoid, delta: Float[Tensor, " d"], radius: float
+    first: Ellipsoid, second: Ellipsoid, delta: Float[Tensor, " d"], radius: float, steps: int = CONJUGATE_STEPS
 ) -> Float[Tensor, " d"] | None:
     """A normal that separates `first` from `second` at this radius, if conjugate gradients find one soon.
 
     They solve (A_1^2 + A_2^2) w = delta, the normal of s = 1/2 in METHOD section 5.
     """
-    apply_first, apply_second = _product(first.scale, first.radius), _product(second.scale, radius)
+    return next((normal for normal, proven in _normals(first, second, delta, radius, steps) if proven), None)
+
+
+def _normals(
+    first: Ellipsoid, second: Ellipsoid, delta: Float[Tensor, " d"], radius: float, steps: int
+) -> Iterator[tuple[Float[Tensor, " d"], bool]]:
+    """The iterates of conjugate gradients towards the w of (A_1 A_1^T + radius^2 C_2 C_2^T) w = delta.
+
+    With each, whether it separates the two at this radius.
+    """
     residual = direction = delta
     normal, reach, width = torch.zeros_like(delta), torch.zeros_like(delta), torch.zeros_like(delta)
-    for _ in range(CONJUGATE_STEPS):
-        along_first, along_second = apply_first(direction), apply_second(direction)
-        image = apply_first(along_first) + apply_second(along_second)
+    for _ in range(steps):
+        along_first = first.radius * first.scale.adjoint(direction[None])[0]
+        along_second = radius * second.scale.adjoint(direction[None])[0]
+        image = (first.radius * first.scale.noise(along_first[None]) + radius * second.scale.noise(along_second[None]))[
+            0
+        ]
         square = residual @ residual
+        if square <= 1e-28 * (delta @ delta):  # solved, to the last digits
+            return
         step = square / (direction @ image)
         normal, reach, width = normal + step * direction, reach + step * along_first, width + step * along_second
-        if normal @ delta > (reach.norm() + width.norm()) * (1 + 1e-9):
-            return normal
+        yield normal, bool(normal @ delta > (reach.norm() + width.norm()) * (1 + 1e-9))
         residual = residual - step * image
         direction = residual + (residual @ residual) / square * direction
-    return None
 
 
-def _product(scale: Scale, radius: float) -> Callable[[Float[Tensor, " d"]], Float[Tensor, " d"]]:
-    """v -> radius C v in double precision, the conversion done once."""
-    if isinstance(scale, Full):
-        matrix = radius * scale.matrix.double()
-        return lambda vector: matrix @ vector
-    return lambda vector: radius * scale.noise(vector[None])[0]
+def _searched_normal(first: Ellipsoid, second: Ellipsoid, delta: Float[Tensor, " d"]) -> Float[Tensor, " d"] | None:
+    """The best normal that a search over the multiplier finds, with matrix-vector products alone."""
+    found: dict[float, Tensor] = {}
+
+    def loss(log_radius: float) -> float:
+        *_, (found[log_radius], _) = _normals(first, second, delta, math.exp(log_radius), 2 * CONJUGATE_STEPS)
+        return -_proven(first, second, delta, found[log_radius])
+
+    # |delta| / min(lambda) is beyond the distance in the norm |C_2^-1 delta|, and where first is a point, it is that.
+    top = math.log(delta.norm().item() / second.scale.eigenvalues[0].item())
+    bottom = math.log(delta.norm().item() / second.scale.norm) - 7
+    best: Any = minimize_scalar(loss, bounds=(bottom, top), method="bounded", options={"maxiter": 15})
+    return found[float(best.x)] if best.fun < 0 else None
 
 
 def _touching_normal(first: Ellipsoid, second: Ellipsoid, delta: Float[Tensor, " d"]) -> Float[Tensor, " d"] | None:
     """The normal where `second` grows to touch `first`; None where its centre lies inside."""
-    white = second.scale.whiten(delta[None])[0]
-    vectors = None
-    if isinstance(first.scale, Full) or isinstance(second.scale, Full):
+    turned = _one_basis(first.scale, second.scale)
+    if turned is None and not (isinstance(first.scale, Full) or isinstance(second.scale, Full)):
+        return _searched_normal(first, second, delta)
+    if turned is None:
         axes = first.radius * second.scale.whiten(first.scale.matrix.double())
         squares, vectors = torch.linalg.eigh(axes.mT @ axes)
-        white = vectors.mT @ white
+        white = vectors.mT @ second.scale.whiten(delta[None])[0]
+
+        def back(touching: Tensor) -> Tensor:
+            return second.scale.whiten((vectors @ touching)[None])[0]
+
     else:
-        ones = torch.ones(1, second.scale.dim, dtype=torch.float64, device=delta.device)
-        squares = (first.radius * second.scale.whiten(first.scale.noise(ones))[0]) ** 2
+        levels, turns, shape = turned
+        squares = (first.radius * levels[0] / levels[1]) ** 2
+        white = rotate(delta[None], [turn.mT for turn in turns], shape)[0] / levels[1]
+
+        def back(touching: Tensor) -> Tensor:
+            return rotate((touching / levels[1])[None], turns, shape)[0]
+
     # An eigenvalue below the rounding error of the largest is noise: any positive value keeps the answer safe.
     mu = squares.clamp_min(squares.max() * rounding(second.scale.dim)).cpu().numpy()
     b2 = (white**2).cpu().numpy()
@@ -132,8 +163,30 @@ def _touching_normal(first: Ellipsoid, second: Ellipsoid, delta: Float[Tensor, "
     top = float(np.sqrt(np.sum(b2 * mu)))
     bracketed = slope(top) < 0
     multiplier = root_scalar(slope, bracket=(0.0, top), xtol=1e-15 * top, rtol=1e-12).root if bracketed else top
-    touching = white * torch.from_numpy(multiplier / (mu + multiplier)).to(white)
-    return second.scale.whiten((touching if vectors is None else vectors @ touching)[None])[0]
+    return back(white * torch.from_numpy(multiplier / (mu + multiplier)).to(white))
+
+
+def _one_basis(
+    first: Scale, second: Scale
+) -> tuple[list[Float[Tensor, " d"]], list[Float[Tensor, "n n"]], tuple[int, ...]] | None:
+    """The noise levels of both along the axes of one basis, its factors and shape; None where there is none.
+
+    Isotropic scales have every basis, diagonal ones that of the coordinates.
+    """
+    bases = [scale for scale in (first, second) if isinstance(scale, Kronecker)]
+    factors = [[factor.double() for factor in scale.factors] for scale in bases]
+    if any(isinstance(scale, Full) for scale in (first, second)):
+        return None
+    if not bases:
+        return [scale.deviations() for scale in (first, second)], [], (first.dim,)
+    alike = len(bases) == 1 or all(map(torch.equal, *factors))
+    if not alike or any(isinstance(scale, Diagonal) for scale in (first, second)):
+        return None
+    levels = [
+        scale.values.double().flatten() if isinstance(scale, Kronecker) else scale.deviations()
+        for scale in (first, second)
+    ]
+    return levels, factors[0], tuple(bases[0].values.shape)
 
 
 def _proven(first: Ellipsoid, second: Ellipsoid, delta: Float[Tensor, " d"], normal: Float[Tensor, " d"]) -> float:
@@ -146,7 +199,7 @@ def _proven(first: Ellipsoid, second: Ellipsoid, delta: Float[Tensor, " d"], nor
     normal = normal / normal.abs().max()
     normal = (normal / normal.norm())[None]
     slack = rounding(second.scale.dim)
-    reach = first.radius * (first.scale.noise(normal).norm() + slack * size(first.scale))
+    reach = first.radius * (first.scale.adjoint(normal).norm() + slack * size(first.scale))
     gap = normal[0] @ delta - reach - slack * (delta.norm() + reach)
-    width = second.scale.noise(normal).norm() + slack * size(second.scale)
+    width = second.scale.adjoint(normal).norm() + slack * size(second.scale)
     return max(0.0, (gap / width).item() * (1 - slack))

@@ -167,7 +167,7 @@ class Memory:
             raise ValueError(f"the memory holds inputs of {centers.shape[1]} entries, not of {region.scale.dim}")
         slack = rounding(region.scale.dim)
         distances = (centers - region.center.double().cpu()).norm(dim=1)
-        balls = (distances * (1 - slack) - outers * (1 + slack)) / region.scale.eigenvalues[-1].item()
+        balls = (distances * (1 - slack) - outers * (1 + slack)) / region.scale.norm
         balls = balls.clamp_min(0)
         rival = classes != prediction if prediction is not None else torch.ones_like(classes, dtype=torch.bool)
         enough = max(region.radius, torch.finfo(torch.float64).tiny)

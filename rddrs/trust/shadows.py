@@ -41,8 +41,7 @@ def directions(points: Float[Tensor, "n d"], scales: list[Scale], count: int) ->
     if any(isinstance(scale, Full) for scale in scales):
         mean = Full(torch.stack([scale.matrix.double() for scale in scales]).mean(dim=0))
     else:
-        ones = torch.ones(1, scales[0].dim, dtype=torch.float64)
-        mean = Diagonal(torch.stack([scale.noise(ones)[0] for scale in scales]).mean(dim=0))
+        mean = Diagonal(torch.stack([scale.deviations() for scale in scales]).mean(dim=0))
     white = mean.whiten(points - points.mean(dim=0))
     components = torch.linalg.svd(white, full_matrices=False).Vh[:count]
     basis, _ = torch.linalg.qr(mean.whiten(components).mT)
@@ -114,5 +113,5 @@ class Shadows:
 
     def _span(self, scale: Scale) -> tuple[Float[Tensor, "k k"], float]:
         """W^T C C W and the Frobenius norm of C."""
-        rows = scale.noise(self.basis.mT)
+        rows = scale.adjoint(self.basis.mT)
         return rows @ rows.mT, size(scale)

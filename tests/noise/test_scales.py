@@ -245,7 +245,7 @@ def test_the_product_is_exact_whatever_precision_is_allowed(spd_matrix, precisio
 def test_a_float32_product_on_a_gpu_is_never_left_to_what_is_allowed(shapes_unchecked):
     """The environment can allow TF32 behind torch's back (NVIDIA_TF32_OVERRIDE), and another thread at any time."""
     kinds = [(dtype, is_cuda) for dtype in DTYPES for is_cuda in (False, True)]
-    rounded = [full.rounds_products(SimpleNamespace(dtype=dtype, is_cuda=is_cuda)) for dtype, is_cuda in kinds]  # pyright: ignore[reportArgumentType]
+    rounded = [product.rounds_products(SimpleNamespace(dtype=dtype, is_cuda=is_cuda)) for dtype, is_cuda in kinds]  # pyright: ignore[reportArgumentType]
     assert rounded == [False, True, False, False]
 
 

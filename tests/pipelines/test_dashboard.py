@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from playwright.sync_api import Page
 
 from pipelines.prepare import prepare
 from pipelines.run import run
 from rddrs.records.tracking import database
-from tests.browser import Browser
 from tests.pipelines.test_config import settings
 
 SMALL = ["data=digits", "data.subset=4", "data.reference=50", "train.epochs=2", "certify.samples=2000"]
@@ -75,21 +75,28 @@ def wait_for(server: subprocess.Popen, health: str, log: Path) -> None:
     raise AssertionError(log.read_text())
 
 
-def test_runs_their_comparison_and_a_figure_are_drawn(root: Path, address: str, browser: Browser) -> None:
+def show(page: Page, address: str) -> None:
+    """Load a page in full, even where the address differs in its fragment only."""
+    page.goto("about:blank")
+    page.goto(address)
+
+
+def test_runs_their_comparison_and_a_figure_are_drawn(root: Path, address: str, page: Page) -> None:
     folders = sorted((root / "runs").iterdir())
-    browser.open(f"{address}?{PAGE}")
+    show(page, f"{address}?{PAGE}")
     for folder in folders:
-        browser.wait(f"document.body.innerText.includes('{folder.name}')")
-    browser.wait(f"Object.keys({DRAWN}).length == {len(folders)}")
-    drawn = browser.evaluate(DRAWN)
+        page.wait_for_function(f"document.body.innerText.includes('{folder.name}')")
+    page.wait_for_function(f"Object.keys({DRAWN}).length == {len(folders)}")
+    drawn = page.evaluate(DRAWN)
     for folder in folders:
         table = pd.read_parquet(folder / "records.parquet")
         assert dict(drawn[folder.name]) == pytest.approx(dict(zip(table["index"], table["ball_radius"], strict=True)))
 
     one = f"{address}/{(folders[0] / 'mlflow_run_id').read_text()}"
-    browser.open(f"{one}/artifacts/figures/eigenvectors.png?{PAGE}")
-    browser.wait("[...document.images].some(image => image.src.startsWith('blob:') && image.naturalWidth > 1000)")
-    browser.open(f"{one}/artifacts/records/records.csv?{PAGE}")
-    browser.wait("document.body.innerText.includes('proxy_radius')")
-    browser.open(f"{one}/model-metrics?{PAGE}")
-    browser.wait(f"{SCROLL}, [...document.images].some(image => /region/.test(image.src) && image.naturalWidth > 300)")
+    show(page, f"{one}/artifacts/figures/eigenvectors.png?{PAGE}")
+    page.wait_for_function("[...document.images].some(one => one.src.startsWith('blob:') && one.naturalWidth > 1000)")
+    show(page, f"{one}/artifacts/records/records.csv?{PAGE}")
+    page.wait_for_function("document.body.innerText.includes('proxy_radius')")
+    show(page, f"{one}/model-metrics?{PAGE}")
+    region = "[...document.images].some(image => /region/.test(image.src) && image.naturalWidth > 300)"
+    page.wait_for_function(f"{SCROLL}, {region}", polling=200)

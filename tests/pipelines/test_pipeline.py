@@ -173,6 +173,22 @@ def test_bad_input_is_one_message_and_status_2(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*/*")), "no work was started"
 
 
+def test_where_lightning_cannot_be_imported_training_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        """Finds the module of the training, and fails as torchvision does beside a torch of another build."""
+
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "rddrs.training.fit":
+                raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.delitem(sys.modules, "rddrs.training.fit", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken, *sys.meta_path])
+    with pytest.raises(SettingsError, match=r"torchvision::nms does not exist.*without the extra"):
+        run(prepare(settings("data=toy2d", f"output_root={tmp_path}")))
+    assert not (tmp_path / "mlflow.db").exists(), "before any work starts"
+
+
 def test_one_scale_for_all_inputs_is_trained_with_the_network_and_kept(root: Path) -> None:
     rounds = ["train=covariance", "train.rounds=2", "train.round_epochs=1", "train.last_epochs=1", "train.keep=0.5"]
     prepared = prepare(settings(*SMALL, *rounds, "method=rddrs_global", "data.subset=9", f"output_root={root}"))

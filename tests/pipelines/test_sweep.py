@@ -85,6 +85,24 @@ def test_failed_jobs_are_named_and_the_others_are_compared(swept) -> None:
     assert f"written to   {table.parent}" in output
 
 
+def killed() -> None:
+    """A classifier that is the end of its process."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_job_that_is_killed_outright_is_named_and_the_others_are_compared(tmp_path: Path) -> None:
+    pytest.importorskip("submitit", reason="needs the extra slurm")
+    jobs = [f"classifier._target_={__name__}.killed,rddrs.models.Perceptron", "method=rs", "data.subset=6"]
+    status, output, errors = finish(start(tmp_path, *jobs, "hydra/launcher=submitit_local"))
+    assert status == 1 and "Traceback" not in errors
+    assert f" classifier._target_={__name__}.killed method=rs data.subset=6\n        job " in errors
+    assert "1 of 2 jobs failed" in errors
+    (table,) = tmp_path.glob("sweeps/*/comparison.csv")
+    assert len(pd.read_csv(table)) == 1 and f"written to   {table.parent}" in output
+    (parent,) = tracked(tmp_path, "sweep")
+    assert (parent.info.status, parent.data.metrics) == ("FAILED", {"jobs": 2, "failed": 1})
+
+
 def test_a_sweep_that_is_stopped_goes_on_under_the_same_parent_and_merges_its_shards(tmp_path: Path) -> None:
     jobs = ["method=rddrs_paper", "method.samples=500", "method.iterations=5", "data.subset=12"]
     jobs += ["shard.count=2", "shard.index=0,1"]

@@ -279,13 +279,13 @@ def test_page_is_one_safe_file(runs, kind, tmp_path):
     assert ("mean fidelity 0.800" in text) == (runs[kind].method == "rddrs")
 
 
-def test_gallery_sorts_and_filters_in_a_browser(runs, tmp_path, browser):
+def test_gallery_sorts_and_filters_in_a_browser(runs, tmp_path, page):
     compared = [runs["isotropic"], runs["full"]]
-    page = write_page(tmp_path / "report.html", compared, {}, "Two runs")
+    path = write_page(tmp_path / "report.html", compared, {}, "Two runs")
     choice = "sort=proxy_radius&order=descending&outcome=correct&label=1&run=rddrs%2C+sigma+0.5"
-    browser.open(f"{page.as_uri()}#{choice}")
-    browser.wait("document.querySelector('#cards li')")
-    document = browser.evaluate("document.documentElement.outerHTML")
+    page.goto(f"{path.as_uri()}#{choice}")
+    page.wait_for_function("document.querySelector('#cards li')")
+    document = page.content()
     records = runs["full"].records
     expected = records[records["correct"] & (records["label"] == 1)]
     assert 2 <= len(expected) < len(records)

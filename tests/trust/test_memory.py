@@ -3,6 +3,7 @@
 import math
 import threading
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,16 +12,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from scipy.optimize import minimize, minimize_scalar
+from torch import Tensor
 
 from rddrs.certification.certify import ABSTAIN, Certificate
 from rddrs.noise.diagonal import Diagonal
 from rddrs.noise.full import Full
 from rddrs.noise.isotropic import Isotropic
+from rddrs.noise.kronecker import Kronecker
 from rddrs.noise.scale import Scale
 from rddrs.records.outcomes import Folder, Ledger
 from rddrs.trust.ellipsoids import Ellipsoid, clearance, disjoint
 from rddrs.trust.memory import Memory, admit_in_order, overlaps
 from rddrs.trust.shadows import Shadows, directions
+from tests.conftest import divisors
 
 
 def random_scale(source: torch.Generator, dim: int, kind: str) -> Scale:
@@ -29,9 +33,16 @@ def random_scale(source: torch.Generator, dim: int, kind: str) -> Scale:
         return Isotropic(values[0].item(), dim)
     if kind == "diagonal":
         return Diagonal(values)
-    axes = torch.linalg.qr(torch.randn(dim, dim, generator=source, dtype=torch.float64))[0]
+    if kind == "kronecker":
+        shape = divisors(dim)
+        return Kronecker([orthogonal(source, size) for size in shape], values.view(shape))
+    axes = orthogonal(source, dim)
     matrix = (axes * values) @ axes.mT
     return Full((matrix + matrix.mT) / 2)
+
+
+def orthogonal(source: torch.Generator, dim: int) -> Tensor:
+    return torch.linalg.qr(torch.randn(dim, dim, generator=source, dtype=torch.float64))[0]
 
 
 def random_ellipsoid(source: torch.Generator, dim: int, kind: str = "full", spread: float = 3.0) -> Ellipsoid:
@@ -65,7 +76,10 @@ def oracle_clearance(first: Ellipsoid, second: Ellipsoid) -> float:
     return math.sqrt(2 * found.fun)
 
 
-KINDS = [("full", "full"), ("full", "diagonal"), ("isotropic", "full"), ("diagonal", "diagonal"), ("isotropic",) * 2]
+KINDS = [
+    *(("full", "full"), ("full", "diagonal"), ("isotropic", "full"), ("diagonal", "diagonal"), ("isotropic",) * 2),
+    *(("kronecker", "isotropic"), ("isotropic", "kronecker"), ("full", "kronecker")),
+]
 
 
 @pytest.mark.parametrize("dim", [2, 3, 7, 30])
@@ -74,6 +88,44 @@ def test_clearance_is_that_of_quadratic_programming(dim, kinds):
     for seed in range(4):
         first, second = pair(seed, dim, kinds)
         assert clearance(first, second) == pytest.approx(oracle_clearance(first, second), rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("dim", [2, 12, 30])
+def test_clearance_within_one_kronecker_basis_is_exact(dim):
+    for seed in range(4):
+        first, second = pair(seed, dim, ("kronecker", "kronecker"))
+        assert isinstance(first.scale, Kronecker) and isinstance(second.scale, Kronecker)
+        second = replace(second, scale=Kronecker(first.scale.factors, second.scale.values))
+        assert clearance(first, second) == pytest.approx(oracle_clearance(first, second), rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("dim", [2, 12, 30])
+@pytest.mark.parametrize("kinds", [("kronecker", "kronecker"), ("diagonal", "kronecker"), ("kronecker", "diagonal")])
+def test_clearance_between_different_bases_is_safe_and_close(dim, kinds):
+    for seed in range(4):
+        first, second = pair(seed, dim, kinds)
+        exact = oracle_clearance(first, second)
+        assert 0.99 * exact - 1e-5 <= clearance(first, second) <= exact * (1 + 1e-5) + 1e-5
+
+
+def test_large_kronecker_regions_are_compared_without_a_dense_matrix(no_dense_tensors):
+    """d = 3,072: a far pair is disjoint, a near one is not, and nothing has d x d entries or a fourth of them."""
+    shape, source = (3, 32, 32), torch.Generator().manual_seed(0)
+    factors = [[orthogonal(source, size).float() for size in shape] for _ in range(2)]
+    values = 0.2 + torch.rand(shape, generator=source)
+    regions = [
+        Ellipsoid(place * torch.ones(3072), Kronecker(factors[kind], values), 1.0)
+        for place, kind in ((0.0, 0), (0.2, 0), (-0.2, 1), (1e-3, 1))
+    ]
+    with no_dense_tensors(3072):
+        assert disjoint(regions[0], regions[1]) and disjoint(regions[0], regions[2])
+        assert not disjoint(regions[0], regions[3])
+        reach = clearance(regions[0], regions[2])
+        assert 1 < reach < 0.2 * 3072**0.5 / 0.2
+        memory = Memory()
+        for index, region in enumerate(regions):
+            memory.admit(certificate(region.center.double(), region.scale, region.radius, index, index))
+        assert len(memory) == 3, "the last one lies inside the first"
 
 
 @pytest.mark.parametrize("dim", [2, 30])
@@ -88,7 +140,7 @@ def test_disjointness_is_that_of_the_concave_function(dim):
             shapes = first.radius**2 * first.scale.covariance / s + radius**2 * second.scale.covariance / (1 - s)
             return -(delta @ torch.linalg.solve(shapes, delta)).item()
 
-        best = minimize_scalar(concave, bounds=(1e-9, 1 - 1e-9), method="bounded", options={"xatol": 1e-12})
+        best: Any = minimize_scalar(concave, bounds=(1e-9, 1 - 1e-9), method="bounded", options={"xatol": 1e-12})
         assert -best.fun == pytest.approx(1, abs=1e-8)
         assert disjoint(first, replace(second, radius=radius * (1 - 1e-9)))
         assert not disjoint(first, replace(second, radius=radius * (1 + 1e-9)))
