@@ -253,7 +253,10 @@ def explain(error: ValidationError, prefix: str = "") -> str:
     """One line for each thing that is wrong: the key, the value, what would be right."""
     lines = []
     for item in error.errors():
-        key = ".".join([*filter(None, [prefix]), *map(str, item["loc"])])
+        place = list(item["loc"])
+        if place[:1] == ["train"]:
+            del place[1:2]  # which of the kinds of training it is
+        key = ".".join([*filter(None, [prefix]), *map(str, place)])
         if item["type"] == "extra_forbidden":
             lines.append(f"{key}: there is no such key")
         elif item["type"] == "value_error":

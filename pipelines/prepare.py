@@ -108,9 +108,9 @@ def build_network(settings: Settings, data: Dataset) -> tuple[nn.Module, list[st
 
 
 def try_out(network: nn.Module, settings: Settings, data: Dataset) -> None:
-    """Raise SettingsError where the network does not answer one input of the data, or not as is needed."""
+    """Raise SettingsError where the network does not answer the first inputs of the data, or not as is needed."""
     named = f"classifier ({settings.classifier.target})"
-    x = data.test_inputs[:1].to(settings.device)
+    x = data.test_inputs[:8].to(settings.device)
     try:
         with torch.inference_mode():
             first, second = network(x), network(x)
@@ -118,13 +118,13 @@ def try_out(network: nn.Module, settings: Settings, data: Dataset) -> None:
         raise SettingsError(f"{named} fails on an input of shape {data.shape}: {told(error)}") from error
     if not isinstance(first, torch.Tensor):
         raise SettingsError(f"{named} returns {type(first).__name__}: a tensor of logits [n, classes] is needed")
-    if first.shape != (1, data.classes):
+    if first.shape != (len(x), data.classes):
         raise SettingsError(
-            f"{named} maps one input to shape {tuple(first.shape)}: data={settings.data.name} "
+            f"{named} maps one input to shape {(1, *first.shape[1:])}: data={settings.data.name} "
             f"has {data.classes} classes, so (1, {data.classes}) is needed"
         )
     if not torch.isfinite(first).all():
-        raise SettingsError(f"{named} answers NaN or infinite logits to the first test input")
+        raise SettingsError(f"{named} answers NaN or infinite logits to the first test inputs")
     if not torch.allclose(first, second, rtol=1e-3, atol=1e-3):
         raise SettingsError(f"{named} answers one input differently each time: eval() must turn its dropout off")
 
