@@ -1,11 +1,13 @@
 """Labelled inputs, the evaluation subset and the reference set."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rddrs.digests import digest
 from rddrs.noise import Purpose, generator
 from rddrs.smoothing import Reference
 
@@ -38,6 +40,12 @@ class Dataset:
     def shape(self) -> tuple[int, ...]:
         """The shape of one input."""
         return tuple(self.test_inputs.shape[1:])
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells the content, inputs and labels of both parts, from any other, wherever it was read from."""
+        parts = ("train_inputs", "train_labels", "test_inputs", "test_labels")
+        return digest(f"{self.classes} classes", {name: getattr(self, name) for name in parts})
 
     def rotated(self, rotation: Float[Tensor, "d d"]) -> "Dataset":
         """The same data with every flattened input x turned into Q x, Q = `rotation`."""

@@ -1,4 +1,4 @@
-"""The weights of networks on disk."""
+"""The weights of networks: on disk, and what tells them apart."""
 
 import pickle
 from pathlib import Path
@@ -8,7 +8,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from rddrs.digests import digest as tensors_digest
 from rddrs.files import replacing
+
+
+def digest(network: nn.Module) -> str:
+    """What tells a network from any other: the classes and settings of its modules, its parameters and buffers."""
+    modules = (
+        f"{name}: {type(module).__module__}.{type(module).__qualname__}({module.extra_repr()})"
+        for name, module in network.named_modules()
+    )
+    return tensors_digest("\n".join(modules), network.state_dict())
 
 
 def save_weights(network: nn.Module, path: Path) -> None:

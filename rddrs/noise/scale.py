@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rddrs.digests import digest
+
 
 class Scale(ABC):
     """A symmetric positive definite d x d noise scale C, in the input's own units; `matrix` is C, dense."""
@@ -46,6 +48,11 @@ class Scale(ABC):
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
         """The smallest set of tensors that `from_tensors` rebuilds the scale from."""
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells this C, to the last bit, and its precision from any other."""
+        return digest(type(self).__name__, self.tensors())
 
     @property
     def covariance(self) -> Float[Tensor, "d d"]:

@@ -4,7 +4,7 @@ from rddrs.trust.attack import Attack, attack
 from rddrs.trust.audit import Audit, audit
 from rddrs.trust.contradictions import contradictions
 from rddrs.trust.memory import Memory, admit_in_order, overlaps
-from rddrs.trust.outcome import Outcome, Volatile
+from rddrs.trust.outcome import Outcome, Volatile, certificate_digest
 
 __all__ = [
     "Attack",
@@ -15,6 +15,7 @@ __all__ = [
     "admit_in_order",
     "attack",
     "audit",
+    "certificate_digest",
     "contradictions",
     "overlaps",
 ]
