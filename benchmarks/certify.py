@@ -1,8 +1,8 @@
 """How fast inputs are certified, beside the raw network and beside other implementations of randomized smoothing.
 
-python -m benchmarks.certify --mnist FOLDER --classifier FOLDER [--full FILE] [--samples 100000] [--rounds 9]
+python -m benchmarks.certify data=mnist data.root=FOLDER [OVERRIDE ...] [--full FILE] [--samples 100000] [--rounds 9]
 
-The classifier's folder is one that `python -m pipelines.train data=mnist` made. Every round takes one test input
+Overrides are those of `python -m pipelines.train`, which makes the classifier. Every round takes one test input
 through all the contestants, in an order that turns, on one core; seconds are those of the processor, so that other
 work on the machine counts little. With `--cores N` every round takes N inputs, and seconds are those of the clock: a
 peer and the raw network take one input after another, on N of torch's threads; this project takes them side by side,
@@ -27,8 +27,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import rddrs
-from benchmarks.methods import read
-from rddrs.data import mnist
+from benchmarks.methods import contestant
 from rddrs.noise import load_scale
 from rddrs.report.style import PALETTE, panels, save, styled
 from rddrs.smoothing import measure_batch
@@ -139,18 +138,17 @@ def figure(shares: pd.DataFrame) -> Figure:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mnist", required=True)
-    parser.add_argument("--classifier", type=Path, required=True)
+    parser.add_argument("overrides", nargs="*")
     parser.add_argument("--full", type=Path, help="a scale.safetensors; a random full scale without it")
     parser.add_argument("--samples", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--sigma", type=float, default=0.5)
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--batch", type=int, help="micro-batch; measured without it")
     parser.add_argument("--figure", type=Path, default=Path("outputs/benchmarks/certify"))
     options = parser.parse_args()
-    data, sigma, samples = mnist(options.mnist), options.sigma, options.samples
-    network, dim = read(options.classifier, data), data.test_inputs[0].numel()
+    prepared, _, _ = contestant(options.overrides, "method=rs")
+    data, network, sigma, samples = prepared.data, prepared.network, prepared.settings.sigma, options.samples
+    dim = data.test_inputs[0].numel()
     inputs = data.test_inputs[data.evaluation_indices(options.rounds * options.cores)]
     batch = options.batch or measure_batch(network, inputs[0])
     full = load_scale(options.full) if options.full else random_full(dim, sigma)

@@ -1,108 +1,119 @@
-"""All methods side by side on MNIST: what they certify, what it means, and what it costs.
+"""Methods, networks and structures side by side: what they certify, what it means, and what it costs.
 
-python -m benchmarks.methods --mnist FOLDER --classifier FOLDER [--cotrained FOLDER] [--inputs 20] [--samples 100000]
+python -m benchmarks.methods data=mnist data.root=FOLDER [OVERRIDE ...] [--contestants 'NAME: OVERRIDE ...' ...]
 
-The classifiers are folders that `python -m pipelines.train data=mnist` and `... train=covariance` made. Interleaved:
-every input goes through all the methods before the next one. Seconds are the median an input on one core; what is
-optimised once for all inputs is printed apart. Methods fit one set of training inputs, fidelity and contradictions are
-measured on another. `rddrs_paper` is timed on `--paper` iterations of its hyper-parameters (n = 20,000) and
-extrapolated to 100: its certificates are not measured.
+Overrides are those of `python -m pipelines.run`; a contestant has its own in addition. The first one is what ratios
+refer to. Classifiers and scales that all inputs share are made first, unless they are there. Interleaved: every input
+goes through all contestants before the next one. Seconds are the median an input, on one core. Methods fit one set of
+training inputs, fidelity and contradictions are measured on another. `rddrs_paper` is timed on `--paper` iterations of
+its hyper-parameters (n = 20,000) and extrapolated to 100: its certificates are not measured.
 """
 
 import argparse
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
+from hydra import compose, initialize_config_dir
+from rich.progress import track
 
 import rddrs
-from rddrs.data import Dataset, mnist
-from rddrs.methods import RDDRS, GlobalScale
-from rddrs.models import LeNet, load_weights
-from rddrs.noise import load_scale
-from rddrs.smoothing import fidelity
-from rddrs.trust import contradictions
+from pipelines.certify import share_scale
+from pipelines.config import load
+from pipelines.entry import CONFIGURATION
+from pipelines.prepare import Prepared, prepare
+from pipelines.train import train
 
-ROW = "{:<14}{:>10}{:>8}{:>10}{:>8}{:>10}{:>10}{:>15}{:>10}{:>10}"
+CONTESTANTS = [
+    *(f"{name}: method={name}" for name in ("rs", "ddrs", "ancer", "rddrs_global", "rddrs")),
+    "cotrained: method=rddrs_global train=covariance",
+]
+ROW = "{:<20}{:>10}{:>8}{:>10}{:>8}{:>9}{:>7}{:>10}{:>8}{:>9}{:>9}"
+
+
+def contestant(common: list[str], own: str) -> tuple[Prepared, rddrs.Reference, rddrs.Reference]:
+    """What a contestant works on, its classifier trained and its shared scale made, and the two reference sets."""
+    with initialize_config_dir(str(CONFIGURATION), version_base="1.3"):
+        prepared = prepare(load(compose("config", [*common, *own.split()])))
+    settings = prepared.settings
+    train(prepared)
+    measuring, fitting = (
+        prepared.data.reference(settings.data.reference, settings.seed, part).to(settings.device) for part in (0, 1)
+    )
+    share_scale(prepared, fitting)
+    return prepared, measuring, fitting
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mnist", required=True)
-    parser.add_argument("--classifier", type=Path, required=True)
-    parser.add_argument("--cotrained", type=Path)
-    parser.add_argument("--inputs", type=int, default=20)
-    parser.add_argument("--samples", type=int, default=100_000)
-    parser.add_argument("--sigma", type=float, default=0.5)
-    parser.add_argument("--reference", type=int, default=500)
-    parser.add_argument("--paper", type=int, default=1)
-    parser.add_argument("--methods", nargs="*", default=["rs", "ddrs", "ancer", "rddrs_global", "rddrs"])
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--contestants", nargs="+", default=CONTESTANTS)
+    parser.add_argument("--workers", type=int, default=1, help="inputs side by side, a core each")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--paper", type=int, default=0)
+    parser.add_argument("--table", type=Path, default=Path("outputs/benchmarks/methods.csv"))
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    data, sigma = mnist(options.mnist), options.sigma
-    network = read(options.classifier, data)
-    measuring, fitting = (data.reference(options.reference, 0, part) for part in (0, 1))
-
-    one, guarded = GlobalScale(), RDDRS()
-    methods = {"rs": rddrs.RS(), "ddrs": rddrs.DDRS(), "ancer": rddrs.ANCER(), "rddrs_global": one, "rddrs": guarded}
-    methods = {name: method for name, method in methods.items() if name in options.methods}
-    networks: dict[str, torch.nn.Module] = dict.fromkeys(methods, network)
-    if {"rddrs", "rddrs_global"} & set(methods):
+    fields = {}
+    for text in options.contestants:
+        name, _, own = text.partition(":")
         start = time.perf_counter()
-        scale = one.known(network, fitting, sigma, 0)
-        print(f"one C for all inputs: {time.perf_counter() - start:.0f} s, once")
-        assert guarded.shared_scale is not None
-        guarded.shared_scale.adopt(network, scale, sigma=sigma)
-    if options.cotrained:
-        together = GlobalScale()
-        methods["cotrained"], networks["cotrained"] = together, read(options.cotrained, data)
-        together.adopt(networks["cotrained"], load_scale(options.cotrained / "scale.safetensors"), sigma=sigma)
+        fields[name] = contestant(options.overrides, own)
+        print(f"{name}: ready after {time.perf_counter() - start:.0f} s", flush=True)
 
-    found = {name: [] for name in methods}
-    for index in data.evaluation_indices(options.inputs):
-        x, label = data.test_inputs[index], int(data.test_labels[index])
-        for name, method in methods.items():
-            clock = [time.perf_counter()]
-            proposal = method.propose(networks[name], x, sigma=sigma, reference=fitting, index=index, batch=128)
-            clock.append(time.perf_counter())
-            certificate = rddrs.certify(
-                networks[name], x, proposal.scale, samples=options.samples, index=index, batch=128
+    def examine(index: int) -> list[dict]:
+        rows = []
+        for name, (prepared, measuring, fitting) in fields.items():
+            settings = prepared.settings
+            found = rddrs.certify_input(
+                prepared.network,
+                prepared.data.test_inputs[index].to(settings.device),
+                sigma=settings.sigma,
+                method=prepared.method,
+                reference=fitting,
+                measuring=measuring,
+                label=int(prepared.data.test_labels[index]),
+                seed=settings.seed,
+                index=index,
+                batch=options.batch,
+                samples=settings.certify.samples,
+                selection_samples=settings.certify.selection_samples,
+                alpha=settings.certify.alpha,
             )
-            clock.append(time.perf_counter())
-            right = certificate.prediction == label
-            kept = fidelity(networks[name], proposal.scale, measuring, sigma=sigma, index=index)
-            found[name].append([
-                right * certificate.proxy_radius, right * certificate.ball_radius, right, kept.value, kept.accuracy,
-                contradictions(certificate, measuring), *np.diff(clock),
-            ])  # fmt: skip
-    print(ROW.format("method", "acr_proxy", "/ RS", "acr_ball", "/ RS", "accuracy", "fidelity", "contradictions",
-                     "propose", "certify"))  # fmt: skip
-    tables = {name: np.array(rows, float) for name, rows in found.items()}
-    for name, table in tables.items():
-        proxy, ball, accuracy, kept, _, clashes = table.mean(axis=0)[:6]
-        base = tables["rs"].mean(axis=0) if "rs" in tables else np.full(2, np.nan)
-        ratios = (f"{proxy / base[0]:.2f}", f"{ball / base[1]:.2f}")
-        seconds = [f"{value:.2f}" for value in np.median(table[:, 6:], axis=0)]
-        print(ROW.format(name, f"{proxy:.3f}", ratios[0], f"{ball:.3f}", ratios[1], f"{accuracy:.2f}", f"{kept:.3f}",
-                         f"{clashes * len(table):.0f}", *seconds))  # fmt: skip
+            rows.append({"contestant": name, **found.record})
+        return rows
+
+    first, _, _ = next(iter(fields.values()))
+    with ThreadPoolExecutor(options.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        examined = track(pool.map(examine, first.indices), total=len(first.indices), description="inputs")
+        table = pd.DataFrame([row for rows in examined for row in rows])
+    options.table.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(options.table, index=False)
+    print(ROW.format("", "acr_proxy", "ratio", "acr_ball", "ratio", "accuracy", "+-", "fidelity", "clashes", "propose",
+                     "certify"))  # fmt: skip
+    base = None
+    for name, part in table.groupby("contestant", sort=False):
+        proxy, ball = ((part[column] * part["correct"]).mean() for column in ("proxy_radius", "ball_radius"))
+        base = base or (proxy, ball)
+        accuracy = part["correct"].mean()
+        error = np.sqrt(accuracy * (1 - accuracy) / len(part))
+        seconds = (f"{part[column].median():.2f}" for column in ("optimize_seconds", "certify_seconds"))
+        print(ROW.format(str(name), f"{proxy:.3f}", f"{proxy / base[0]:.2f}", f"{ball:.3f}", f"{ball / base[1]:.3f}",
+                         f"{accuracy:.3f}", f"{error:.3f}", f"{part['fidelity'].mean():.3f}",
+                         f"{part['contradictions'].sum():.0f}", *seconds))  # fmt: skip
+    print("\nmean certified severities, 0 where wrong")
+    for column in (str(column) for column in table if str(column).startswith("severity_")):
+        means = [np.mean(part[column] * part["correct"]) for _, part in table.groupby("contestant", sort=False)]
+        print(f"{column.removeprefix('severity_'):<20}" + "".join(f"{mean:>12.4f}" for mean in means))
+    print(f"written to {options.table}")
     if options.paper:
         start = time.perf_counter()
-        paper = rddrs.RDDRSPaper(iterations=options.paper)
-        paper.propose(network, data.test_inputs[0], sigma=sigma, sigma_x=sigma, batch=128)
+        paper, x = rddrs.RDDRSPaper(iterations=options.paper), first.data.test_inputs[0]
+        paper.propose(first.network, x, sigma=first.settings.sigma, sigma_x=first.settings.sigma, batch=options.batch)
         seconds = (time.perf_counter() - start) / options.paper * 100
-        print(
-            f"rddrs_paper: {seconds:.0f} s an input, extrapolated from {options.paper} of 100 iterations of one input"
-        )
-        if "rddrs" in tables:
-            print(f"rddrs proposes {seconds / np.median(tables['rddrs'][:, 6]):.0f} times as fast")
-
-
-def read(folder: Path, data: Dataset) -> LeNet:
-    """The trained LeNet of a classifier's folder."""
-    network = LeNet(data.shape, data.classes)
-    load_weights(network, folder / "weights.safetensors")
-    return network.eval().requires_grad_(False)
+        print(f"rddrs_paper: {seconds:.0f} s an input, from {options.paper} of 100 iterations of one input")
 
 
 if __name__ == "__main__":

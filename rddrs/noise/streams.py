@@ -6,9 +6,14 @@ A result therefore depends neither on the order of the inputs nor on the number 
 import hashlib
 from enum import IntEnum
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+_WORDS, _PLACE = 624, slice(24, 24 + 8 * 624)
+_FRESH = torch.Generator().manual_seed(0).get_state().numpy()
+"""A state whose words are all to be renewed; torch keeps them as 64-bit integers at `_PLACE`."""
 
 
 class Purpose(IntEnum):
@@ -39,14 +44,20 @@ def generator(
 ) -> torch.Generator:
     """The generator of one block of one purpose for one input.
 
-    torch keeps 32 bits of a seed on the CPU. Purpose and block are therefore added to a hash of (seed, index) instead
-    of being hashed with it: the streams of one input never coincide, which is what a certificate's validity needs.
-    Raises ValueError for a block beyond 2^24.
+    On a CPU the whole state of the Mersenne twister, 19,968 bits, is a hash of the key: `manual_seed` would keep 32 of
+    them, so that of a run's millions of streams some would be the same. Other devices have counter-based generators,
+    whose key is 64 bits of the hash. Raises ValueError for a block beyond 2^24.
     """
     if not 0 <= block < 1 << 24:
         raise ValueError(f"block must be in [0, 2^24), not {block}: use a larger micro-batch")
-    base = int.from_bytes(hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=8).digest())
-    return torch.Generator(device).manual_seed((base + (purpose << 24 | block)) % (1 << 32))
+    key = hashlib.shake_256(f"{seed}/{index}/{purpose.value}/{block}".encode()).digest(8 + 4 * _WORDS)
+    source, start = torch.Generator(device), int.from_bytes(key[:8], "little")
+    if source.device.type != "cpu":
+        return source.manual_seed(start)
+    state = _FRESH.copy()
+    state[:8].view(np.uint64)[0] = start  # what `initial_seed` answers
+    state[_PLACE].view(np.uint64)[:] = np.frombuffer(key, np.uint32, offset=8)
+    return source.set_state(torch.from_numpy(state))
 
 
 def draw(count: int, like: Float[Tensor, "*shape"], source: torch.Generator) -> Float[Tensor, "n d"]:

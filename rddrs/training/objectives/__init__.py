@@ -1,0 +1,9 @@
+"""What training under noise minimises, one module an objective (METHOD section 9)."""
+
+from rddrs.training.objectives.base import Noise, Objective
+from rddrs.training.objectives.consistency import Consistency
+from rddrs.training.objectives.gaussian import Gaussian
+from rddrs.training.objectives.macer import Macer
+from rddrs.training.objectives.smoothadv import SmoothAdv
+
+__all__ = ["Consistency", "Gaussian", "Macer", "Noise", "Objective", "SmoothAdv"]

@@ -1,0 +1,37 @@
+"""What an objective is: a loss of noisy copies of labelled inputs."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from jaxtyping import Float, Int
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+Noise = Callable[[int], Tensor]
+"""`noise(m)` draws noise for m copies of every input, [m, n, *shape]."""
+
+
+class Objective(BaseModel, ABC):
+    """The hyper-parameters of a loss, checked when it is made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @abstractmethod
+    def loss(
+        self,
+        network: nn.Module,
+        inputs: Float[Tensor, "n *shape"],
+        labels: Int[Tensor, " n"],
+        noise: Noise,
+        *,
+        sigma: float,
+        epoch: int,
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, "m n k"]]:
+        """The loss of a batch and the logits of its noisy copies; `sigma` is the noise level, `epoch` counts from 0."""
+
+
+def copies(
+    network: nn.Module, inputs: Float[Tensor, "n *shape"], noise: Float[Tensor, "m n *shape"]
+) -> Float[Tensor, "m n k"]:
+    """The logits of every noisy copy of every input, in one pass."""
+    return network((inputs + noise).flatten(0, 1)).unflatten(0, noise.shape[:2])
