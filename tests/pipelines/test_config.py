@@ -107,7 +107,7 @@ def test_a_missing_or_damaged_mnist_is_one_clear_error(tmp_path: Path) -> None:
 
 def test_the_run_folder_depends_on_all_that_a_result_depends_on(tmp_path: Path) -> None:
     def folder(*overrides: str) -> str:
-        return settings(f"output_root={tmp_path}", *overrides).run_folder.name
+        return prepare(settings(f"output_root={tmp_path}", *overrides)).run_folder.name
 
     base = folder()
     for same in ("certify.workers=1", "shard.count=2", f"data={'digits'}"):
@@ -118,10 +118,10 @@ def test_the_run_folder_depends_on_all_that_a_result_depends_on(tmp_path: Path) 
 
 
 def test_the_classifier_folder_is_shared_by_methods_and_follows_a_checkpoints_content(tmp_path: Path) -> None:
-    assert settings("method=rs").classifier_folder == settings("method=ddrs", "data.subset=2").classifier_folder
-    assert settings("sigma=0.25").classifier_folder != settings().classifier_folder
-    for name, width in {"a": 4, "b": 4, "c": 8}.items():
-        torch.manual_seed(0)
-        save_file(Perceptron((2,), 3, width).state_dict(), tmp_path / f"{name}.safetensors")
-    folders = [settings(f"classifier.checkpoint={tmp_path / name}.safetensors").classifier_folder for name in "abc"]
+    assert prepared("method=rs").classifier_folder == prepared("method=ddrs", "data.subset=2").classifier_folder
+    assert prepared("sigma=0.25").classifier_folder != prepared().classifier_folder
+    for name, seed in {"a": 0, "b": 0, "c": 1}.items():
+        torch.manual_seed(seed)
+        save_file(Perceptron((2,), 3).state_dict(), tmp_path / f"{name}.safetensors")
+    folders = [prepared(f"classifier.checkpoint={tmp_path / name}.safetensors").classifier_folder for name in "abc"]
     assert folders[0] == folders[1] != folders[2]
