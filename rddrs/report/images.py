@@ -9,7 +9,7 @@ from numpy import ndarray
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 from torch import Tensor
 
-from rddrs.noise import Scale
+from rddrs.noise import Isotropic, Scale
 
 
 def picture(values: Float[ndarray, "*shape"]) -> Float[ndarray, "height width *rgb"] | None:
@@ -30,11 +30,15 @@ def brightness(x: Float[Tensor, "*shape"]) -> Float[ndarray, "*shape"]:
 
 def noise_map(scale: Scale) -> Float[ndarray, " d"]:
     """The standard deviation of the noise C z in every coordinate: the norms of the rows of C."""
+    if isinstance(scale, Isotropic):
+        return np.full(scale.dim, scale.sigma)
     return np.linalg.norm(scale.matrix.detach().double().cpu().numpy(), axis=1)
 
 
 def covariance_map(scale: Scale) -> tuple[Float[ndarray, "d d"], float]:
     """The covariance C C of the noise, and the largest of its absolute values off the diagonal, else of all."""
+    if isinstance(scale, Isotropic):
+        return np.diag(noise_map(scale) ** 2), scale.sigma**2
     matrix = scale.matrix.detach().double().cpu().numpy()
     covariance = matrix @ matrix
     off_diagonal = np.abs(covariance - np.diag(np.diag(covariance))).max()
@@ -47,6 +51,8 @@ def principal_axes(scale: Scale, first: int = 0, last: int = 0) -> list[tuple[in
     The largest entry of a vector is positive. Empty where C is a multiple of the identity: no axis differs from
     another. An axis that would be counted at both ends is given once.
     """
+    if isinstance(scale, Isotropic):
+        return []
     matrix = scale.matrix.detach().double().cpu().numpy()
     dim = len(matrix)
     if np.abs(matrix - matrix[0, 0] * np.eye(dim)).max() <= 1e-6 * matrix[0, 0]:

@@ -44,7 +44,7 @@ def published_differences(folder: Path, records: pd.DataFrame, alpha: float) -> 
         if path.suffix == ".json":
             return differences(name, json.loads(path.read_text()), summary_of(records, alpha))
         if path.suffix == ".csv":
-            table = pd.read_csv(path, keep_default_na=False, float_precision="round_trip")
+            table = pd.read_csv(path, keep_default_na=False)
             return table_differences(name, table, records)
         return table_differences(name, pd.read_parquet(path), records)
 
@@ -59,7 +59,7 @@ def published_differences(folder: Path, records: pd.DataFrame, alpha: float) -> 
 
 def comparison_differences(path: Path, run: str, records: pd.DataFrame) -> list[Difference]:
     """Where the row of a run in a `comparison.csv` does not follow from its records; none where it has no row."""
-    table = pd.read_csv(path, float_precision="round_trip")
+    table = pd.read_csv(path)
     name = f"{path.parent.parent.name}/{path.parent.name}/{path.name}"
     rows = [row for row in table.to_dict("records") if row["run"] == run]
     return [found for row in rows for found in differences(name, row, summarize(records))]
