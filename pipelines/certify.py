@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from typing import TYPE_CHECKING
 
 from pipelines.entry import entry
@@ -15,6 +15,8 @@ from pipelines.errors import SettingsError
 from pipelines.train import measured_batch, train
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from rich.progress import Progress
 
     from pipelines.config import Settings
@@ -90,20 +92,22 @@ def share_scale(prepared: "Prepared", reference: "Reference") -> None:
             scale = maker.known(prepared.network, reference, settings.sigma, settings.seed)
             save_scale(scale, path)
             write_text(path.with_suffix(".json"), json.dumps({"seconds": time.perf_counter() - start}))
-    maker.adopt(prepared.network, load_scale(path), sigma=settings.sigma, seed=settings.seed)
+    scale = load_scale(path).to(settings.device)
+    maker.adopt(prepared.network, scale, sigma=settings.sigma, seed=settings.seed)
 
 
-def worker_pool(settings: "Settings") -> ThreadPoolExecutor:
+def worker_pool(settings: "Settings") -> "ThreadPoolExecutor":
     """Threads of one core each, for an input at a time.
 
     As many as configured, else one for a GPU, else one a core of those that SLURM or a launcher left to this process.
     """
-    import torch
     from joblib import cpu_count
+
+    from rddrs.smoothing import worker_threads
 
     share = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("OMP_NUM_THREADS") or cpu_count()
     workers = settings.certify.workers or (1 if settings.device.startswith("cuda") else int(str(share).split(",")[0]))
-    return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    return worker_threads(workers)
 
 
 def progress_bar() -> "Progress":

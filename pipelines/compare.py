@@ -69,7 +69,7 @@ def plane_figures(root: Path, runs: "Sequence[Run]") -> "dict[str, Figure]":
     shared = set.intersection(*(set(run.records.loc[run.records["radius"] > 0, "index"]) for run in members))
     if not shared:
         return {}
-    return {"regions": region_figure(prepared.network, members, sorted(shared)[len(shared) // 2])}
+    return {"regions": region_figure(prepared.network.cpu(), members, sorted(shared)[len(shared) // 2])}
 
 
 def name_apart(runs: "list[Run]") -> "list[Run]":

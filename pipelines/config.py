@@ -41,15 +41,29 @@ class Target(Group):
 
 class Data(Target):
     name: str
+    epochs: PositiveInt
+    flip: bool
     subset: PositiveInt | None
     reference: PositiveInt
     rotation: NonNegativeInt | None
+
+
+class Normalize(Group):
+    mean: list[float] | None
+    std: list[float] | None
+
+    @model_validator(mode="after")
+    def both_or_none(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError(f"mean={self.mean} std={self.std}: give both, one number a channel, or none")
+        return self
 
 
 class Classifier(Target):
     output: Literal["logits", "probabilities"]
     checkpoint: str | None
     epochs: PositiveInt
+    normalize: Normalize
 
 
 class Method(Target):
@@ -70,6 +84,8 @@ class CovarianceTrain(GaussianTrain):
     last_epochs: PositiveInt
     growth: float = Field(gt=1)
     keep: float = Field(gt=0, le=1)
+    structure: Literal["auto", "full", "kronecker"]
+    basis: Literal["learned", "dct", "pixel"]
 
 
 class Certify(Group):

@@ -32,6 +32,8 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
             from pipelines.prepare import prepare
 
             prepared = prepare(settings)
+            for note in prepared.notes:
+                print(f"note: {note}", file=sys.stderr)
             stage(prepared)
             return prepared.run_folder.name
         except SettingsError as error:

@@ -1,6 +1,8 @@
 """Settings into objects: data, network and method, all checked before any work starts."""
 
 import inspect
+import sys
+import traceback
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,14 +17,17 @@ from pipelines.config import Settings, Target, explain, json_digest
 from pipelines.errors import SettingsError
 from rddrs.data import Dataset, random_rotation
 from rddrs.methods import Method
-from rddrs.models import Rotated, as_logits, digest, load_weights
+from rddrs.models import Normalized, Rotated, as_logits, digest, load_weights
 from rddrs.records import Binding
 from rddrs.version import __version__
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What the stages work on. The network's weights are random where no checkpoint was given: training makes them."""
+    """What the stages work on. The network's weights are random where no checkpoint was given: training makes them.
+
+    `notes` is what a person should know before the work starts.
+    """
 
     settings: Settings
     data: Dataset
@@ -30,6 +35,7 @@ class Prepared:
     method: Method
     indices: list[int]
     data_digest: str  # of the data as it was read, before a rotation
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def classifier_folder(self) -> Path:
@@ -61,46 +67,96 @@ class Prepared:
 
 
 def build(key: str, group: Target, offered: dict[str, Any]) -> Any:
-    """The object that the group names, made from its arguments and those of `offered` that it accepts."""
+    """The object that the group names, made from its arguments and those of `offered` that it accepts.
+
+    An argument that has a `_target_` itself is made first. An error of a user's own code shows that code's traceback.
+    """
     try:
         factory = get_object(group.target)
     except Exception as error:
         raise SettingsError(f"{key}._target_={group.target} cannot be imported: {error}") from error
+    arguments = {
+        name: build(f"{key}.{name}", Target.model_validate(value), offered)
+        if isinstance(value, dict) and "_target_" in value
+        else value
+        for name, value in group.arguments.items()
+    }
+    parameters = inspect.signature(factory).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        for name in arguments:
+            if name not in parameters:
+                accepted = ", ".join(parameters)
+                raise SettingsError(f"{key}.{name}: there is no such key; {group.target} takes {accepted}")
     try:
-        signature = inspect.signature(factory)
-        accepted = {name: value for name, value in offered.items() if name in signature.parameters}
-        return factory(**accepted | group.arguments)
+        return factory(**{name: value for name, value in offered.items() if name in parameters} | arguments)
     except ValidationError as error:
         raise SettingsError(explain(error, key)) from None
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise SettingsError(f"{key} ({group.target}): {error}") from error
+    except Exception as error:
+        raise SettingsError(f"{key} ({group.target}): {told(error)}") from error
 
 
-def build_network(settings: Settings, data: Dataset) -> nn.Module:
-    """The network, with the checkpoint's weights where one is given, tried on one input of the data."""
+OURS = ("pipelines", "rddrs", "torch", "jaxtyping")
+
+
+def told(error: Exception) -> str:
+    """The error's message and, where a user's own code raised it, the traceback without our frames."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if _module(frame) not in OURS]
+    if not own:
+        return str(error)
+    lines = traceback.format_list(own) + traceback.format_exception_only(error)
+    return "\n".join([str(error), "Traceback (most recent call last):", "".join(lines).rstrip()])
+
+
+def _module(frame: traceback.FrameSummary) -> str:
+    """The top-level package of a frame, by the places of the packages."""
+    for name in OURS:
+        folder = Path(str(sys.modules[name].__file__)).parent
+        if Path(frame.filename).is_relative_to(folder):
+            return name
+    return ""
+
+
+def build_network(settings: Settings, data: Dataset) -> tuple[nn.Module, list[str]]:
+    """The network, with the checkpoint's weights where one is given, tried on one input of the data; and notes."""
+    options = settings.classifier
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        network = build("classifier", settings.classifier, {"shape": data.shape, "classes": data.classes})
+        network = build("classifier", options, {"shape": data.shape, "classes": data.classes})
     if not isinstance(network, nn.Module):
-        raise SettingsError(f"classifier._target_={settings.classifier.target} is no torch.nn.Module: {type(network)}")
-    if settings.classifier.checkpoint is not None:
-        try:
-            load_weights(network, Path(settings.classifier.checkpoint))
-        except ValueError as error:
-            raise SettingsError(str(error)) from error
-    network = as_logits(network, settings.classifier.output).to(settings.device).eval()
+        raise SettingsError(f"classifier._target_={options.target} is no torch.nn.Module: {type(network)}")
+    notes = []
+    try:
+        if options.checkpoint is not None:
+            notes = load_weights(network, Path(options.checkpoint))
+        if options.normalize.mean is not None and options.normalize.std is not None:
+            network = Normalized(network, options.normalize.mean, options.normalize.std, data.shape)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    network = as_logits(network, options.output).to(settings.device).eval()
+    try_out(network, settings, data)
+    return network, notes
+
+
+def try_out(network: nn.Module, settings: Settings, data: Dataset) -> None:
+    """Raise SettingsError where the network does not answer one input of the data, or not as is needed."""
+    named = f"classifier ({settings.classifier.target})"
+    x = data.test_inputs[:1].to(settings.device)
     try:
         with torch.inference_mode():
-            shape = tuple(network(data.test_inputs[:1].to(settings.device)).shape)
-    except RuntimeError as error:
-        message = f"classifier ({settings.classifier.target}) fails on an input of shape {data.shape}: {error}"
-        raise SettingsError(message) from error
-    if shape != (1, data.classes):
+            first, second = network(x), network(x)
+    except Exception as error:
+        raise SettingsError(f"{named} fails on an input of shape {data.shape}: {told(error)}") from error
+    if not isinstance(first, torch.Tensor):
+        raise SettingsError(f"{named} returns {type(first).__name__}: a tensor of logits [n, classes] is needed")
+    if first.shape != (1, data.classes):
         raise SettingsError(
-            f"classifier ({settings.classifier.target}) maps one input to shape {shape}: data={settings.data.name} "
+            f"{named} maps one input to shape {tuple(first.shape)}: data={settings.data.name} "
             f"has {data.classes} classes, so (1, {data.classes}) is needed"
         )
-    return network
+    if not torch.isfinite(first).all():
+        raise SettingsError(f"{named} answers NaN or infinite logits to the first test input")
+    if not torch.allclose(first, second, rtol=1e-3, atol=1e-3):
+        raise SettingsError(f"{named} answers one input differently each time: eval() must turn its dropout off")
 
 
 def prepare(settings: Settings) -> Prepared:
@@ -117,11 +173,12 @@ def prepare(settings: Settings) -> Prepared:
     method = build("method", settings.method, {})
     if not isinstance(method, Method):
         raise SettingsError(f"method._target_={settings.method.target} gives no rddrs.Method: {type(method)}")
-    network, data_digest = build_network(settings, data), data.digest
+    network, notes = build_network(settings, data)
+    data_digest = data.digest
     if settings.data.rotation is not None:
         rotation = random_rotation(data.test_inputs[0].numel(), settings.data.rotation)
         data, network = data.rotated(rotation), Rotated(network, rotation.to(settings.device))
-    return Prepared(settings, data, network, method, indices, data_digest)
+    return Prepared(settings, data, network, method, indices, data_digest, tuple(notes))
 
 
 def unrotated(prepared: Prepared) -> Prepared:

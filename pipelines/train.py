@@ -46,8 +46,7 @@ def _rotate(prepared: "Prepared", weights: "Path") -> None:
 
     plain = unrotated(prepared)
     train(plain)
-    prepared.network.load_state_dict({f"network.{name}": value for name, value in plain.network.state_dict().items()})
-    save_weights(prepared.network, weights)
+    save_weights(plain.network, weights)
 
 
 def _train(prepared: "Prepared", weights: "Path") -> None:
@@ -85,8 +84,8 @@ def _cotrain(prepared: "Prepared", options: CovarianceTrain, folder: "Path", tra
         _fit(prepared, scale, place, tracker, epochs=epochs, first_epoch=1000 * (turn + 1), anneal=True)
         tracker.metrics({"round/geometric_mean": scale.geometric_mean}, step=turn)
 
-    inputs, labels = data.train_inputs.to(settings.device), data.train_labels.to(settings.device)
-    growing = options.model_dump(include={"rounds", "keep", "growth"})
+    inputs, labels = data.train_inputs, data.train_labels.to(settings.device)
+    growing = options.model_dump(include={"rounds", "keep", "growth", "structure", "basis"})
     fitting = partial(cotrain, prepared.network, inputs, labels, fine_tune, folder)
     save_scale(fitting(sigma=settings.sigma, seed=settings.seed, **growing), folder / "scale.safetensors")
 

@@ -13,7 +13,7 @@ Certify any classifier that maps inputs [n, *shape] to logits [n, k], one input 
 [True, False]
 """
 
-from rddrs.noise import Scale, Isotropic, Diagonal, Full
+from rddrs.noise import Scale, Isotropic, Diagonal, Full, Kronecker
 from rddrs.smoothing import Reference, Fidelity, fidelity
 from rddrs.methods import Method, Proposal, RS, DDRS, ANCER, RDDRSPaper, RDDRS, GlobalScale
 from rddrs.certification import certify, Certificate
@@ -23,7 +23,7 @@ from rddrs.version import __version__
 
 # fmt: off
 __all__ = [  # in the order of the walk
-    "Scale", "Isotropic", "Diagonal", "Full",
+    "Scale", "Isotropic", "Diagonal", "Full", "Kronecker",
     "Reference", "Fidelity", "fidelity",
     "Method", "Proposal", "RS", "DDRS", "ANCER", "RDDRSPaper", "RDDRS", "GlobalScale",
     "certify", "Certificate",

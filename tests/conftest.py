@@ -14,7 +14,7 @@ import torch  # noqa: E402
 from scipy.stats import norm  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from rddrs import Diagonal, Full, Isotropic, Scale  # noqa: E402
+from rddrs import Diagonal, Full, Isotropic, Kronecker, Scale  # noqa: E402
 from tests.browser import Browser, chromium  # noqa: E402
 
 torch.set_num_threads(1)
@@ -26,6 +26,7 @@ class Linear(nn.Module):
     def __init__(self, weight: Tensor, bias: float, steepness: float = 1.0) -> None:
         super().__init__()
         self.weight, self.bias, self.steepness = weight, bias, steepness
+        self.eval()
 
     def forward(self, inputs: Tensor) -> Tensor:
         margin = self.steepness * (inputs.flatten(1) @ self.weight + self.bias)
@@ -61,13 +62,26 @@ def random_spd(dim: int, seed: int, low: float = 0.2, high: float = 1.0) -> Tens
 
 
 def make_scale(kind: str, dim: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Scale:
-    """A scale of the kind `isotropic`, `diagonal` or `full` with eigenvalues in [0.2, 1]."""
+    """A scale of the kind `isotropic`, `diagonal`, `full` or `kronecker` with eigenvalues in [0.2, 1]."""
     if kind == "isotropic":
         return Isotropic(0.3, dim)
     if kind == "diagonal":
         order = torch.randperm(dim, generator=torch.Generator().manual_seed(seed))
         return Diagonal(torch.linspace(0.2, 1.0, dim, dtype=dtype)[order])
+    if kind == "kronecker":
+        order = torch.randperm(dim, generator=torch.Generator().manual_seed(seed))
+        shape = divisors(dim)
+        factors = [torch.linalg.eigh(random_spd(size, seed)).eigenvectors.to(dtype) for size in shape]
+        return Kronecker(factors, torch.linspace(0.2, 1.0, dim, dtype=dtype)[order].view(shape))
     return Full(random_spd(dim, seed).to(dtype))
+
+
+def divisors(dim: int) -> list[int]:
+    """The prime factors of a dimension, ascending; 1 for 1."""
+    for divisor in range(2, dim):
+        if dim % divisor == 0:
+            return [divisor, *divisors(dim // divisor)]
+    return [dim]
 
 
 @pytest.fixture

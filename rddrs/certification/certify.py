@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -11,14 +11,16 @@ from jaxtyping import Bool, Float
 from scipy.stats import norm
 from torch import Tensor
 
-from rddrs.noise import Purpose, Scale
+from rddrs.noise import Purpose, Scale, owned
 from rddrs.smoothing import (
     Classifier,
     Decision,
+    check_evaluates,
     clopper_pearson,
     decide,
     hard_counts,
     keyed_uniform,
+    owned_input,
     randomized_clopper_pearson,
     running_counts,
     sequential_lower,
@@ -51,6 +53,7 @@ class Certificate:
     samples (fewer in sum where the classifier answered NaN), `selection_counts` those that chose the class. With the
     seed, the index and the micro-batch `batch` they can be drawn again, bit for bit on the same machine.
     `decision` is that about a target radius, where one was asked for: `samples` are then those that it took.
+    A certificate owns its numbers: it copies `x`, and its scale owns those of C.
     """
 
     x: Float[Tensor, "*shape"]
@@ -68,6 +71,13 @@ class Certificate:
     batch: int = field(default=256, kw_only=True)
     bound: Bound = field(default="clopper_pearson", kw_only=True)
     decision: Decision | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "x", owned(self.x))
+
+    def to(self, device: torch.device | str) -> "Certificate":
+        """The same certificate on another device."""
+        return replace(self, x=self.x.to(device), scale=self.scale.to(device))
 
     @property
     def ball_radius(self) -> float:
@@ -89,8 +99,8 @@ class Certificate:
         return dim * math.log(self.radius) + self.scale.log_det + unit_ball
 
     def contains(self, points: Float[Tensor, "n *shape"]) -> Bool[Tensor, " n"]:
-        """Which of the points, each of the input's shape, lie in the region."""
-        delta = (points.double() - self.x.double()).flatten(1)
+        """Which of the points, each of the input's shape, lie in the region; on the certificate's device."""
+        delta = (points.to(self.x.device).double() - self.x.double()).flatten(1)
         return torch.linalg.vector_norm(self.scale.whiten(delta), dim=1) < self.radius
 
 
@@ -113,7 +123,9 @@ def certify(
 
     `selection_samples` draws choose the class, `samples` fresh ones count it, and the one-sided `bound` at `alpha`
     gives rho = Phi^-1(p_lower); where the bound is at most 1/2 the certificate abstains. Warns where so few
-    samples can certify nothing. Raises ValueError for arguments out of range or an input that is not finite.
+    samples can certify nothing. The scale is moved to the input's device and rounded to its precision first. Raises
+    ValueError for arguments out of range, an input that is not finite floating point, a network in train mode, and
+    answers that are not logits [n, k] with one k >= 2.
 
     With a `target_radius` R, in the input's own units, the only question is whether the region holds the l2 ball of
     radius R, that is whether rho >= R / min(lambda). Sampling stops as soon as that is decided, after `samples` at the
@@ -133,17 +145,17 @@ def certify(
     }.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")
+    check_evaluates(classifier)
+    x = owned_input(x, index)
     if x.numel() != scale.dim:
         raise ValueError(f"x has {x.numel()} entries, the scale has dimension {scale.dim}: they must be equal")
-    if not torch.isfinite(x).all():
-        raise ValueError(f"input {index} holds NaN or infinite entries: it cannot be certified")
     if largest_radius(samples, alpha) <= 0:
         warnings.warn(f"{samples} samples can certify nothing at alpha = {alpha}: use more", stacklevel=2)
 
     scale = scale.to(x.device, x.dtype)  # what is certified is the C that the noise is made with
     sampling = {"seed": seed, "index": index, "batch": batch, "workers": workers}
     chosen = hard_counts(classifier, x, scale, selection_samples, purpose=Purpose.SELECTION, **sampling)
-    counting = {"purpose": Purpose.CERTIFICATION, **sampling}
+    counting = {"purpose": Purpose.CERTIFICATION, "classes": len(chosen), **sampling}
     top, counts, decision = int(chosen.argmax()), torch.zeros_like(chosen), None
     if target_radius is None:
         counts = hard_counts(classifier, x, scale, samples, **counting)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from rddrs.certification import cameras
+
 Array = np.ndarray
 
 
@@ -17,7 +19,8 @@ Array = np.ndarray
 class Perturbation:
     """A named perturbation, the largest severity that is considered, and the severity's unit.
 
-    One of `images` needs inputs of the shape [channels, height, width]; the others take any shape.
+    One of `images` needs inputs of the shape [channels, height, width], with that many `channels` where they are given;
+    the others take any shape.
     """
 
     name: str
@@ -25,10 +28,11 @@ class Perturbation:
     limit: float
     unit: str = ""
     images: bool = True
+    channels: int | None = None
 
     def applies(self, shape: tuple[int, ...]) -> bool:
         """Whether the perturbation makes sense for inputs of this shape."""
-        return not self.images or len(shape) == 3
+        return not self.images or (len(shape) == 3 and self.channels in (None, shape[0]))
 
 
 def rotation(x: Array, severity: float) -> Array:
@@ -110,5 +114,18 @@ PERTURBATIONS = (
     Perturbation("occlusion", occlusion, 1, "share of the side"),
     Perturbation("checkerboard", checkerboard, 10, "amplitude"),
     Perturbation("stripes", stripes, 10, "amplitude"),
+    Perturbation("red_cast", cameras.red_cast, 2, "amplitude", channels=3),
+    Perturbation("green_cast", cameras.green_cast, 2, "amplitude", channels=3),
+    Perturbation("blue_cast", cameras.blue_cast, 2, "amplitude", channels=3),
+    Perturbation("warmth", cameras.warmth, 2, "amplitude", channels=3),
+    Perturbation("coldness", cameras.coldness, 2, "amplitude", channels=3),
+    Perturbation("horizontal_ramp", cameras.horizontal_ramp, 4, "amplitude"),
+    Perturbation("vertical_ramp", cameras.vertical_ramp, 4, "amplitude"),
+    Perturbation("vignetting", cameras.vignetting, 2, "share"),
+    Perturbation("gamma", cameras.gamma, 5, "exponent - 1"),
+    Perturbation("haze", cameras.haze, 1, "share"),
+    Perturbation("defocus", cameras.defocus, 5, "pixels"),
+    Perturbation("motion_blur", cameras.motion_blur, 10, "pixels"),
+    Perturbation("jpeg_blocks", cameras.jpeg_blocks, 5, "amplitude"),
 )
 """The perturbations that reports show."""

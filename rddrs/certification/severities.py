@@ -18,7 +18,8 @@ def certified_severity(certificate: Certificate, perturbation: Perturbation, ste
     """
     shape = tuple(certificate.x.shape)
     if not perturbation.applies(shape):
-        raise ValueError(f"{perturbation.name} needs images [channels, height, width], not inputs of shape {shape}")
+        needed = f"[{perturbation.channels or 'channels'}, height, width]"
+        raise ValueError(f"{perturbation.name} needs images {needed}, not inputs of shape {shape}")
     if certificate.radius == 0:
         return 0.0
     x = certificate.x.cpu().double().numpy()

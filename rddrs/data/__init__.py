@@ -1,9 +1,28 @@
 """Where inputs come from, one module a source, and which of them are certified and referred to."""
 
+from rddrs.data.arrays import arrays
+from rddrs.data.cifar10 import cifar10
 from rddrs.data.dataset import Dataset
 from rddrs.data.digits import digits
-from rddrs.data.mnist import mnist
+from rddrs.data.folder import folder
+from rddrs.data.inputs import Inputs, Items, Stored
+from rddrs.data.items import items
+from rddrs.data.mnist import fashion_mnist, mnist
 from rddrs.data.rotation import random_rotation
 from rddrs.data.toy2d import toy2d
 
-__all__ = ["Dataset", "digits", "mnist", "random_rotation", "toy2d"]
+__all__ = [
+    "Dataset",
+    "Inputs",
+    "Items",
+    "Stored",
+    "arrays",
+    "cifar10",
+    "digits",
+    "fashion_mnist",
+    "folder",
+    "items",
+    "mnist",
+    "random_rotation",
+    "toy2d",
+]

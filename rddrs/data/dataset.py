@@ -1,40 +1,66 @@
 """Labelled inputs, the evaluation subset and the reference set."""
 
-from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from rddrs.data.inputs import as_inputs, as_labels
 from rddrs.digests import digest
 from rddrs.noise import Purpose, generator
 from rddrs.smoothing import Reference
 
 
-@dataclass(frozen=True, eq=False)
 class Dataset:
     """Labelled training and test inputs, each of shape [n, *shape], labels 0 .. classes - 1.
 
-    Raises ValueError where inputs are not finite or counts do not fit.
+    Inputs are tensors, NumPy arrays or `Inputs`, of any shape (images: channels first); 8-bit numbers stay bytes until
+    a batch is asked for, which is in [0, 1]. `data.test_inputs[i]` is one input, `data.test_inputs[rows]` a batch,
+    `data.test_inputs[:]` all of them, float32. `classes` is one more than the largest label where it is None. `grid` is
+    the step of the grid that all entries lie on, where there is one: 1/255 of bytes. Raises ValueError where inputs are
+    not finite, or labels, counts or shapes do not fit.
     """
 
-    train_inputs: Float[Tensor, "n *shape"]
-    train_labels: Int[Tensor, " n"]
-    test_inputs: Float[Tensor, "m *shape"]
-    test_labels: Int[Tensor, " m"]
-    classes: int
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        train_inputs: Any,
+        train_labels: Any,
+        test_inputs: Any,
+        test_labels: Any,
+        classes: int | None = None,
+        grid: float | None = None,
+    ) -> None:
+        self.train_inputs, self.test_inputs = as_inputs(train_inputs, "train"), as_inputs(test_inputs, "test")
+        self.train_labels, self.test_labels = as_labels(train_labels, "train"), as_labels(test_labels, "test")
+        both = torch.cat([self.train_labels, self.test_labels])
         for part, inputs, labels in (
             ("train", self.train_inputs, self.train_labels),
             ("test", self.test_inputs, self.test_labels),
         ):
             if len(inputs) != len(labels):
                 raise ValueError(f"data: {len(inputs)} {part} inputs but {len(labels)} {part} labels")
-            bad = torch.nonzero(~torch.isfinite(inputs.flatten(1)).all(dim=1)).flatten()
-            if len(bad):
-                raise ValueError(f"data: {part} input {bad[0].item()} holds NaN or infinite entries")
+            if len(labels) == 0:
+                raise ValueError(f"data: there are no {part} inputs")
+        self.classes = int(both.max()) + 1 if classes is None else classes
+        if classes is None and both.min() == 1:
+            raise ValueError(
+                f"data: labels from 1 to {both.max()} (they begin at 1: subtract 1): 0 .. classes - 1 are needed"
+            )
+        for part, labels in (("train", self.train_labels), ("test", self.test_labels)):
+            wrong = torch.nonzero((labels < 0) | (labels >= self.classes)).flatten().tolist()
+            if wrong:
+                found = f"the label of {part} input {wrong[0]} is {labels[wrong[0]]}"
+                raise ValueError(f"data: {found}: labels are 0 .. {self.classes - 1}")
+        if self.shape != (shape := tuple(self.train_inputs.shape[1:])):
+            raise ValueError(f"data: test inputs have shape {self.shape}, training inputs {shape}: they must agree")
+        if len(shape) == 3 and shape[2] in (1, 3, 4) and shape[0] not in (1, 3, 4):
+            raise ValueError(
+                f"data: inputs of shape {shape} look like images with their channels last; "
+                "channels come first here: numpy.moveaxis(x, -1, 1)"
+            )
+        self.grid = grid or (self.test_inputs.grid if self.train_inputs.grid else None)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -44,16 +70,15 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """What tells the content, inputs and labels of both parts, from any other, wherever it was read from."""
-        parts = ("train_inputs", "train_labels", "test_inputs", "test_labels")
-        return digest(f"{self.classes} classes", {name: getattr(self, name) for name in parts})
+        kind = f"{self.classes} classes {self.train_inputs.digest} {self.test_inputs.digest}"
+        return digest(kind, {"train": self.train_labels, "test": self.test_labels})
 
     def rotated(self, rotation: Float[Tensor, "d d"]) -> "Dataset":
         """The same data with every flattened input x turned into Q x, Q = `rotation`."""
-        turned = {
-            name: (inputs.flatten(1) @ rotation.mT).view_as(inputs)
-            for name, inputs in {"train_inputs": self.train_inputs, "test_inputs": self.test_inputs}.items()
-        }
-        return replace(self, **turned)
+        train, test = (
+            (inputs[:].flatten(1) @ rotation.mT).view(*inputs.shape) for inputs in (self.train_inputs, self.test_inputs)
+        )
+        return Dataset(train, self.train_labels, test, self.test_labels, self.classes)
 
     def evaluation_indices(self, subset: int | None) -> list[int]:
         """`subset` evenly spaced indices of the test set, from 0; all of them where it is None."""

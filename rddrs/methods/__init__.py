@@ -1,9 +1,10 @@
 """Proposals of a noise scale for an input, one module a method, and the ascent and the guard that they share."""
 
 from rddrs.methods.ancer import ANCER
-from rddrs.methods.ascent import Flat, margin_radius, margins, outer_product
+from rddrs.methods.ascent import margin_radius, margins
 from rddrs.methods.base import Method, Problem, Proposal
 from rddrs.methods.ddrs import DDRS
+from rddrs.methods.flats import Basis, Structure, flat_at, fold, slopes, structured
 from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.rddrs import RDDRS
 from rddrs.methods.rddrs_paper import RDDRSPaper
@@ -14,13 +15,17 @@ __all__ = [
     "DDRS",
     "RDDRS",
     "RS",
-    "Flat",
+    "Basis",
     "GlobalScale",
     "Method",
     "Problem",
     "Proposal",
     "RDDRSPaper",
+    "Structure",
+    "flat_at",
+    "fold",
     "margin_radius",
     "margins",
-    "outer_product",
+    "slopes",
+    "structured",
 ]

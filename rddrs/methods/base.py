@@ -14,7 +14,15 @@ from torch import Tensor
 from torch.linalg import LinAlgError  # pyright: ignore[reportAttributeAccessIssue]
 
 from rddrs.noise import Isotropic, Purpose, Scale, draw, generator
-from rddrs.smoothing import Classifier, Reference, clopper_pearson, hard_counts
+from rddrs.smoothing import (
+    Classifier,
+    Reference,
+    check_evaluates,
+    clopper_pearson,
+    hard_counts,
+    logits_of,
+    owned_input,
+)
 
 GRID = tuple(2 ** (step / 4) for step in range(-4, 6))
 """The ten noise levels that sigma_x is searched among, in units of sigma: from sigma / 2 to 2.4 sigma."""
@@ -132,17 +140,21 @@ class Method(BaseModel, ABC):
 
         `reference` are labelled training inputs, which a guarded method needs. `sigma_x` spares the search for the
         best isotropic noise level where it is known. Random numbers are keyed by (seed, index). A numerical failure
-        is a status of the proposal. Raises ValueError for arguments out of range or an input that is not finite.
+        is a status of the proposal. Raises ValueError for arguments out of range, an input that is not finite floating
+        point, a network in train mode, or one that does not answer two inputs with two rows of logits.
         """
         for name, value in {"sigma": sigma, "sigma_x": sigma if sigma_x is None else sigma_x}.items():
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} must be finite and positive, not {value}")
         if batch < 1:
             raise ValueError(f"batch must be at least 1, not {batch}")
-        if not torch.isfinite(x).all():
-            raise ValueError(f"input {index} holds NaN or infinite entries: no scale can be proposed for it")
+        check_evaluates(classifier)
+        x = owned_input(x, index)
+        with torch.no_grad():
+            logits_of(classifier, torch.stack([x, x]))
         if isinstance(reference, tuple):
             reference = Reference(*reference)
+        reference = reference and reference.to(x.device)
         problem = Problem(classifier, x, sigma, reference, seed, index, batch, sigma_x)
         try:
             return self.solve(problem)

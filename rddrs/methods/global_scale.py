@@ -1,15 +1,17 @@
 """One noise scale for all inputs (METHOD section 4.4): G_C is one fixed classifier, certified as in Cohen et al."""
 
+from collections.abc import Iterator
+from functools import partial
 from threading import Lock
-from weakref import WeakKeyDictionary
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr
 
-from rddrs.methods.ascent import BACKTRACKS, Flat, climb, margin_radius, margins, objective, outer_product
+from rddrs.methods.ascent import BACKTRACKS, climb, margin_radius, margins, objective
 from rddrs.methods.base import Method, Problem, Proposal
-from rddrs.noise import Full, Isotropic, Purpose, Scale, generator
-from rddrs.smoothing import Classifier, Reference, fidelity
+from rddrs.methods.flats import Basis, Flat, Structure, flat_at, fold, slopes, structured
+from rddrs.noise import Isotropic, Purpose, Scale, draw, generator
+from rddrs.smoothing import Classifier, Known, Reference, fidelity
 
 
 class GlobalScale(Method):
@@ -17,7 +19,8 @@ class GlobalScale(Method):
 
     Every iteration takes `samples` antithetic draws at each of `inputs` random reference inputs. After each round the
     step is shortened until the fidelity is at least `guard` (0: off); a round that no shortening saves ends the
-    search. C is optimised once for a classifier object, sigma and seed, and remembered: `propose` returns it.
+    search. `structure` and `basis` say what kind of C it is. It is optimised once for a classifier object, sigma and
+    seed, and remembered: `propose` returns it.
     """
 
     gamma: PositiveFloat = 0.1
@@ -30,9 +33,9 @@ class GlobalScale(Method):
     mu: NonNegativeFloat = 2.0
     guard: float = Field(default=0.985, ge=0, le=1)
     temperature: PositiveFloat = 2.0
-    _known: WeakKeyDictionary[Classifier, dict[tuple[float, int], Scale]] = PrivateAttr(
-        default_factory=WeakKeyDictionary
-    )
+    structure: Structure = "auto"
+    basis: Basis = "learned"
+    _known: Known = PrivateAttr(default_factory=Known)
     _lock: Lock = PrivateAttr(default_factory=Lock)
 
     @property
@@ -48,7 +51,7 @@ class GlobalScale(Method):
     def known(self, classifier: Classifier, reference: Reference, sigma: float, seed: int) -> Scale:
         """The scale of a classifier, optimised on the first call."""
         with self._lock:
-            scales = self._known.setdefault(classifier, {})
+            scales = self._known.of(classifier)
             if (sigma, seed) not in scales:
                 scales[sigma, seed] = self.fit(classifier, reference, sigma=sigma, seed=seed)
             return scales[sigma, seed]
@@ -56,20 +59,22 @@ class GlobalScale(Method):
     def adopt(self, classifier: Classifier, scale: Scale, *, sigma: float, seed: int = 0) -> None:
         """Use a scale that was optimised before, for example one that was co-trained with the classifier."""
         with self._lock:
-            self._known.setdefault(classifier, {})[sigma, seed] = scale
+            self._known.of(classifier)[sigma, seed] = scale
 
     def fit(self, classifier: Classifier, reference: Reference, *, sigma: float, seed: int = 0) -> Scale:
         """Optimise C over the reference inputs; the isotropic sigma where the guard lets nothing else pass."""
         example = reference.inputs[0].flatten()
-        base: Scale = Isotropic(sigma, len(example))
+        scale: Scale = Isotropic(sigma, len(example))
         for turn in range(self.rounds):
-            flat = self._flat(classifier, reference, base.matrix.to(example), seed, turn)
+            found = partial(self._slopes, classifier, reference, scale, seed, turn)
+            base = structured(scale, self.structure, self.basis, reference.inputs.shape[1:], found)
+            flat = flat_at(base, fold(found(), base))
             a = self._ascend(classifier, reference, flat, sigma, seed, turn)
-            found = self._backtrack(classifier, reference, flat, a, sigma, seed)
-            if found is None:
+            kept = self._backtrack(classifier, reference, flat, a, sigma, seed)
+            if kept is None:
                 break
-            base = found
-        return base
+            scale = kept
+        return scale
 
     def _ascend(
         self, classifier: Classifier, reference: Reference, flat: Flat, sigma: float, seed: int, turn: int
@@ -93,16 +98,18 @@ class GlobalScale(Method):
 
         return climb(value, flat.lowest(sigma), self.iterations, self.gamma)
 
-    def _flat(self, classifier: Classifier, reference: Reference, matrix: torch.Tensor, seed: int, turn: int) -> Flat:
+    def _slopes(
+        self, classifier: Classifier, reference: Reference, scale: Scale, seed: int, turn: int
+    ) -> Iterator[torch.Tensor]:
         source = self._source(reference, seed, 1 + turn * (self.iterations + 1) + self.iterations)
-        chosen = torch.randint(len(reference.inputs), (self.outer,), generator=source, device=matrix.device)
-        z = torch.randn(self.outer, len(matrix), generator=source, device=matrix.device, dtype=matrix.dtype)
-        inputs, labels = reference.inputs[chosen], reference.labels[chosen]
-        return Flat.of(matrix, outer_product(classifier, inputs, labels, matrix, z, self.temperature))
+        example = reference.inputs[0].flatten()
+        chosen = torch.randint(len(reference.inputs), (self.outer,), generator=source, device=example.device)
+        rows = partial(draw, like=example, source=source)
+        return slopes(classifier, reference.inputs, reference.labels, chosen, scale, rows, self.temperature)
 
     def _backtrack(
         self, classifier: Classifier, reference: Reference, flat: Flat, a: torch.Tensor, sigma: float, seed: int
-    ) -> Full | None:
+    ) -> Scale | None:
         for share in BACKTRACKS:
             scale = flat.scale(share * a, sigma)
             if not self.guard:

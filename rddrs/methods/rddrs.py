@@ -1,17 +1,20 @@
 """RDDRS: any noise scale, by a guarded ascent along commuting geodesics (METHOD sections 4.2 and 4.3)."""
 
-from typing import Literal
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr
 from torch import Tensor
 
-from rddrs.methods.ascent import BACKTRACKS, Flat, climb, margin_radius, margins, objective, outer_product
+from rddrs.methods.ascent import BACKTRACKS, climb, margin_radius, margins, objective
 from rddrs.methods.base import Method, Problem, Proposal
+from rddrs.methods.flats import Basis, Flat, Structure, flat_at, fold, slopes, structured, trace
 from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.guard import Guard
-from rddrs.noise import Full, Purpose, generator
+from rddrs.noise import Isotropic, Purpose, Scale, draw, generator
 
 
 class RDDRS(Method):
@@ -21,7 +24,8 @@ class RDDRS(Method):
     inputs, where wrong answers are penalised by `mu`. A round's step is shortened until the guard keeps it: a pilot
     certificate of larger volume with a fidelity of at least `guard`. A round of which nothing is kept ends the
     ascent. The eigenvalues stay above the floor. `start` is sigma I or the global scale of the reference inputs,
-    which is optimised once. Without a reference set (guard=0) the ascent sees x alone.
+    which is optimised once. `structure` and `basis` say what kind of C. Without a reference set (guard=0) the ascent
+    sees x alone.
     """
 
     gamma: PositiveFloat = 0.2
@@ -35,7 +39,12 @@ class RDDRS(Method):
     temperature: PositiveFloat = 2.0
     floor: Literal["sigma", "sigma_x"] | PositiveFloat = "sigma"
     start: Literal["isotropic", "global"] = "global"
-    _global: GlobalScale = PrivateAttr(default_factory=GlobalScale)
+    structure: Structure = "auto"
+    basis: Basis = "learned"
+    _global: GlobalScale = PrivateAttr()
+
+    def model_post_init(self, _: Any) -> None:
+        self._global = GlobalScale(structure=self.structure, basis=self.basis)
 
     @property
     def uses_sigma_x(self) -> bool:
@@ -51,43 +60,48 @@ class RDDRS(Method):
         sigma_x = problem.sigma_x if self.uses_sigma_x else problem.sigma
         floor = sigma_x if isinstance(self.floor, str) else self.floor
         start = self._start(problem, floor)
-        status, base = "done", start.matrix
+        status, scale = "done", start
         for turn in range(self.rounds):
-            flat = Flat.of(base, self._outer_product(problem, base, turn))
+            flat = self._flat(problem, scale, turn)
             try:
                 a = self._ascend(problem, flat, floor, turn)
             except FloatingPointError as error:
                 status = f"failed: round {turn}: {error}"
                 break
-            kept = next((scale for share in BACKTRACKS if guard.offer(scale := flat.scale(share * a, floor))), None)
+            kept = next((made for share in BACKTRACKS if guard.offer(made := flat.scale(share * a, floor))), None)
             if kept is None:
                 status = "stalled"
                 break
-            base = kept.matrix
+            scale = kept
         if guard.kept == 0 and not guard.offer(start) and status == "stalled":
             status = "refused"
         return Proposal(guard.best, status, sigma_x, (turn + 1) * self.iterations)
 
-    def _start(self, problem: Problem, floor: float) -> Full:
-        identity = torch.eye(problem.dim, dtype=problem.x.dtype, device=problem.x.device)
+    def _start(self, problem: Problem, floor: float) -> Scale:
         if self.start == "isotropic" or problem.reference is None:
-            return Full(max(floor, problem.sigma) * identity)
-        scale = self._global.known(problem.classifier, problem.reference, problem.sigma, problem.seed)
-        return Full(scale.matrix.to(problem.x))
+            return Isotropic(max(floor, problem.sigma), problem.dim)
+        return self._global.known(problem.classifier, problem.reference, problem.sigma, problem.seed)
 
-    def _outer_product(self, problem: Problem, base: Float[Tensor, "d d"], turn: int) -> Float[Tensor, "d d"]:
-        """The whitened outer product; each half has trace 1, so that neither outweighs the other."""
-        z = problem.draw(self.outer, Purpose.ASCENT, self._block(turn, self.iterations))
-        halves = z.split(self.outer // 2)
-        label = torch.full((self.outer // 2,), problem.label, device=base.device)
-        inputs = problem.x.expand(self.outer // 2, *problem.x.shape)
-        total = outer_product(problem.classifier, inputs, label, base, halves[0], self.temperature)
-        if problem.reference is not None:
-            chosen = self._chosen(problem, self.outer // 2, self._block(turn, self.iterations))
-            inputs, labels = problem.reference.inputs[chosen], problem.reference.labels[chosen]
-            other = outer_product(problem.classifier, inputs, labels, base, halves[1], self.temperature)
-            total = total / total.trace() + other / other.trace()
-        return total
+    def _flat(self, problem: Problem, scale: Scale, turn: int) -> Flat:
+        """The flat at a scale; x and the reference inputs weigh the same in its M, each with the trace 1."""
+        half, block, reference = self.outer // 2, self._block(turn, self.iterations), problem.reference
+        label = torch.tensor([problem.label], device=problem.x.device)
+        sets = [partial(self._slopes, problem, problem.x[None], label, label.new_zeros(half), scale, block)]
+        if reference is not None:
+            chosen = self._chosen(problem, half, block)
+            sets.append(
+                partial(self._slopes, problem, reference.inputs, reference.labels, chosen, scale, 1 << 19 | block)
+            )
+        base = structured(scale, self.structure, self.basis, problem.x.shape, sets[-1])
+        moments = [fold(each(), base) for each in sets]
+        return flat_at(base, torch.stack([moment / trace(moment) for moment in moments]).sum(dim=0))
+
+    def _slopes(
+        self, problem: Problem, inputs: Tensor, labels: Tensor, chosen: Tensor, scale: Scale, block: int
+    ) -> Iterator[Tensor]:
+        source = generator(problem.seed, problem.index, Purpose.ASCENT, block, problem.x.device)
+        rows = partial(draw, like=problem.x, source=source)
+        return slopes(problem.classifier, inputs, labels, chosen, scale, rows, self.temperature)
 
     def _ascend(self, problem: Problem, flat: Flat, floor: float, turn: int) -> Float[Tensor, " d"]:
         half = self.samples // 2

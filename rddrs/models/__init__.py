@@ -1,8 +1,22 @@
 """Networks that return logits, adapters around them, and their weights on disk."""
 
-from rddrs.models.adapters import Rotated, as_logits
+from rddrs.models.adapters import Normalized, Rotated, as_logits, bare
 from rddrs.models.lenet import LeNet
 from rddrs.models.perceptron import Perceptron
+from rddrs.models.resnet import ResNet
+from rddrs.models.small_cnn import SmallCNN
 from rddrs.models.weights import digest, load_weights, save_weights
 
-__all__ = ["LeNet", "Perceptron", "Rotated", "as_logits", "digest", "load_weights", "save_weights"]
+__all__ = [
+    "LeNet",
+    "Normalized",
+    "Perceptron",
+    "ResNet",
+    "Rotated",
+    "SmallCNN",
+    "as_logits",
+    "bare",
+    "digest",
+    "load_weights",
+    "save_weights",
+]

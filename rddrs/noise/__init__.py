@@ -3,19 +3,24 @@
 from rddrs.noise.diagonal import Diagonal
 from rddrs.noise.full import Full
 from rddrs.noise.isotropic import Isotropic
-from rddrs.noise.scale import Scale
+from rddrs.noise.kronecker import Kronecker, rotate
+from rddrs.noise.scale import Axis, Scale, owned
 from rddrs.noise.streams import Purpose, draw, generator
 from rddrs.noise.tensors import from_tensors, load_scale, save_scale
 
 __all__ = [
+    "Axis",
     "Diagonal",
     "Full",
     "Isotropic",
+    "Kronecker",
     "Purpose",
     "Scale",
     "draw",
     "from_tensors",
     "generator",
     "load_scale",
+    "owned",
+    "rotate",
     "save_scale",
 ]

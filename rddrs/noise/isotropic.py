@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.noise.scale import Scale, positive
+from rddrs.noise.scale import Axis, Scale, positive, ranks, unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,12 @@ class Isotropic(Scale):
     def whiten(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return delta.double() / self.sigma
 
+    def deviations(self) -> Float[Tensor, " d"]:
+        return self.eigenvalues
+
+    def axes(self, first: int, last: int = 0) -> list[Axis]:
+        return [Axis(rank, self.sigma, unit(rank - 1, self.dim)) for rank in ranks(self.dim, first, last)]
+
     @property
     def matrix(self) -> Float[Tensor, "d d"]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.sigma * torch.eye(self.dim, dtype=torch.float64)
@@ -48,7 +54,7 @@ class Isotropic(Scale):
         return Isotropic(factor * self.sigma, self.dim)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Isotropic":
-        return self
+        return self if dtype is None else Isotropic(torch.tensor(self.sigma, dtype=dtype).item(), self.dim)
 
     def tensors(self) -> dict[str, Tensor]:
         return {"sigma": torch.tensor(self.sigma, dtype=torch.float64), "dim": torch.tensor(self.dim)}

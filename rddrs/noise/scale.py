@@ -6,6 +6,7 @@ covariance is C C.
 
 from abc import ABC, abstractmethod
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -14,8 +15,25 @@ from torch import Tensor
 from rddrs.digests import digest
 
 
+def owned(tensor: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """A contiguous copy without a gradient: no later change of the original reaches it, and any kernel may read it."""
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
+
+
+class Axis(NamedTuple):
+    """An axis of a region: its rank from the longest, 1, its eigenvalue and unit eigenvector of C, float64."""
+
+    rank: int
+    value: float
+    vector: Tensor
+
+
 class Scale(ABC):
-    """A symmetric positive definite d x d noise scale C, in the input's own units; `matrix` is C, dense."""
+    """A symmetric positive definite d x d noise scale C, in the input's own units; `matrix` is C, dense.
+
+    A scale owns its numbers: it copies those that it is made from, and a change of those that it hands out (`matrix`,
+    `theta`, `tensors()`) does not change it. Inputs and noise may have any layout in memory.
+    """
 
     dim: int
     matrix: Float[Tensor, "d d"]
@@ -37,17 +55,37 @@ class Scale(ABC):
     def whiten(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """C^-1 delta for every row delta, float64."""
 
+    def adjoint(self, w: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """C^T w for every row w: w . (C u) reaches |C^T w| for |u| = 1. C is symmetric, but for rounding."""
+        return self.noise(w)
+
+    @property
+    def norm(self) -> float:
+        """max |C u| for |u| = 1, not rounded down."""
+        return self.eigenvalues[-1].item()
+
+    @abstractmethod
+    def deviations(self) -> Float[Tensor, " d"]:
+        """The standard deviation of the noise in every coordinate: the norms of the rows of C, float64."""
+
+    @abstractmethod
+    def axes(self, first: int, last: int = 0) -> list[Axis]:
+        """The `first` longest and `last` shortest axes of the region, each once; of equal ones any."""
+
     @abstractmethod
     def scaled(self, factor: float) -> "Scale":
         """The scale factor * C."""
 
     @abstractmethod
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Scale":
-        """The same scale on another device; a full matrix and a diagonal rounded to `dtype` where it is given."""
+        """The same scale on another device, its numbers rounded to `dtype` where it is given.
+
+        No tensor that is there already is copied.
+        """
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """The smallest set of tensors that `from_tensors` rebuilds the scale from."""
+        """The smallest set of tensors that `from_tensors` rebuilds the scale from: copies."""
 
     @cached_property
     def digest(self) -> str:
@@ -74,3 +112,16 @@ class Scale(ABC):
 def positive(name: str, values: Tensor) -> None:
     if not (torch.isfinite(values).all() and (values > 0).all()):
         raise ValueError(f"{name} must be finite and positive; its smallest value is {values.min().item()}")
+
+
+def ranks(dim: int, first: int, last: int) -> list[int]:
+    """The first and the last of the ranks 1 .. dim, each once."""
+    first = min(first, dim)
+    return [*range(1, first + 1), *range(max(first, dim - last) + 1, dim + 1)]
+
+
+def unit(place: int, dim: int) -> Float[Tensor, " d"]:
+    """A unit vector, float64."""
+    vector = torch.zeros(dim, dtype=torch.float64)
+    vector[place] = 1
+    return vector

@@ -84,3 +84,20 @@ def floored_spectrum(matrix: Float[Tensor, "d d"], floor: float) -> tuple[Float[
 def compose(values: Float[Tensor, " d"], vectors: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
     """The symmetric matrix of these eigenvalues and orthonormal eigenvectors."""
     return symmetric((vectors * values) @ vectors.mT)
+
+
+def geometric_mean(first: Float[Tensor, "d d"], second: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
+    """A # B, the midpoint of the affine-invariant geodesic: the X with X A^-1 X = B; float64.
+
+    Raises FloatingPointError where a matrix is not positive definite.
+    """
+    start, end = (gs.array(matrix.double().cpu().numpy()) for matrix in (first, second))
+    try:
+        with np.errstate(all="ignore"):  # what is not finite is found below
+            path = SPDAffineMetric(SPDMatrices(len(first), equip=False)).geodesic(initial_point=start, end_point=end)
+            middle = symmetric(torch.as_tensor(path(0.5)[0]).to(first.device, torch.float64))
+    except np.linalg.LinAlgError as error:
+        raise FloatingPointError(f"the geometric mean left the manifold: {error}") from error
+    if not torch.isfinite(middle).all() or torch.linalg.cholesky_ex(middle).info.item():
+        raise FloatingPointError("the geometric mean left the manifold")
+    return middle

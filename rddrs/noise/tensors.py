@@ -10,6 +10,7 @@ from rddrs.files import replacing
 from rddrs.noise.diagonal import Diagonal
 from rddrs.noise.full import Full
 from rddrs.noise.isotropic import Isotropic
+from rddrs.noise.kronecker import Kronecker
 from rddrs.noise.scale import Scale
 
 
@@ -17,6 +18,8 @@ def from_tensors(tensors: dict[str, Tensor]) -> Scale:
     """The scale that `Scale.tensors` took apart; raises ValueError where there is none in `tensors`."""
     if "sigma" in tensors:
         return Isotropic(tensors["sigma"].item(), int(tensors["dim"].item()))
+    if "values" in tensors:
+        return Kronecker([tensors[f"factor{place}"] for place in range(tensors["values"].ndim)], tensors["values"])
     if "theta" in tensors:
         return Diagonal(tensors["theta"])
     if "triangle" in tensors:
@@ -27,7 +30,7 @@ def from_tensors(tensors: dict[str, Tensor]) -> Scale:
         matrix[rows, columns] = triangle
         matrix[columns, rows] = triangle
         return Full(matrix)
-    raise ValueError(f"no scale among the tensors {sorted(tensors)}: sigma, theta or triangle is needed")
+    raise ValueError(f"no scale among the tensors {sorted(tensors)}: sigma, values, theta or triangle is needed")
 
 
 def save_scale(scale: Scale, path: Path) -> None:

@@ -1,7 +1,9 @@
 """Monte Carlo on noisy inputs: counts, probabilities, their bounds, and the fidelity of a smoothed classifier."""
 
 from rddrs.smoothing.bounds import clopper_pearson, clopper_pearson_upper, keyed_uniform, randomized_clopper_pearson
-from rddrs.smoothing.counts import Classifier, hard_counts, running_counts, votes
+from rddrs.smoothing.cores import worker_threads
+from rddrs.smoothing.counts import hard_counts, running_counts, votes
+from rddrs.smoothing.edge import Classifier, Known, check_evaluates, logits_of, owned_input
 from rddrs.smoothing.fidelity import Fidelity, Reference, fidelity
 from rddrs.smoothing.probabilities import soft_probabilities
 from rddrs.smoothing.sequential import Decision, decide, sequential_lower
@@ -11,7 +13,9 @@ __all__ = [
     "Classifier",
     "Decision",
     "Fidelity",
+    "Known",
     "Reference",
+    "check_evaluates",
     "clopper_pearson",
     "clopper_pearson_upper",
     "decide",
@@ -19,10 +23,13 @@ __all__ = [
     "hard_counts",
     "kept_batch",
     "keyed_uniform",
+    "logits_of",
     "measure_batch",
+    "owned_input",
     "randomized_clopper_pearson",
     "running_counts",
     "sequential_lower",
     "soft_probabilities",
     "votes",
+    "worker_threads",
 ]

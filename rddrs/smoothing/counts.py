@@ -4,7 +4,6 @@ Counts depend neither on the order of the inputs nor on the number of worker thr
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -12,10 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rddrs.noise import Purpose, Scale, generator
-
-Classifier = Callable[[Tensor], Tensor]
-"""Maps inputs [n, *shape] to logits [n, k]."""
+from rddrs.noise import Purpose, Scale, generator, owned
+from rddrs.smoothing.cores import on_single_cores
+from rddrs.smoothing.edge import Classifier, logits_of
 
 
 def votes(logits: Float[Tensor, "n k"]) -> Int[Tensor, " n"]:
@@ -36,21 +34,24 @@ def hard_counts(
     batch: int = 256,
     workers: int = 1,
     first: int = 0,
+    classes: int | None = None,
 ) -> Int[Tensor, " k"]:
     """How often the classifier answers each class at `samples` draws of x + C z.
 
     Draws at which the classifier answers NaN are counted for no class. Each of the `workers` threads runs the network
     on one core, so that their number never changes a count (but for the rounding of a full scale's product where
-    fewer than six draws are left over for the last one). `first` is the number of the first block.
+    fewer than six draws are left over for the last one). `first` is the number of the first block. Raises ValueError
+    where the answers are not logits [n, k], of as many classes in every call, of `classes` where these are given.
     """
     blocks = range(first, first + -(-samples // batch))
     sizes = [(block, min(batch, samples - batch * (block - first))) for block in blocks]
     workers = min(workers, len(sizes))
     stream = partial(generator, seed, index, purpose, device=x.device)
-    count = partial(_count, classifier, x, scale.to(x.device), stream)
-    with ThreadPoolExecutor(workers) as pool:
-        found = pool.map(count, [sizes[worker::workers] for worker in range(workers)])
-        return torch.stack(list(found)).sum(dim=0)[:-1].cpu()
+    count = partial(_count, classifier, owned(x), scale.to(x.device, x.dtype), stream, classes)
+    found = on_single_cores(count, [sizes[worker::workers] for worker in range(workers)])
+    if len(widths := {len(counts) - 1 for counts in found}) > 1:
+        raise ValueError(f"classifier: it answers {sorted(widths)} classes in turn: they must not change")
+    return torch.stack(found).sum(dim=0)[:-1].cpu()
 
 
 NOISE = 1 << 21
@@ -73,6 +74,7 @@ def running_counts(
     while drawn < samples:
         more = min(max(FIRST_LOOK, drawn // 4), samples - drawn)
         counts = counts + hard_counts(classifier, x, scale, more, batch=batch, first=block, **options)
+        options["classes"] = len(counts)
         drawn, block = drawn + more, block - (-more // batch)
         yield counts, drawn
 
@@ -83,20 +85,23 @@ def _count(
     x: Float[Tensor, "*shape"],
     scale: Scale,
     stream: Callable[[int], torch.Generator],
+    classes: int | None,
     sizes: list[tuple[int, int]],
 ) -> Int[Tensor, " k1"]:
     """The counts of some blocks, each given by its number and size, and those of the votes for no class."""
-    torch.set_num_threads(1)
     flat, largest = x.flatten(), max(size for _, size in sizes)
     together = max(1, NOISE // (largest * flat.numel()))
     z = flat.new_empty(min(together, len(sizes)) * largest, flat.numel())
-    total = torch.zeros((), dtype=torch.long, device=x.device)
+    total = x.new_zeros((), dtype=torch.long)
     for start in range(0, len(sizes), together):
         blocks, parts = map(list, zip(*sizes[start : start + together], strict=True))
         noise = z[: sum(parts)]
         for block, rows in zip(blocks, noise.split(parts), strict=True):
             rows.normal_(generator=stream(block))
         noisy = scale.perturb(flat, noise).view(-1, *x.shape)
-        logits = torch.cat([classifier(rows) for rows in noisy.split(parts)])
-        total = total + torch.bincount(votes(logits), minlength=logits.shape[1] + 1)
+        answers = []
+        for rows in noisy.split(parts):
+            answers.append(logits_of(classifier, rows, classes))
+            classes = answers[-1].shape[1]
+        total = total + torch.bincount(votes(torch.cat(answers)), minlength=answers[0].shape[1] + 1)
     return total

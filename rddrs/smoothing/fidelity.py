@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from rddrs.noise import Isotropic, Purpose, Scale, generator
-from rddrs.smoothing.counts import Classifier, votes
+from rddrs.smoothing.counts import votes
+from rddrs.smoothing.edge import Classifier, Known, check_evaluates, logits_of
 
 DRAWS = 20
 
@@ -20,20 +20,20 @@ class Reference:
 
     The accuracy of the isotropic G_sigma on them, which fidelity is relative to, is measured once for a classifier
     object, noise level and seed, and remembered: make a new set where the object's weights have changed. Raises
-    ValueError where counts do not fit or inputs are not finite.
+    ValueError where counts do not fit, inputs are not finite floating-point numbers or a label is negative.
     """
 
     inputs: Float[Tensor, "m *shape"]
     labels: Int[Tensor, " m"]
-    _baselines: WeakKeyDictionary[Classifier, dict[tuple[float, int, int], float]] = field(
-        default_factory=WeakKeyDictionary, init=False, repr=False
-    )
+    _baselines: Known = field(default_factory=Known, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.labels) or len(self.labels) == 0:
             raise ValueError(f"reference: {len(self.inputs)} inputs and {len(self.labels)} labels: one label an input")
-        if not torch.isfinite(self.inputs).all():
-            raise ValueError("reference: the inputs hold NaN or infinite entries")
+        if not (self.inputs.is_floating_point() and torch.isfinite(self.inputs).all()):
+            raise ValueError(f"reference: the inputs ({self.inputs.dtype}) must be finite floating-point numbers")
+        if self.labels.min() < 0:
+            raise ValueError(f"reference: the smallest label is {self.labels.min().item()}: labels count from 0")
 
     @cached_property
     def halves(self) -> "tuple[Reference, Reference]":
@@ -42,7 +42,7 @@ class Reference:
 
     def baseline(self, classifier: Classifier, sigma: float, seed: int, draws: int = DRAWS) -> float:
         """The accuracy of the isotropic G_sigma."""
-        known = self._baselines.setdefault(classifier, {})
+        known = self._baselines.of(classifier)
         if (sigma, seed, draws) not in known:
             scale = Isotropic(sigma, self.inputs[0].numel())
             answers = predict(classifier, self.inputs, scale, seed=seed, purpose=Purpose.BASELINE, draws=draws)
@@ -50,8 +50,13 @@ class Reference:
         return known[sigma, seed, draws]
 
     def to(self, device: torch.device | str) -> "Reference":
-        """The same set on another device."""
-        return Reference(self.inputs.to(device), self.labels.to(device))
+        """The same set on another device, with the baselines that are known; itself if it is there."""
+        inputs, labels = self.inputs.to(device), self.labels.to(device)
+        if inputs is self.inputs and labels is self.labels:
+            return self
+        moved = Reference(inputs, labels)
+        object.__setattr__(moved, "_baselines", self._baselines)
+        return moved
 
 
 @dataclass(frozen=True)
@@ -81,15 +86,16 @@ def predict(
     scale = scale.to(inputs.device)
     source = generator(seed, index, purpose, device=inputs.device)
     shape = inputs.shape[1:]
-    tally: Tensor | None = None
+    tally, classes = None, None
     for _ in range(draws):
         answers = []
         for part in inputs.split(256):
             noisy = part.flatten(1) + scale.noise(
                 torch.randn(part.flatten(1).shape, generator=source, dtype=part.dtype, device=part.device)
             )
-            logits = classifier(noisy.view(-1, *shape))
-            answers.append(torch.nn.functional.one_hot(votes(logits), logits.shape[1] + 1))
+            logits = logits_of(classifier, noisy.view(-1, *shape), classes)
+            classes = logits.shape[1]
+            answers.append(torch.nn.functional.one_hot(votes(logits), classes + 1))
         tally = torch.cat(answers) if tally is None else tally + torch.cat(answers)
     assert tally is not None
     return tally[:, :-1].argmax(dim=1)
@@ -106,7 +112,11 @@ def fidelity(
     purpose: Purpose = Purpose.FIDELITY,
     draws: int = DRAWS,
 ) -> Fidelity:
-    """The fidelity of G_C, from `draws` noise draws an input of the reference set."""
+    """The fidelity of G_C, from `draws` noise draws an input of the reference set.
+
+    Raises ValueError for a network in train mode.
+    """
+    check_evaluates(classifier)
     answers = predict(classifier, reference.inputs, scale, seed=seed, index=index, purpose=purpose, draws=draws)
     accuracy = (answers == reference.labels).double().mean().item()
     classes = int(max(answers.max(), reference.labels.max())) + 1

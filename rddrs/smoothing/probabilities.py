@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.smoothing.counts import Classifier
+from rddrs.smoothing.edge import Classifier, logits_of
 
 
 def soft_probabilities(
@@ -12,4 +12,4 @@ def soft_probabilities(
 ) -> Float[Tensor, " k"]:
     """The mean of softmax(F) at x + noise: an estimate of G_C(x) that keeps the gradient with respect to the noise."""
     noisy = x + noise.view(-1, *x.shape)
-    return torch.softmax(classifier(noisy), dim=1).mean(dim=0)
+    return torch.softmax(logits_of(classifier, noisy), dim=1).mean(dim=0)

@@ -2,7 +2,6 @@
 
 import json
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -11,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rddrs.files import write_text
-from rddrs.smoothing.counts import Classifier
+from rddrs.smoothing.cores import on_single_cores
+from rddrs.smoothing.edge import Classifier
 
 
 def measure_batch(
@@ -29,13 +29,11 @@ def measure_batch(
             torch.cuda.synchronize()
         return max(1, 1024 // batch) * batch / (time.perf_counter() - start)
 
-    def measure() -> int:
-        torch.set_num_threads(1)
+    def measure(candidates: tuple[int, ...]) -> int:
         rates = [[rate(batch) for batch in candidates] for _ in range(4)][1:]
         return max(zip(map(max, zip(*rates, strict=True)), candidates, strict=True))[1]
 
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(measure).result()
+    return on_single_cores(measure, [candidates])[0]
 
 
 def kept_batch(classifier: Classifier, x: Float[Tensor, "*shape"], path: Path) -> int:

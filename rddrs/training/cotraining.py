@@ -5,16 +5,19 @@ learns to use them less. The result is one fixed G_C, certified by the classical
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from rddrs.methods import Flat, margin_radius, margins, outer_product
+from rddrs.data import Inputs
+from rddrs.methods import Basis, Structure, flat_at, fold, margin_radius, margins, slopes, structured
 from rddrs.models import load_weights, save_weights
-from rddrs.noise import Isotropic, Purpose, Scale, generator, load_scale, save_scale
+from rddrs.noise import Isotropic, Purpose, Scale, draw, generator, load_scale, save_scale
 from rddrs.smoothing import Classifier
 
 PILOTS, DRAWS, OUTER = 128, 64, 8_000
@@ -34,9 +37,9 @@ def mean_radius(
     labels: Int[Tensor, " m"],
     noise: Float[Tensor, "n d"],
 ) -> float:
-    """The mean margin radius of the first training inputs under the given noise."""
+    """The mean margin radius of inputs under the given noise."""
     radii = []
-    for x, label in zip(inputs[:PILOTS], labels[:PILOTS], strict=True):
+    for x, label in zip(inputs, labels, strict=True):
         logits = classifier((x.flatten() + noise).view(-1, *x.shape))
         radii.append(margin_radius(margins(logits, label.expand(len(noise)))[None]))
     return torch.cat(radii).mean().item()
@@ -44,13 +47,15 @@ def mean_radius(
 
 def grow(
     classifier: Classifier,
-    inputs: Float[Tensor, "n *shape"],
+    inputs: Inputs,
     labels: Int[Tensor, " n"],
     scale: Scale,
     *,
     floor: float,
     least_radius: float,
     growth: float,
+    structure: Structure = "auto",
+    basis: Basis = "learned",
     seed: int = 0,
     turn: int = 0,
 ) -> Scale:
@@ -60,19 +65,23 @@ def grow(
     eigenvectors of the whitened M that is a = log(t / sensitivity) / 2, here kept between the floor and log(growth);
     t is found by bisection. The scale given is returned where no t will do.
     """
-    source = generator(seed, 0, Purpose.GLOBAL, turn, inputs.device)
-    chosen = torch.randint(len(inputs), (OUTER,), generator=source, device=inputs.device)
-    matrix = scale.matrix.to(inputs)
-    z = torch.randn(OUTER, scale.dim, generator=source, dtype=inputs.dtype, device=inputs.device)
-    flat = Flat.of(matrix, outer_product(classifier, inputs[chosen], labels[chosen], matrix, z))
+    pilots = inputs[:PILOTS].to(labels.device)
+
+    def found() -> Iterator[Tensor]:
+        source = generator(seed, 0, Purpose.GLOBAL, turn, labels.device)
+        chosen = torch.randint(len(inputs), (OUTER,), generator=source, device=labels.device)
+        return slopes(classifier, inputs, labels, chosen, scale, partial(draw, like=pilots[0], source=source))
+
+    base = structured(scale, structure, basis, pilots.shape[1:], found)
+    flat = flat_at(base, fold(found(), base))
     lowest = flat.lowest(floor)
-    aligned = pilot(scale, inputs, seed) @ flat.vectors
-    logs = (flat.sensitivity / flat.sensitivity[-1]).clamp_min(1e-12).log()
-    low, high, best = logs[0].item() - 1, logs[-1].item() + 2 * math.log(growth), None
+    aligned = flat.aligned(pilot(scale, pilots, seed))
+    logs = (flat.sensitivity / flat.sensitivity.max()).clamp_min(1e-12).log()
+    low, high, best = logs.min().item() - 1, 2 * math.log(growth), None
     for _ in range(10):
         middle = (low + high) / 2
         a = ((middle - logs) / 2).clamp(-math.log(growth), math.log(growth)).maximum(lowest)
-        if mean_radius(classifier, inputs, labels, flat.noise(a, aligned)) >= least_radius:
+        if mean_radius(classifier, pilots, labels[:PILOTS], flat.noise(a, aligned)) >= least_radius:
             low, best = middle, a
         else:
             high = middle
@@ -81,7 +90,7 @@ def grow(
 
 def cotrain(
     network: nn.Module,
-    inputs: Float[Tensor, "n *shape"],
+    inputs: Inputs,
     labels: Int[Tensor, " n"],
     fine_tune: Callable[[Scale, int, Path], None],
     folder: Path,
@@ -90,6 +99,8 @@ def cotrain(
     rounds: int,
     keep: float,
     growth: float,
+    structure: Structure = "auto",
+    basis: Basis = "learned",
     seed: int = 0,
 ) -> Scale:
     """Grow C from sigma I and fine-tune the network under it in turn; `rounds` times; returns the last C.
@@ -99,14 +110,17 @@ def cotrain(
     read, so that what was stopped goes on.
     """
     scale: Scale = Isotropic(sigma, inputs[0].numel())
-    least_radius = keep * mean_radius(network, inputs, labels, scale.noise(pilot(scale, inputs, seed)))
+    pilots = inputs[:PILOTS].to(labels.device)
+    noise = scale.noise(pilot(scale, pilots, seed))
+    least_radius = keep * mean_radius(network, pilots, labels[:PILOTS], noise)
     for turn in range(rounds):
         place = folder / f"round{turn}"
         place.mkdir(exist_ok=True)
         weights, region = place / "weights.safetensors", place / "scale.safetensors"
         if not region.exists():
             bounds = {"floor": sigma, "least_radius": least_radius, "growth": growth}
-            save_scale(grow(network, inputs, labels, scale, **bounds, seed=seed, turn=turn), region)
+            kind: dict[str, Any] = {"structure": structure, "basis": basis}
+            save_scale(grow(network, inputs, labels, scale, **bounds, **kind, seed=seed, turn=turn), region)
         scale = load_scale(region)
         if not weights.exists():
             fine_tune(scale, turn, place)

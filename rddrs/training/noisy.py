@@ -1,14 +1,29 @@
 """The Lightning module that trains a network under noise. The only importer of Lightning, which takes seconds."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as lightning
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
+from rddrs.data import Inputs
 from rddrs.noise import Purpose, Scale, generator
+
+
+class Pairs(Dataset):
+    """Batches of inputs and their labels by their rows."""
+
+    def __init__(self, inputs: Inputs, labels: Int[Tensor, " n"]) -> None:
+        self._inputs, self._labels = inputs, labels
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, rows: list[int]) -> tuple[Tensor, Tensor]:
+        return self._inputs[rows], self._labels[rows]
 
 
 class NoisyTraining(lightning.LightningModule):
@@ -21,7 +36,7 @@ class NoisyTraining(lightning.LightningModule):
     def __init__(
         self,
         network: nn.Module,
-        inputs: Float[Tensor, "n *shape"],
+        inputs: Inputs,
         labels: Int[Tensor, " n"],
         scale: Scale,
         *,
@@ -33,7 +48,7 @@ class NoisyTraining(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.network, self.scale = network, scale
-        self._data = TensorDataset(inputs, labels)
+        self._data = Pairs(inputs, labels)
         self._learning_rate, self._batch, self._anneal = learning_rate, batch, anneal
         self._seed, self._first_epoch = seed, first_epoch
 
@@ -56,7 +71,7 @@ class NoisyTraining(lightning.LightningModule):
     def on_train_epoch_start(self) -> None:
         self._noise = self._source(Purpose.TRAINING)
 
-    def training_step(self, batch: list[Tensor], batch_index: int) -> Tensor:
+    def training_step(self, batch: Sequence[Tensor], batch_index: int) -> Tensor:
         inputs, labels = batch
         z = torch.randn(inputs.flatten(1).shape, generator=self._noise, device=self.device, dtype=inputs.dtype)
         logits = self.network(inputs + self.scale.noise(z).view_as(inputs))

@@ -8,7 +8,14 @@ from torch import Tensor
 
 from rddrs.certification import ABSTAIN, Certificate
 from rddrs.noise import Purpose, draw, generator
-from rddrs.smoothing import Classifier, Reference, clopper_pearson_upper, hard_counts, soft_probabilities
+from rddrs.smoothing import (
+    Classifier,
+    Reference,
+    check_evaluates,
+    clopper_pearson_upper,
+    hard_counts,
+    soft_probabilities,
+)
 
 INSIDE = 1 - 1e-4
 """An attack on a region stays this far inside, so that the rounding of its points cannot carry them out."""
@@ -56,8 +63,10 @@ def attack(
     Candidates: projected gradient ascent in the region's own norm, on the probability of the certified class as mean
     over `draws` noise samples a step; random points of the boundary; the segments to the nearest reference inputs of
     other classes. `screening` samples choose among them, and `samples` fresh ones judge that one choice: under a
-    valid certificate it is `broken` with probability `level` at most. Raises ValueError for an abstention.
+    valid certificate it is `broken` with probability `level` at most. Raises ValueError for an abstention
+    and for a network in train mode. Computes on the certificate's device.
     """
+    check_evaluates(classifier)
     if certificate.prediction == ABSTAIN:
         raise ValueError("an abstention has no region to attack")
     source = generator(seed, certificate.index, Purpose.ATTACK, block=0, device=certificate.x.device)
@@ -68,6 +77,7 @@ def attack(
     deltas = certificate.scale.noise(whitened).view(-1, *certificate.x.shape)
     candidates += [("random", certificate.x + delta) for delta in deltas]
     if reference is not None:
+        reference = reference.to(certificate.x.device)
         candidates += [("segment", point) for point in _segments(certificate, reference, radius, neighbours)]
     keys = (seed, batch, workers)
     shares = [
@@ -105,7 +115,7 @@ def count_class(
         workers=workers,
         first=first,
     )
-    return int(counts[certificate.prediction])
+    return int(counts[certificate.prediction]) if certificate.prediction < len(counts) else 0
 
 
 def _ascent(

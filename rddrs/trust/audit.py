@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rddrs.certification import Certificate, lower_bound
 from rddrs.noise import Purpose
-from rddrs.smoothing import Classifier, Reference, hard_counts, running_counts
+from rddrs.smoothing import Classifier, Reference, check_evaluates, hard_counts, running_counts
 from rddrs.trust.attack import INSIDE, Attack, attack, count_class
 from rddrs.trust.contradictions import contradictions
 from rddrs.trust.terms import Terms
@@ -69,7 +69,11 @@ def audit(
     for bit on the same machine (up to `tolerance` counts on another machine). An abstention claims nothing: only its
     counts and input are checked. `reference` are labelled inputs for the segments and the contradictions; `outside` is
     the factor of the radius at which a second attack shows how tight the certificate is. `seed` keys the fresh samples.
+    Computes
+    on the device of `x`. Raises ValueError for a network in train mode.
     """
+    check_evaluates(classifier)
+    certificate = certificate.to(x.device)
     flags = []
     if not torch.equal(certificate.x, x) or (index is not None and certificate.index != index):
         flags.append("input")

@@ -8,5 +8,6 @@ def contradictions(certificate: Certificate, reference: Reference) -> int:
     """How many reference inputs of another class lie inside the certified region."""
     if certificate.radius == 0:
         return 0
+    reference = reference.to(certificate.x.device)
     inside = certificate.contains(reference.inputs)
     return int((inside & (reference.labels != certificate.prediction)).sum())

@@ -68,10 +68,11 @@ class Memory:
 
     def find(self, x: Float[Tensor, "*shape"]) -> Certificate | None:
         """The first remembered certificate whose region is proven to contain `x`."""
+        x = x.detach().flatten().cpu()
         with self._lock:
-            for position in self._near(Ellipsoid(x.flatten(), Isotropic(1.0, x.numel()), 0.0), None)[0]:
+            for position in self._near(Ellipsoid(x, Isotropic(1.0, x.numel()), 0.0), None)[0]:
                 found = self._read(self._indices[position]).certificate
-                if _region(found).contains(x.flatten().cpu()):
+                if _region(found).contains(x):
                     return found
         return None
 

@@ -10,7 +10,7 @@ from rddrs import Diagonal, Full, Isotropic, certify
 from rddrs.certification.certify import ABSTAIN, largest_radius
 from rddrs.smoothing.bounds import clopper_pearson
 
-KINDS = ["isotropic", "diagonal", "full"]
+KINDS = ["isotropic", "diagonal", "full", "kronecker"]
 
 
 def constant(inputs):

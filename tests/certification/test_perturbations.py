@@ -27,6 +27,10 @@ def certificate(x: torch.Tensor, scale: Scale, radius: float, prediction: int = 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 6)])
 def test_severity_zero_is_the_identity_and_shapes_are_kept(name, shape):
+    if not NAMES[name].applies(shape):
+        with pytest.raises(ValueError, match=f"{name} needs images .3, height, width., not inputs of shape"):
+            certified_severity(certificate(image(*shape), Isotropic(0.5, image(*shape).numel()), 1.0), NAMES[name])
+        return
     x = image(*shape).double().numpy()
     before = x.copy()
     assert np.allclose(NAMES[name].function(x, 0.0), x, atol=1e-12)
@@ -38,7 +42,7 @@ def test_severity_zero_is_the_identity_and_shapes_are_kept(name, shape):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_small_severity_is_a_small_change(name):
-    x = image(1, 12, 12).double().numpy()
+    x = image(NAMES[name].channels or 1, 12, 12).double().numpy()
     changes = [np.linalg.norm(NAMES[name].function(x, s * NAMES[name].limit) - x) for s in (1e-4, 1e-2, 0.1)]
     assert changes[0] <= changes[1] <= changes[2]
     assert changes[0] < 0.05 * np.linalg.norm(x)
@@ -75,11 +79,11 @@ def test_a_larger_scale_along_a_pattern_certifies_more_of_it():
     ball = certified_severities(certificate(x, Isotropic(0.5, 64), 1.5))
     assert wide["checkerboard"] > 9 * ball["checkerboard"]
     assert wide["stripes"] == ball["stripes"]
-    assert list(wide) == list(NAMES)
+    assert list(wide) == [name for name, it in NAMES.items() if it.applies((1, 8, 8))]
 
 
 def test_every_severity_up_to_the_certified_one_is_inside():
-    it = certificate(image(1, 8, 8), Isotropic(0.4, 64), 1.2)
+    it = certificate(image(3, 8, 8), Isotropic(0.4, 192), 1.2)
     for perturbation in PERTURBATIONS:
         severity = certified_severity(it, perturbation)
         grid = perturbation.limit * (np.arange(1, STEPS + 1) / STEPS) ** 2
@@ -115,3 +119,40 @@ def test_a_user_adds_one_as_a_function():
     bad = Perturbation("crop", lambda x, severity: x[..., 1:], 1)
     with pytest.raises(ValueError, match="crop must keep the input's shape"):
         certified_severity(certificate(x, Isotropic(0.5, 64), 1.0), bad)
+
+
+def test_the_channels_of_casts():
+    x = image(3, 4, 4).double().numpy()
+    moved = {name: (NAMES[name].function(x, 0.5) - x)[:, 0, 0].round(12).tolist() for name in NAMES if "cast" in name}
+    assert moved == {"red_cast": [0.5, 0, 0], "green_cast": [0, 0.5, 0], "blue_cast": [0, 0, 0.5]}
+    assert np.allclose(NAMES["warmth"].function(NAMES["coldness"].function(x, 0.3), 0.3), x)
+
+
+def test_ramps_and_vignetting_have_closed_forms():
+    x = image(1, 5, 7)
+    for name, size in {"horizontal_ramp": 7, "vertical_ramp": 5}.items():
+        ramp = np.linspace(-1, 1, size)
+        exact = 1.7 * 0.5 / math.sqrt(35 / size * np.sum(ramp**2))
+        found = certified_severity(certificate(x, Isotropic(0.5, 35), 1.7), NAMES[name])
+        assert found == pytest.approx(closed_form(exact, NAMES[name].limit))
+    darkened = NAMES["vignetting"].function(np.ones((1, 5, 7)), 0.4)[0]
+    assert darkened[[0, 0, -1, -1], [0, -1, 0, -1]] == pytest.approx(0.6) and darkened[2, 3] == 1
+
+
+@pytest.mark.parametrize("name", ["defocus", "motion_blur", "blur"])
+def test_blurs_keep_constants_and_the_mean_and_lower_the_contrast(name):
+    assert np.allclose(NAMES[name].function(np.full((3, 9, 9), 0.3), 2.5), 0.3)
+    point = np.zeros((1, 15, 15))
+    point[0, 7, 7] = 1
+    blurred = NAMES[name].function(point, 2.5)
+    assert blurred.sum() == pytest.approx(1) and blurred.max() < 0.5
+    if name == "motion_blur":
+        assert np.count_nonzero(blurred.sum(axis=2)) == 1
+
+
+def test_jpeg_rounds_to_less_and_less_and_keeps_what_lies_on_its_steps():
+    x = image(1, 12, 12).double().numpy()
+    changes = [np.linalg.norm(NAMES["jpeg_blocks"].function(x, severity) - x) for severity in (1e-6, 1.0, 100.0)]
+    assert 0 < changes[0] < 1e-5 < changes[1] < changes[2] == pytest.approx(np.linalg.norm(x))
+    once = NAMES["jpeg_blocks"].function(x, 0.3)
+    assert np.allclose(NAMES["jpeg_blocks"].function(once, 0.3), once)

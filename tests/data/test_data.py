@@ -49,22 +49,23 @@ def small(**changes) -> Dataset:
 def test_the_embedded_data(make, shape, classes):
     data, again = make(), make()
     assert data.shape == shape and data.classes == classes
-    assert data.train_inputs.dtype == torch.float32 and data.train_labels.dtype == torch.long
+    assert data.train_inputs[:].dtype == torch.float32 and data.train_labels.dtype == torch.long
     for labels in (data.train_labels, data.test_labels):
         shares = torch.bincount(labels, minlength=classes) / len(labels)
         assert len(shares) == classes and (shares - 1 / classes).abs().max() < 0.05
-    assert torch.equal(data.train_inputs, again.train_inputs) and torch.equal(data.test_inputs, again.test_inputs)
+    assert torch.equal(data.train_inputs[:], again.train_inputs[:])
+    assert torch.equal(data.test_inputs[:], again.test_inputs[:])
 
 
 def test_digits_are_images_in_the_unit_interval_and_their_parts_are_apart():
     data = digits()
-    assert data.train_inputs.min() == 0 and data.train_inputs.max() == 1
+    assert data.train_inputs[:].min() == 0 and data.train_inputs[:].max() == 1
     assert len(data.train_inputs) + len(data.test_inputs) == 1_797
-    assert torch.cdist(data.test_inputs.flatten(1), data.train_inputs.flatten(1)).min() > 0
+    assert torch.cdist(data.test_inputs[:].flatten(1), data.train_inputs[:].flatten(1)).min() > 0
 
 
 def test_the_toy_is_seeded():
-    assert not torch.equal(toy2d(seed=0).test_inputs, toy2d(seed=1).test_inputs)
+    assert not torch.equal(toy2d(seed=0).test_inputs[:], toy2d(seed=1).test_inputs[:])
 
 
 def test_mnist_is_read(mnist_root):
@@ -72,8 +73,10 @@ def test_mnist_is_read(mnist_root):
     assert data.train_inputs.shape == (60_000, 1, 28, 28) and data.test_inputs.shape == (10_000, 1, 28, 28)
     assert data.test_labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
     assert torch.bincount(data.test_labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
-    assert data.train_inputs.min() == 0 and data.train_inputs.max() == 1
-    assert data.train_inputs.mean().item() == pytest.approx(0.1307, abs=1e-4)
+    inputs = data.train_inputs[:]
+    assert inputs.dtype == torch.float32 and inputs.min() == 0 and inputs.max() == 1
+    assert inputs.mean().item() == pytest.approx(0.1307, abs=1e-4)
+    assert data.grid == 1 / 255 and torch.equal((inputs[:99] * 255).round() / 255, inputs[:99])
 
 
 def test_a_damaged_mnist_file_is_named(mnist_root, tmp_path, unreachable):
@@ -143,7 +146,7 @@ def test_the_reference_set_is_a_seeded_choice_of_labelled_training_inputs():
     assert torch.equal(reference.inputs, again.inputs) and not torch.equal(reference.inputs, other.inputs)
     rows, chosen = (
         {(x, y, label) for (x, y), label in zip(inputs.tolist(), labels.tolist(), strict=True)}
-        for inputs, labels in ((data.train_inputs, data.train_labels), (reference.inputs, reference.labels))
+        for inputs, labels in ((data.train_inputs[:], data.train_labels), (reference.inputs, reference.labels))
     )
     assert len(chosen) == 100 and chosen <= rows
     assert len(small().reference(100, 0).labels) == 3, "at most half of the training inputs"
@@ -161,6 +164,8 @@ def test_what_methods_fit_is_not_what_fidelity_is_measured_on():
         ({"test_labels": torch.zeros(4, dtype=torch.long)}, "5 test inputs but 4 test labels"),
         ({"test_inputs": torch.tensor([[0.0, 0.0]] * 4 + [[torch.nan, 0.0]])}, "test input 4 holds NaN"),
         ({"train_inputs": torch.full((6, 2), torch.inf)}, "train input 0 holds NaN or infinite"),
+        ({"test_labels": torch.tensor([0, 1, 0, -1, 1])}, r"the label of test input 3 is -1: labels are 0 \.\. 1"),
+        ({"train_labels": torch.tensor([0, 1, 0, 1, 0, 2])}, r"the label of train input 5 is 2: labels are 0 \.\. 1"),
     ],
 )
 def test_data_that_does_not_fit_is_refused(changes, message, shapes_unchecked):
@@ -174,6 +179,6 @@ def test_a_network_answers_alike_on_data_that_is_rotated_with_it():
     turned = data.rotated(rotation)
     assert torch.allclose(rotation @ rotation.mT, torch.eye(64), atol=1e-5)
     assert torch.allclose(turned.test_inputs[5].flatten(), rotation @ data.test_inputs[5].flatten(), atol=1e-5)
-    answers = Rotated(network, rotation)(turned.test_inputs)
-    assert torch.allclose(answers, network(data.test_inputs), atol=1e-5)
-    assert not torch.allclose(network(turned.test_inputs), answers, atol=1e-2)
+    answers = Rotated(network, rotation)(turned.test_inputs[:])
+    assert torch.allclose(answers, network(data.test_inputs[:]), atol=1e-5)
+    assert not torch.allclose(network(turned.test_inputs[:]), answers, atol=1e-2)

@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from rddrs import Full, Isotropic, Reference, fidelity
-from rddrs.methods.ascent import Flat, climb, margin_radius, margins, objective, outer_product
+from rddrs.data import Stored
+from rddrs.methods.ascent import climb, margin_radius, margins, objective
+from rddrs.methods.flats import FullFlat, fold, slopes
 from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.rddrs import RDDRS
 from rddrs.noise import spd
@@ -21,6 +23,7 @@ class Smooth(nn.Module):
         self.first = torch.randn(dim, 6, generator=source, dtype=torch.float64) / dim**0.5
         self.second = torch.randn(6, 3, generator=source, dtype=torch.float64)
         self.turn = torch.eye(dim, dtype=torch.float64) if turn is None else turn
+        self.eval()
 
     def forward(self, inputs):
         return torch.tanh(inputs @ self.turn @ self.first) @ self.second
@@ -28,6 +31,10 @@ class Smooth(nn.Module):
 
 class Fooled(nn.Module):
     """Tells two classes apart by the first coordinate, but answers class 0 wherever the input is large."""
+
+    def __init__(self):
+        super().__init__()
+        self.eval()
 
     def forward(self, inputs):
         size = torch.relu(inputs.norm(dim=1) - 3)
@@ -51,8 +58,8 @@ def fooled_problem(dim=10):
 @pytest.fixture
 def flat(spd_matrix):
     matrix = spd_matrix(6, seed=3)
-    slopes = normal(40, 6) @ matrix
-    return matrix, Flat.of(matrix, slopes.mT @ slopes / 40)
+    whitened = normal(40, 6) @ matrix
+    return matrix, FullFlat(matrix, whitened.mT @ whitened / 40)
 
 
 def test_a_whitened_step_is_the_exponential_of_its_tangent(flat):
@@ -115,11 +122,13 @@ def test_everything_turns_with_the_network(spd_matrix):
     turn = torch.linalg.qr(normal(6, 6, seed=9)).Q
     matrix, inputs, z, a = spd_matrix(6, seed=3), normal(50, 6), normal(50, 6, seed=1), normal(6, seed=2)
     labels = Smooth(6)(inputs).argmax(dim=1)
-    here = outer_product(Smooth(6), inputs, labels, matrix, z)
+    everything = torch.arange(50)
+    here = fold(slopes(Smooth(6), inputs, labels, everything, Full(matrix), lambda _: z), Full(matrix))
     turned = spd.symmetric(turn @ matrix @ turn.mT)
-    there = outer_product(Smooth(6, turn), inputs @ turn.mT, labels, turned, z @ turn.mT)
+    scale, rows = Full(turned), lambda _: z @ turn.mT
+    there = fold(slopes(Smooth(6, turn), inputs @ turn.mT, labels, everything, scale, rows), scale)
     torch.testing.assert_close(there, turn @ here @ turn.mT)
-    scale, other = Flat.of(matrix, here).scale(a, 0.3), Flat.of(turned, there).scale(a, 0.3)
+    scale, other = FullFlat(matrix, here).scale(a, 0.3), FullFlat(turned, there).scale(a, 0.3)
     torch.testing.assert_close(other.matrix, turn @ scale.matrix @ turn.mT)
 
 
@@ -215,5 +224,5 @@ def test_growth_in_closed_form_keeps_the_radius(linear):
     labels = torch.ones(128, dtype=torch.long)
     start = Isotropic(0.5, 4)
     least = 0.95 * mean_radius(network, inputs, labels, start.noise(pilot(start, inputs, 0)))
-    scale = grow(network, inputs, labels, start, floor=0.5, least_radius=least, growth=3.0)
+    scale = grow(network, Stored(inputs), labels, start, floor=0.5, least_radius=least, growth=3.0)
     assert scale.eigenvalues.tolist() == pytest.approx([0.5 / 0.95, 1.5, 1.5, 1.5], rel=0.05)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from rddrs import ANCER, DDRS, RS, Method, RDDRSPaper, Reference, certify
 from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.rddrs import RDDRS
 
-BUDGET = {"samples": 32, "iterations": 4, "rounds": 1, "outer": 64}
+BUDGET: dict[str, Any] = {"samples": 32, "iterations": 4, "rounds": 1, "outer": 64}
 
 METHODS: dict[str, Method] = {
     "rs": RS(),
@@ -26,6 +27,10 @@ METHODS: dict[str, Method] = {
     "rddrs": RDDRS(**BUDGET, start="isotropic"),
     "rddrs unguarded": RDDRS(**BUDGET, start="isotropic", floor="sigma_x", guard=0.0),
     "rddrs_global": GlobalScale(**BUDGET),
+    "rddrs kronecker": RDDRS(**BUDGET, structure="kronecker"),
+    "rddrs dct": RDDRS(**BUDGET, structure="kronecker", basis="dct", start="isotropic"),
+    "rddrs_global kronecker": GlobalScale(**BUDGET, structure="kronecker"),
+    "rddrs_global pixel": GlobalScale(**BUDGET, structure="kronecker", basis="pixel"),
 }
 DERAILED: dict[str, Method] = {
     "ddrs gradient": DDRS(search="gradient", gamma=1e30, samples=50, iterations=20),
@@ -37,6 +42,7 @@ DERAILED: dict[str, Method] = {
     "rddrs_paper guarded": RDDRSPaper(gamma=1e6, samples=200, iterations=5, guard=0.97, check=1),
     "rddrs": RDDRS(**BUDGET, gamma=1e30, start="isotropic", guard=0.0),
     "rddrs_global": GlobalScale(**BUDGET, gamma=1e30, guard=0.0),
+    "rddrs kronecker": RDDRS(**BUDGET, gamma=1e30, start="isotropic", guard=0.0, structure="kronecker"),
 }
 """Steps so long that they leave the manifold, or the numbers."""
 
@@ -54,6 +60,7 @@ class Prototypes(nn.Module):
         source = torch.Generator().manual_seed(0)
         self.prototypes = nn.Parameter(torch.randn(3, math.prod(SHAPE), generator=source))
         self.limit = limit
+        self.eval()
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         flat = inputs.flatten(1)

@@ -1,18 +1,23 @@
 """Networks, training under noise, and checkpoints."""
 
+from functools import partial
+from pathlib import Path
+
 import pytest
 import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from rddrs import Isotropic
 from rddrs.data.digits import digits
 from rddrs.data.toy2d import toy2d
-from rddrs.models.adapters import LogProbabilities, as_logits
+from rddrs.models.adapters import LogProbabilities, Normalized, as_logits
 from rddrs.models.lenet import LeNet
 from rddrs.models.perceptron import Perceptron
+from rddrs.models.resnet import ResNet
+from rddrs.models.small_cnn import SmallCNN
 from rddrs.models.weights import load_weights, save_weights
 from rddrs.training.noisy import NoisyTraining
 
@@ -60,9 +65,10 @@ def trained(data, epochs: int, **options) -> nn.Module:
 
 
 def noisy_accuracy(net, data, sigma: float = SIGMA) -> float:
-    z = torch.randn(20, *data.test_inputs.shape, generator=torch.Generator().manual_seed(5))
+    inputs = data.test_inputs[:]
+    z = torch.randn(20, *inputs.shape, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
-        answers = net((data.test_inputs + sigma * z).flatten(0, 1)).argmax(dim=1).view(20, -1)
+        answers = net((inputs + sigma * z).flatten(0, 1)).argmax(dim=1).view(20, -1)
     return (answers == data.test_labels).float().mean().item()
 
 
@@ -140,6 +146,85 @@ def test_weights_are_read_back(tmp_path, suffix):
     assert equal_weights(net, other)
 
 
+def test_a_checkpoint_as_training_programs_write_it_is_read_and_said_so(tmp_path):
+    net, other, path = network(), network(seed=1), tmp_path / "checkpoint.pt"
+    state = {f"module.{name}": value for name, value in net.state_dict().items()}
+    torch.save({"epoch": 3, "state_dict": state}, path)
+    below, prefix = load_weights(other, path)
+    assert equal_weights(net, other)
+    assert "'state_dict'" in below and "'module.'" in prefix
+
+
+def test_the_weights_on_disk_are_those_of_the_network_without_its_adapters(tmp_path):
+    net, path = network(), tmp_path / "weights.safetensors"
+    around = as_logits(Normalized(net, [0.5, 0.5], [0.2, 0.3], (2,)), "probabilities")
+    save_weights(around, path)
+    assert load_file(path).keys() == net.state_dict().keys()
+    other = network(seed=1)
+    assert load_weights(as_logits(other, "probabilities"), path) == [] and equal_weights(net, other)
+
+
+def test_normalisation_is_inside_the_network():
+    net = network()
+    wrapped = Normalized(net, [0.5, -1.0], [0.2, 3.0], (2,))
+    inputs = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(wrapped(inputs), net((inputs - torch.tensor([0.5, -1.0])) / torch.tensor([0.2, 3.0])))
+    images = Normalized(nn.Flatten(), [1.0, 2.0], [1.0, 1.0], (2, 3, 4))(torch.zeros(1, 2, 3, 4))
+    assert images[0].tolist() == [-1] * 12 + [-2] * 12
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "message"),
+    [
+        ([0.5], [0.2, 0.2], r"normalize.mean=\[0.5\] has 1 numbers, inputs of shape \(2,\) have 2 channels"),
+        ([0.5, 0.5], [0.2] * 3, "normalize.std.*has 3 numbers"),
+        ([0.5, 0.5], [0.2, 0.0], "normalize.std.*must be positive"),
+    ],
+)
+def test_a_normalisation_that_does_not_fit_is_refused(mean, std, message):
+    with pytest.raises(ValueError, match=message):
+        Normalized(network(), mean, std, (2,))
+
+
+def count(net: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+@pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (56, 0.85), (110, 1.7)])
+def test_residual_networks_have_the_sizes_of_their_paper(depth, millions):
+    """Table 6 of He et al. 2015."""
+    assert count(ResNet((3, 32, 32), 10, depth)) / 1e6 == pytest.approx(millions, rel=0.03)
+
+
+def test_the_small_network_is_the_literatures():
+    """Convolutions 32, 32, 64, 64 over 28 x 28 leave 64 x 4 x 4."""
+    assert count(SmallCNN((1, 28, 28), 10)) == 320 + 9_248 + 18_496 + 36_928 + 1_024 * 200 + 200 + 40_200 + 2_010
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 17, 20), (3, 32, 32)])
+@pytest.mark.parametrize("make", [ResNet, partial(SmallCNN, padding=1)])
+def test_the_networks_of_images_take_any_size(make, shape):
+    net = make(shape, 7).eval()
+    inputs = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
+    answers = net(inputs)
+    assert answers.shape == (3, 7)
+    torch.testing.assert_close(answers[1:2], net(inputs[1:2]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("shape", "depth"), [((3, 32, 32), 21), ((3, 32, 32), 2), ((3, 7, 32), 20), ((64,), 20)])
+def test_a_residual_network_that_cannot_be_is_refused(shape, depth):
+    with pytest.raises(ValueError, match=r"depth=|inputs of shape"):
+        ResNet(shape, 10, depth)
+
+
+def test_a_published_residual_network_is_read():
+    """The weights and the names of akamaster/pytorch_resnet_cifar10, where they are beside the repository."""
+    path = Path(__file__).parents[3] / "shared" / "networks" / "resnet20-12fca82f.th"
+    if not path.is_file():
+        pytest.skip(f"{path} is not there")
+    assert len(load_weights(ResNet((3, 32, 32), 10), path)) == 2
+
+
 class Unpickled:
     """Something that `weights_only=True` refuses to load."""
 
@@ -162,9 +247,15 @@ def broken_checkpoint(kind: str, folder):
         case "a tensor":
             torch.save(torch.zeros(3), path)
         case "no tensors":
-            torch.save({"state_dict": fitting, "epoch": 3}, path)
+            torch.save({"weights": fitting, "epoch": 3}, path)
         case "code":
             torch.save({"network": Unpickled()}, path)
+        case "a whole network":
+            torch.save(network(), path)
+        case "half":
+            torch.save({name: value for name, value in fitting.items() if "layers.5" not in name}, path)
+        case "NaN":
+            torch.save(fitting | {"layers.1.weight": fitting["layers.1.weight"] * torch.nan}, path)
     return path
 
 
@@ -179,6 +270,9 @@ def broken_checkpoint(kind: str, folder):
         ("a tensor", "no state dict"),
         ("no tensors", "no state dict"),
         ("code", "cannot be read"),
+        ("a whole network", "cannot be read.*save torch.save"),
+        ("half", "does not fit Perceptron.*Missing key.*layers.5.weight"),
+        ("NaN", "layers.1.weight hold NaN"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused_by_name(tmp_path, kind, message):

@@ -1,13 +1,17 @@
 """Laws of every noise scale: what it does is what its dense matrix C does."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from rddrs import Diagonal, Full, Isotropic
+from rddrs import Diagonal, Full, Isotropic, Kronecker
+from rddrs.noise import product
 from rddrs.noise.tensors import from_tensors
+from tests.layouts import LAYOUTS, SHAPE
 
-KINDS = ["isotropic", "diagonal", "full"]
+KINDS = ["isotropic", "diagonal", "full", "kronecker"]
 DTYPES = [torch.float32, torch.float64]
 
 
@@ -32,10 +36,66 @@ def test_noise_is_the_dense_product(case):
     assert_close(scale.noise(z), z @ scale.matrix.to(z), dtype)
 
 
-def test_perturb_adds_the_noise(case):
+def square_root(scale, dtype):
+    """The B of the noise that `perturb` adds, x + B z, from the rows of the identity."""
+    return scale.perturb(torch.zeros(scale.dim, dtype=dtype), torch.eye(scale.dim, dtype=dtype)).mT
+
+
+def test_perturb_adds_noise_of_the_covariance(case):
+    """B z with B B^T = C C: C z itself, but for a Kronecker scale, which spares a rotation of the isotropic z."""
     scale, z, dtype = case
-    x = torch.randn(scale.dim, dtype=dtype)
-    assert_close(scale.perturb(x, z.clone()), x + scale.noise(z), dtype)
+    x, root = torch.randn(scale.dim, dtype=dtype), square_root(scale, dtype)
+    assert_close((root @ root.mT).double(), scale.covariance, dtype)
+    assert_close(scale.perturb(x, z.clone()), x + z @ root.mT, dtype)
+    if not isinstance(scale, Kronecker):
+        assert_close(scale.perturb(x, z.clone()), x + scale.noise(z), dtype)
+
+
+def test_whitening_measures_the_noise_that_is_sampled(case):
+    """|C^-1 B z| = |z|, and the region's extent along w is |B^T w|: exactly, whatever the rounding of the factors."""
+    scale, z, dtype = case
+    scale = scale.to("cpu", dtype)
+    root = square_root(scale.to("cpu", torch.float64), torch.float64).mT
+    white = scale.whiten(z.double() @ root)
+    torch.testing.assert_close(white.norm(dim=1), z.double().norm(dim=1), rtol=1e-12, atol=1e-12)
+    extent = scale.adjoint(z.double())
+    torch.testing.assert_close(extent.norm(dim=1), (z.double() @ root.mT).norm(dim=1), rtol=1e-12, atol=1e-12)
+    singular = torch.linalg.svdvals(root)
+    assert (scale.eigenvalues <= singular.flip(0) * (1 + 1e-12)).all() and scale.norm >= singular[0] * (1 - 1e-12)
+
+
+def test_deviations_are_those_of_the_noise(case):
+    scale, _, dtype = case
+    assert_close(scale.deviations(), scale.matrix.double().norm(dim=1), dtype)
+
+
+def test_axes_are_eigenvectors_from_the_longest_to_the_shortest(case):
+    scale, _, _ = case
+    found = scale.axes(3, 2)
+    dim = scale.dim
+    assert [axis.rank for axis in found] == sorted({*range(1, min(3, dim) + 1), *range(max(1, dim - 1), dim + 1)})
+    values = torch.linalg.eigvalsh(scale.matrix.double()).flip(0)
+    for axis in found:
+        assert axis.value == pytest.approx(values[axis.rank - 1].item(), rel=1e-5)
+        assert axis.vector.norm().item() == pytest.approx(1)
+        assert_close(scale.matrix.double() @ axis.vector, axis.value * axis.vector, torch.float32)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_no_layout_in_memory_changes_what_a_scale_does(scale_of, kind, dtype, layout):
+    dim = torch.Size(SHAPE).numel()
+    scale, x = scale_of(kind, dim, dtype=dtype), layout(torch.randn(SHAPE, dtype=dtype)).flatten()
+    rows = torch.stack([layout(row).flatten() for row in torch.randn(6, *SHAPE, dtype=dtype)])
+    for z in (torch.stack([rows, rows + 1e3], dim=2)[..., 0], rows.mT.contiguous().mT, x.expand(6, -1)):
+        still = z.contiguous()
+        assert_close(scale.noise(z), scale.noise(still), dtype)
+        assert_close(scale.whiten(z), scale.whiten(still), dtype)
+        # An expanded z cannot be overwritten, and a scale may do so.
+        for noise in (still.clone(), z if z.stride(0) else still.clone()):
+            expected = scale.perturb(x.clone(memory_format=torch.contiguous_format), still.clone())
+            assert_close(scale.perturb(x, noise), expected, dtype)
 
 
 def test_whiten_inverts_the_noise(case):
@@ -46,12 +106,14 @@ def test_whiten_inverts_the_noise(case):
 
 
 def test_spectrum_is_that_of_the_dense_matrix(case):
-    scale, _, _ = case
+    scale, _, dtype = case
     dense = scale.matrix.double()
     assert scale.eigenvalues.dtype == torch.float64
-    torch.testing.assert_close(scale.eigenvalues, torch.linalg.eigvalsh(dense), rtol=1e-9, atol=1e-12)
-    assert scale.log_det == pytest.approx(torch.linalg.slogdet(dense).logabsdet.item(), rel=1e-9)
-    assert scale.geometric_mean == pytest.approx(torch.linalg.det(dense).item() ** (1 / scale.dim), rel=1e-9)
+    # Float32 factors are orthogonal up to rounding, and `matrix` is rounded, too: the eigenvalues are bounds.
+    bound = 1e-6 if isinstance(scale, Kronecker) and dtype == torch.float32 else 1e-9
+    torch.testing.assert_close(scale.eigenvalues, torch.linalg.eigvalsh(dense), rtol=bound, atol=1e-12)
+    assert scale.log_det == pytest.approx(torch.linalg.slogdet(dense).logabsdet.item(), rel=bound)
+    assert scale.geometric_mean == pytest.approx(torch.linalg.det(dense).item() ** (1 / scale.dim), rel=bound)
     torch.testing.assert_close(scale.covariance, dense @ dense)
 
 
@@ -103,6 +165,11 @@ def test_a_symmetric_matrix_is_kept_bit_for_bit_and_rounding_is_symmetrised(spd_
         (lambda: Full(torch.tensor([[1.0, float("inf")], [float("inf"), 1.0]])), "finite"),
         (lambda: Full(torch.tensor([[1.0, 2.0], [2.0, 1.0]])), "positive definite"),
         (lambda: Full(torch.zeros(2, 2)), "positive definite"),
+        (lambda: Kronecker([torch.eye(2)], torch.ones(3)), "do not fit values of shape"),
+        (lambda: Kronecker([torch.eye(2)], torch.ones(2, 2)), "do not fit values of shape"),
+        (lambda: Kronecker([torch.eye(2), 2 * torch.eye(3)], torch.ones(2, 3)), "factor 1 is not orthogonal"),
+        (lambda: Kronecker([torch.full((2, 2), torch.nan)], torch.ones(2)), "factor 0 is not orthogonal"),
+        (lambda: Kronecker([torch.eye(2)], torch.tensor([1.0, 0.0])), "values"),
         (lambda: from_tensors({"weights": torch.ones(2)}), "weights"),
     ],
 )
@@ -114,3 +181,101 @@ def test_what_is_no_scale_is_refused(make, message, shapes_unchecked):
 def test_shapes_are_checked_while_testing(scale_of):
     with pytest.raises(TypeCheckError, match="noise"):
         scale_of("full", 3).noise(torch.zeros(3))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_scale_owns_its_numbers(spd_matrix, dtype):
+    matrix = spd_matrix(4, seed=2).to(dtype)
+    theta, z = torch.rand(4, dtype=dtype) + 0.5, torch.randn(3, 4, dtype=dtype)
+    for given, scale in ((theta, Diagonal(theta)), (matrix, Full(matrix)), (theta, Diagonal(theta).to("cpu"))):
+        noise, eigenvalues, white = scale.noise(z), scale.eigenvalues.clone(), scale.whiten(z)
+        handed = [
+            given,
+            scale.matrix,
+            *scale.tensors().values(),
+            *([scale.theta] if isinstance(scale, Diagonal) else []),
+        ]
+        for numbers in handed:
+            numbers.mul_(10)
+        for same in (scale, scale.to("cpu", dtype), scale.scaled(1.0)):
+            assert torch.equal(same.noise(z), noise)
+            assert torch.equal(same.eigenvalues, eigenvalues)
+            assert torch.equal(same.whiten(z), white)
+
+
+def test_a_scale_needs_no_gradient(spd_matrix):
+    for scale in (Diagonal(torch.ones(2, requires_grad=True)), Full(spd_matrix(2, seed=0).requires_grad_())):
+        assert not scale.matrix.requires_grad
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_scale_that_is_where_it_should_be_is_not_copied(scale_of, kind):
+    scale = scale_of(kind, 5)
+    if kind != "isotropic":
+        assert scale.to("cpu", torch.float32) is scale
+    assert scale.to("cpu") is scale
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_the_isotropic_scale_of_a_precision_is_what_its_noise_is_made_with(dtype):
+    """torch rounds a factor that is a Python number to the tensor's precision."""
+    scale = Isotropic(0.1, 3)
+    rounded, one = scale.to("cpu", dtype), torch.ones(1, 3, dtype=dtype)
+    assert rounded.noise(one).double().unique().item() == rounded.sigma == scale.noise(one).double().unique().item()
+    assert torch.equal(rounded.perturb(torch.zeros(3, dtype=dtype), one.clone()), rounded.noise(one))
+    assert torch.equal(rounded.whiten(rounded.noise(one)), one.double())
+    assert (rounded.sigma == 0.1) == (dtype == torch.float64)
+
+
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_the_product_is_exact_whatever_precision_is_allowed(spd_matrix, precision):
+    """Less than the highest precision lets torch round the factors, so that the product is then made in float64."""
+    scale, z, x = Full(spd_matrix(40, seed=3).float()), torch.randn(50, 40), torch.randn(40)
+    exact = (z.double() @ scale.matrix.double()).float()
+    torch.testing.assert_close(scale.noise(z), exact, rtol=1e-5, atol=1e-5)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision(precision)
+        assert torch.equal(scale.noise(z), exact)
+        assert torch.equal(scale.perturb(x, z), x + exact)
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_a_float32_product_on_a_gpu_is_never_left_to_what_is_allowed(shapes_unchecked):
+    """The environment can allow TF32 behind torch's back (NVIDIA_TF32_OVERRIDE), and another thread at any time."""
+    kinds = [(dtype, is_cuda) for dtype in DTYPES for is_cuda in (False, True)]
+    rounded = [full.rounds_products(SimpleNamespace(dtype=dtype, is_cuda=is_cuda)) for dtype, is_cuda in kinds]  # pyright: ignore[reportArgumentType]
+    assert rounded == [False, True, False, False]
+
+
+def test_the_sum_without_onednn_is_that_with_it(spd_matrix, monkeypatch):
+    scale, z, x = Full(spd_matrix(40, seed=3).float()), torch.randn(50, 40), torch.randn(40)
+    calls = []
+    addmm = torch.addmm
+    monkeypatch.setattr(torch, "addmm", lambda *tensors: calls.append(1) or addmm(*tensors))
+    if product.onednn():
+        with_it = scale.perturb(x, z)
+        assert not calls
+        monkeypatch.setattr(product, "onednn", lambda: False)
+        torch.testing.assert_close(scale.perturb(x, z), with_it, rtol=1e-5, atol=1e-5)
+    else:
+        torch.testing.assert_close(scale.perturb(x, z), x + scale.noise(z), rtol=1e-5, atol=1e-5)
+    assert calls
+
+
+@pytest.mark.parametrize("gone", ["_linear_pointwise", "_reorder_linear_weight"])
+def test_a_torch_without_the_private_product_is_noticed(monkeypatch, gone):
+    class Namespace:
+        def __getattr__(self, name):
+            raise AttributeError(name)
+
+    names = {"_linear_pointwise", "_reorder_linear_weight"} - {gone}
+    there = Namespace()
+    there.__dict__ |= {name: getattr(torch.ops.mkldnn, name, None) for name in names}
+    monkeypatch.setattr(torch.ops, "mkldnn", there)
+    assert not product.onednn.__wrapped__()
+    monkeypatch.undo()
+    there.__dict__ |= {"_reorder_linear_weight": lambda matrix: matrix, "_linear_pointwise": lambda z, *_: z}
+    monkeypatch.setattr(torch.ops, "mkldnn", there)
+    assert not product.onednn.__wrapped__()

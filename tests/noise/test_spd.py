@@ -161,5 +161,20 @@ def test_floor_raises_the_small_eigenvalues_and_nothing_else(spd_matrix):
     torch.testing.assert_close(floor(matrix, 0.05), matrix)
 
 
+@pytest.mark.parametrize("dim", [2, 9])
+def test_the_geometric_mean_solves_riccatis_equation(spd_matrix, dim):
+    """Sigma = M^-1 # D is the solution of Sigma M Sigma = D (METHOD section 8)."""
+    sensitivity, threat = spd_matrix(dim, seed=1, low=0.01, high=3.0), spd_matrix(dim, seed=2, low=0.1, high=5.0)
+    found = spd.geometric_mean(torch.linalg.inv(sensitivity), threat)
+    torch.testing.assert_close(found @ sensitivity @ found, threat, rtol=1e-8, atol=1e-10)
+    swapped = spd.geometric_mean(threat, torch.linalg.inv(sensitivity))
+    torch.testing.assert_close(swapped, found, rtol=1e-8, atol=1e-10)
+
+
+def test_the_geometric_mean_of_what_is_not_positive_definite_is_refused():
+    with pytest.raises(FloatingPointError, match="left the manifold"):
+        spd.geometric_mean(torch.eye(2), torch.diag(torch.tensor([1.0, -1.0])))
+
+
 def test_importing_geomstats_left_the_default_precision_alone():
     assert torch.get_default_dtype() == torch.float32

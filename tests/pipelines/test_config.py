@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -29,7 +30,32 @@ def prepared(*overrides: str) -> Prepared:
 @pytest.mark.parametrize("path", GROUPS, ids=str)
 def test_every_file_composes(path: Path) -> None:
     added = "+" if str(path.parent) in ("sweep", "size") else ""
-    assert settings(f"{added}{path.parent}={path.name}").seed == 0
+    needed = {
+        "classifier/own": "classifier._target_=torch.nn.Identity",
+        "data/folder": "data.root=somewhere",
+        "data/arrays": "data.file=some.npz",
+        "data/items": "data={train: {_target_: some.thing}, test: {_target_: some.thing}}",
+    }
+    own = [needed[str(path)]] if str(path) in needed else []
+    assert settings(f"{added}{path.parent}={path.name}", *own).seed == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "network"),
+    [
+        ("", "Perceptron"),
+        ("data=mnist", "LeNet"),
+        ("data=cifar10", "ResNet"),
+        ("data=folder data.root=somewhere", "ResNet"),
+        ("data=arrays data.file=some.npz", "Perceptron"),
+        ("data=mnist classifier=small_cnn", "SmallCNN"),
+        ("+size=paper", "LeNet"),
+        ("experiment=paper +size=paper classifier=resnet", "ResNet"),
+        ("+sweep=gamma data=toy2d", "Perceptron"),
+    ],
+)
+def test_the_data_choose_the_network_unless_it_is_given(overrides: str, network: str) -> None:
+    assert settings(*overrides.split()).classifier.target == f"rddrs.models.{network}"
 
 
 @pytest.mark.parametrize("path", [path for path in GROUPS if str(path.parent) == "method"], ids=str)
@@ -63,9 +89,14 @@ def test_every_method_is_made_with_the_values_of_its_file(path: Path) -> None:
         ("method=ancer method.guard=1.5", "method.guard=1.5"),
         ("method=rddrs_paper method.metric=flat", "method.metric=flat"),
         ("method=rs method._target_=rddrs.Nothing", "method._target_=rddrs.Nothing cannot be imported"),
-        ("classifier._target_=torch.nn.Identity ~classifier.epochs", "classifier.epochs"),
-        ("classifier._target_=torch.nn.Identity", "maps one input to shape (1, 2)"),
-        ("classifier._target_=rddrs.models.LeNet", "classifier (rddrs.models.LeNet)"),
+        ("classifier=own", "Missing mandatory value: _target_"),
+        ("classifier=own classifier._target_=torch.nn.Identity ~classifier.epochs", "classifier.epochs"),
+        ("classifier=own classifier._target_=torch.nn.Identity", "maps one input to shape (1, 2)"),
+        ("classifier=own classifier._target_=torch.nn.Linear", "missing 2 required positional arguments"),
+        ("classifier=own classifier._target_=torch.nn.Linear +classifier.size=3", "classifier.size: there is no such"),
+        ("classifier=lenet", "classifier (rddrs.models.LeNet)"),
+        ("classifier.normalize.mean=[1,1]", "classifier.normalize: mean=[1.0, 1.0] std=None: give both"),
+        ("classifier.normalize.mean=[1] classifier.normalize.std=[1]", "have 2 channels: one a channel is needed"),
         ("classifier.checkpoint=nowhere.pt", "classifier.checkpoint=nowhere.pt: there is no such file"),
         ("classifier.output=scores", "classifier.output=scores"),
     ],
@@ -83,8 +114,8 @@ def test_a_mistyped_key_is_refused_by_name() -> None:
 
 
 def test_a_checkpoint_must_fit_and_be_read_safely(tmp_path: Path) -> None:
-    weights = Perceptron((2,), 3).state_dict()
-    other = Perceptron((5,), 3).state_dict()
+    weights = Perceptron((2,), 3, width=128).state_dict()
+    other = Perceptron((5,), 3, width=128).state_dict()
     save_file(weights, tmp_path / "fits.safetensors")
     torch.save(weights, tmp_path / "fits.pt")
     torch.save(other, tmp_path / "other.pt")
@@ -117,11 +148,22 @@ def test_the_run_folder_depends_on_all_that_a_result_depends_on(tmp_path: Path) 
     assert len({base, *map(folder, changed)}) == len(changed) + 1
 
 
+def test_the_folders_follow_the_content_of_the_data(tmp_path: Path) -> None:
+    """The same data elsewhere finds its run; other data under the same configuration does not."""
+    for name, value in {"a": 1.0, "b": 1.0, "c": 2.0}.items():
+        x, y = np.linspace(0, value, 24).reshape(8, 3), np.arange(8) % 2
+        np.savez(tmp_path / f"{name}.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    subset = ["data=arrays", "data.subset=2", "data.reference=2"]
+    places = [prepare(settings(*subset, f"data.file={tmp_path / name}.npz")) for name in "abc"]
+    for one, same, other in ([it.run_folder for it in places], [it.classifier_folder for it in places]):
+        assert one == same != other
+
+
 def test_the_classifier_folder_is_shared_by_methods_and_follows_a_checkpoints_content(tmp_path: Path) -> None:
     assert prepared("method=rs").classifier_folder == prepared("method=ddrs", "data.subset=2").classifier_folder
     assert prepared("sigma=0.25").classifier_folder != prepared().classifier_folder
     for name, seed in {"a": 0, "b": 0, "c": 1}.items():
         torch.manual_seed(seed)
-        save_file(Perceptron((2,), 3).state_dict(), tmp_path / f"{name}.safetensors")
+        save_file(Perceptron((2,), 3, width=128).state_dict(), tmp_path / f"{name}.safetensors")
     folders = [prepared(f"classifier.checkpoint={tmp_path / name}.safetensors").classifier_folder for name in "abc"]
     assert folders[0] == folders[1] != folders[2]

@@ -277,20 +277,3 @@ def test_a_report_that_was_killed_is_repaired_by_running_again(root: Path, monke
     pd.testing.assert_frame_equal(pd.read_parquet(prepared.run_folder / "records.parquet"), table)
     audit(prepared)
     assert np.all([not path.name.endswith(".part") for path in prepared.run_folder.rglob("*")])
-
-
-def test_the_content_of_the_data_names_the_run_and_not_its_place(tmp_path: Path) -> None:
-    """`data.root` says where data lies: the same data elsewhere finds its run, other data under it does not."""
-    import torch
-
-    from rddrs.data import toy2d
-
-    for name, seed in {"a": 0, "b": 0, "c": 1}.items():
-        (tmp_path / name).mkdir()
-        made = toy2d(seed)
-        arrays = {part: getattr(made, part) for part in ("train_inputs", "train_labels", "test_inputs", "test_labels")}
-        torch.save(arrays, tmp_path / name / "data.pt")
-    stored = ["data._target_=tests.pipelines.sources.stored", "~data.seed"]
-    folders = [at(tmp_path, *stored, f"+data.root={tmp_path / name}") for name in "abc"]
-    assert folders[0].run_folder == folders[1].run_folder != folders[2].run_folder
-    assert folders[0].classifier_folder == folders[1].classifier_folder != folders[2].classifier_folder

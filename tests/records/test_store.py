@@ -12,7 +12,7 @@ from rddrs.noise import save_scale
 from rddrs.records.binding import Binding
 from rddrs.records.store import COLUMNS, Store
 
-KINDS = ["isotropic", "diagonal", "full"]
+KINDS = ["isotropic", "diagonal", "full", "kronecker"]
 
 
 @pytest.fixture

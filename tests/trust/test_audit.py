@@ -41,7 +41,7 @@ def digits():
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    return classifier.requires_grad_(False).eval(), data.test_inputs, data.reference(200, 0)
+    return classifier.requires_grad_(False).eval(), data.test_inputs[:], data.reference(200, 0)
 
 
 def shape(index: int) -> Scale:

@@ -1,0 +1,27 @@
+"""Tables, signals and images from one NumPy file."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from rddrs.data.dataset import Dataset
+
+NAMES = ("x_train", "y_train", "x_test", "y_test")
+
+
+def arrays(file: str) -> Dataset:
+    """The arrays `x_train y_train x_test y_test` of an npz file: numbers of any shape, images channels first.
+
+    Bytes become [0, 1], all other numbers stay as they are. Raises ValueError where the file or the arrays do not fit.
+    """
+    if not Path(file).is_file():
+        raise ValueError(f"data.file={file}: there is no such file")
+    try:
+        with np.load(file, allow_pickle=False) as found:
+            missing = [name for name in NAMES if name not in found]
+            if missing:
+                raise ValueError(f"it holds {', '.join(found)}; {', '.join(missing)} are missing")
+            return Dataset(*(found[name] for name in NAMES))
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"data.file={file}: {error}; an npz file of {', '.join(NAMES)} is needed") from error

@@ -1,0 +1,168 @@
+"""Inputs that are stored compactly, or not at all, until a batch of them is asked for."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from PIL import Image
+from torch import Tensor
+
+from rddrs.digests import digest
+
+Rows = slice | Tensor | Sequence[int]
+BUFFER = 1 << 29
+"""Bytes of one part of a data set, decoded, that are kept in memory at most."""
+
+
+class Inputs(ABC):
+    """The inputs of one part of a data set: `inputs[3]` is one of them, `inputs[rows]` a batch, float32.
+
+    `shape` is [n, *shape], as a tensor's; `grid` the step of the grid that all entries lie on, where there is one.
+    """
+
+    shape: tuple[int, ...]
+    grid: float | None = None
+    lazy: bool = False
+    """Whether a batch has to be read and decoded each time: what is worth worker processes."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: int | Rows) -> Float[Tensor, "*n_shape"]:
+        if isinstance(rows, int):
+            return self.batch([range(len(self))[rows]])[0]
+        return self.batch(range(len(self))[rows] if isinstance(rows, slice) else torch.as_tensor(rows).tolist())
+
+    @abstractmethod
+    def batch(self, rows: Sequence[int]) -> Float[Tensor, "n *shape"]:
+        """The inputs of these rows."""
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """What tells the content from any other."""
+
+
+class Stored(Inputs):
+    """Inputs in memory: float32, or 8-bit numbers, kept as they are: a batch is then in [0, 1], on a grid of 1/255."""
+
+    def __init__(self, values: Float32[Tensor, "n *shape"] | UInt8[Tensor, "n *shape"]) -> None:
+        self.values, self.shape = values, tuple(values.shape)
+        self.grid = 1 / 255 if values.dtype is torch.uint8 else None
+
+    def batch(self, rows: Sequence[int]) -> Float[Tensor, "n *shape"]:
+        return scaled(self.values[rows.start : rows.stop : rows.step] if isinstance(rows, range) else self.values[rows])
+
+    @property
+    def digest(self) -> str:
+        return digest("stored", {"values": self.values})
+
+
+class Items(Inputs):
+    """Inputs that `read(i)` gives one by one: Pillow images, arrays or tensors; bytes become [0, 1].
+
+    What is decoded to bytes is kept in memory where all of them take at most `BUFFER`. `content` are the bytes that
+    the digest is of, the decoded items where it is None. Raises ValueError where an item has another shape or kind
+    than the first, or holds NaN.
+    """
+
+    def __init__(
+        self, read: Callable[[int], Any], count: int, name: str, content: Callable[[], Iterable[bytes]] | None = None
+    ) -> None:
+        self._read, self._name, self._content = read, name, content
+        first = as_tensor(read(0))
+        self.shape, self._dtype = (count, *first.shape), first.dtype
+        self.grid = 1 / 255 if first.dtype is torch.uint8 else None
+        self.lazy = self.grid is None or count * first.numel() > BUFFER
+        self._known = torch.zeros(count, dtype=torch.bool)
+        self._buffer = None if self.lazy else torch.empty(self.shape, dtype=torch.uint8)
+
+    def item(self, row: int) -> Tensor:
+        """One input as it was decoded: bytes, or float32."""
+        if self._buffer is not None and self._known[row]:
+            return self._buffer[row]
+        found = as_tensor(self._read(row))
+        if (found.dtype, found.shape) != (self._dtype, self.shape[1:]):
+            kinds = [f"{dtype} of shape {tuple(shape)}" for dtype, shape in ((found.dtype, found.shape), self.kind)]
+            raise ValueError(f"data: {self._name} input {row} is {kinds[0]}, the first one {kinds[1]}")
+        if found.dtype is not torch.uint8 and not found.isfinite().all():
+            raise ValueError(f"data: {self._name} input {row} holds NaN or infinite entries")
+        if self._buffer is not None:
+            self._buffer[row], self._known[row] = found, True
+        return found
+
+    @property
+    def kind(self) -> tuple[torch.dtype, tuple[int, ...]]:
+        """The precision and the shape of every input."""
+        return self._dtype, self.shape[1:]
+
+    def batch(self, rows: Sequence[int]) -> Float[Tensor, "n *shape"]:
+        if self._buffer is None:
+            return scaled(torch.stack([self.item(row) for row in rows]))
+        chosen = torch.as_tensor(rows)
+        for row in chosen[~self._known[chosen]].tolist():
+            self.item(row)
+        return scaled(self._buffer[chosen])
+
+    @property
+    def digest(self) -> str:
+        found = hashlib.sha256()
+        content = self._content() if self._content else (self.item(row).numpy().tobytes() for row in range(len(self)))
+        for part in content:
+            found.update(part)
+        return found.hexdigest()
+
+
+def scaled(values: Tensor) -> Tensor:
+    """Bytes in [0, 1]; other numbers as they are."""
+    return values.float() / 255 if values.dtype is torch.uint8 else values
+
+
+def as_tensor(item: Any) -> Tensor:
+    """An image, channels first, an array or a tensor as bytes or float32."""
+    if isinstance(item, Image.Image):
+        pixels = np.array(item if item.mode in ("L", "RGB") else item.convert("RGB"))
+        return torch.from_numpy(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1).copy())
+    found = torch.as_tensor(item)
+    return found if found.dtype is torch.uint8 else found.float()
+
+
+def as_inputs(given: Any, name: str) -> Inputs:
+    """Tensors, arrays and lists of numbers as float32, or as the bytes they are; raises ValueError for NaN."""
+    if isinstance(given, Inputs):
+        return given
+    try:
+        found = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"data: the {name} inputs are no numbers: {error}") from error
+    if found.ndim < 2:
+        raise ValueError(f"data: the {name} inputs have shape {tuple(found.shape)}: [n, *shape] is needed")
+    if found.dtype is torch.uint8:
+        return Stored(found)
+    found = found.float()
+    bad = torch.nonzero(~torch.isfinite(found.flatten(1)).all(dim=1)).flatten()
+    if len(bad):
+        raise ValueError(f"data: {name} input {bad[0].item()} holds NaN or infinite entries")
+    return Stored(found)
+
+
+def as_labels(given: Any, name: str) -> Tensor:
+    """Class numbers as a tensor of integers; raises ValueError for anything else."""
+    try:
+        found = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        ways = "numpy.unique(y, return_inverse=True)[1] makes them"
+        raise ValueError(f"data: the {name} labels are no class numbers 0 .. classes - 1 ({error}): {ways}") from error
+    if found.ndim == 2 and found.shape[1] == 1:
+        found = found[:, 0]
+    if found.ndim != 1:
+        shape = tuple(found.shape)
+        raise ValueError(f"data: the {name} labels have shape {shape}: one class number an input is needed: argmax?")
+    whole = found.long()
+    if not torch.equal(whole.to(found.dtype), found):
+        raise ValueError(f"data: the {name} labels are no whole numbers: class numbers 0 .. classes - 1 are needed")
+    return whole

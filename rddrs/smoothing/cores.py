@@ -1,0 +1,36 @@
+"""Worker threads of one core each."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock, Thread
+from typing import TypeVar
+
+import torch
+
+_starting = Lock()
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+
+def worker_threads(count: int) -> ThreadPoolExecutor:
+    """A pool of threads in each of which torch computes on one core; other threads keep the cores that they have."""
+    return ThreadPoolExecutor(count, initializer=_one_core)
+
+
+def on_single_cores(function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
+    """function(part) for every part, each in a thread of one core: in this one where it has one core and one part."""
+    if len(parts) == 1 and torch.get_num_threads() == 1:
+        return [function(parts[0])]
+    with worker_threads(len(parts)) as pool:
+        return list(pool.map(function, parts))
+
+
+def _one_core() -> None:
+    # torch.set_num_threads also sets what threads to come start with. The first call lets this thread start, so that
+    # it looks no more at that default, which another thread then puts back before the next worker looks.
+    with _starting:
+        default = torch.get_num_threads()
+        torch.set_num_threads(1)
+        restore = Thread(target=torch.set_num_threads, args=(default,))
+        restore.start()
+        restore.join()

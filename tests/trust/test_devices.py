@@ -1,0 +1,86 @@
+"""The walk with the input on another device and everything else on the CPU: no operation sees tensors of both."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from rddrs import ANCER, RDDRS, RS, Diagonal, Full, Isotropic, Memory, Reference, attack, audit, certify, fidelity
+from rddrs.certification import certified_severities
+from rddrs.noise import streams
+from rddrs.trust import contradictions, overlaps
+from tests.device import DEVICE, OneDevice
+
+METHODS = [
+    RS(),
+    ANCER(samples=20, iterations=2, guard=0.9, check=1),
+    RDDRS(samples=16, iterations=2, outer=32, start="isotropic"),
+]
+SCALES = {"isotropic": Isotropic(0.1, 4), "diagonal": Diagonal(torch.full((4,), 0.1)), "full": Full(0.1 * torch.eye(4))}
+
+
+@pytest.fixture
+def device(monkeypatch):
+    """The device, and a generator for it, which is the CPU's."""
+    of_cpu = SimpleNamespace(Generator=lambda device: torch.Generator(), randn=torch.randn, from_numpy=torch.from_numpy)
+    monkeypatch.setattr(streams, "torch", of_cpu)
+    with OneDevice():
+        yield DEVICE
+
+
+@pytest.fixture
+def reference():
+    inputs = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+    return Reference(inputs, (inputs[:, 0] < 0).long())
+
+
+def classifier(inputs):
+    return torch.stack([inputs[:, 0], -inputs[:, 0]], dim=1)
+
+
+def test_an_operation_on_two_devices_is_an_error(device):
+    with pytest.raises(RuntimeError, match="two devices"):
+        torch.add(torch.ones(2).to(device), torch.ones(2))
+    assert (torch.ones(2).to(device) + 1).cpu().tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
+def test_a_proposal_with_a_reference_of_the_cpu(device, reference, method):
+    x = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    expected = method.propose(classifier, x, sigma=0.5, reference=reference)
+    found = method.propose(classifier, x.to(device), sigma=0.5, reference=reference)
+    assert found.status == expected.status and not found.status.startswith("failed")
+    torch.testing.assert_close(found.scale.matrix.cpu(), expected.scale.matrix)
+
+
+@pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES)
+def test_a_certificate_is_made_audited_and_remembered_on_either_device(device, reference, scale):
+    x = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    certificate = certify(classifier, x.to(device), scale, samples=500)
+    assert certificate.x.device == device
+    assert certificate.counts == certify(classifier, x, scale, samples=500).counts
+    for one in (certificate, certificate.to("cpu")):
+        found = audit(classifier, one, x.to(device), reference=reference, samples=300)
+        assert found.flags == ()
+        assert found.contradictions == contradictions(one, reference) == 0
+        assert not attack(classifier, one, reference=reference, samples=300).broken
+        assert one.contains(torch.stack([x, -x])).tolist() == [True, False]
+        assert certified_severities(one)["brightness"] > 0
+        memory = Memory()
+        memory.admit(one)
+        assert memory.find(x) is memory.find(x.to(device)) is not None
+        assert overlaps([one]) == []
+    assert fidelity(classifier, scale, reference.to(device), sigma=0.5).value > 0.5
+
+
+def test_a_reference_that_moves_keeps_what_it_knows(device, reference):
+    calls = []
+
+    def counted(inputs):
+        calls.append(len(inputs))
+        return classifier(inputs)
+
+    known = reference.baseline(counted, 0.5, 0)
+    first = len(calls)
+    assert reference.to(device).baseline(counted, 0.5, 0) == known and len(calls) == first
+    assert reference.to("cpu") is reference
