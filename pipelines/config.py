@@ -64,6 +64,8 @@ class Classifier(Target):
     checkpoint: str | None
     epochs: PositiveInt
     normalize: Normalize
+    precision: Literal["float32", "bfloat16"]
+    compile: bool
 
 
 class Method(Target):
@@ -75,6 +77,9 @@ class GaussianTrain(Group):
     epochs: PositiveInt
     learning_rate: PositiveFloat
     batch: PositiveInt
+    start: str | None
+    optimizer: Literal["adam", "sgd"]
+    schedule: Literal["constant", "linear", "one_cycle"]
 
 
 class CovarianceTrain(GaussianTrain):
@@ -169,15 +174,23 @@ class Settings(Group):
         return value
 
     @property
+    def given(self) -> dict[str, str]:
+        """The file of weights that is given, by its key: a checkpoint is certified as it is, a start is trained."""
+        checkpoint, start = self.classifier.checkpoint, self.train.start
+        if checkpoint is not None:
+            return {"classifier.checkpoint": checkpoint}
+        return {} if start is None else {"train.start": start}
+
+    @property
     def root(self) -> Path:
         return Path(self.output_root)
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """What a result depends on, beside contents (of the data and of a checkpoint), the code and the device."""
+        """What a result depends on, beside contents (of the data and of given weights), the code and the device."""
         values = self.model_dump(include={"classifier", "method", "train", "certify", "sigma", "seed"}, by_alias=True)
-        del values["classifier"]["checkpoint"], values["certify"]["workers"]
-        return values | {"data": self.data.model_dump(include={"name", "subset", "reference", "rotation"})}
+        del values["classifier"]["checkpoint"], values["train"]["start"], values["certify"]["workers"]
+        return values | {"data": self.data.model_dump(include={"name", "flip", "subset", "reference", "rotation"})}
 
 
 def json_digest(values: Any) -> str:

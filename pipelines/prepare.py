@@ -16,8 +16,9 @@ from torch import nn
 from pipelines.config import Settings, Target, explain, json_digest
 from pipelines.errors import SettingsError
 from rddrs.data import Dataset, random_rotation
+from rddrs.digests import file_digest
 from rddrs.methods import Method
-from rddrs.models import Normalized, Rotated, as_logits, digest, load_weights
+from rddrs.models import Accelerated, Normalized, Rotated, as_logits, digest, load_weights
 from rddrs.records import Binding
 from rddrs.version import __version__
 
@@ -43,7 +44,9 @@ class Prepared:
         whole = self.settings.configuration
         needed = {name: whole[name] for name in ("classifier", "train", "sigma", "seed")}
         network = self.settings.classifier.target.rpartition(".")[2].lower()
-        return self._folder("classifiers", network, needed | {"rotation": self.settings.data.rotation})
+        return self._folder(
+            "classifiers", network, needed | self.settings.data.model_dump(include={"rotation", "flip"})
+        )
 
     @cached_property
     def run_folder(self) -> Path:
@@ -56,7 +59,8 @@ class Prepared:
         """A folder whose name ends in a digest of all that its content depends on, data and weights by content."""
         settings = self.settings
         weights = None if settings.classifier.checkpoint is None else digest(self.network)
-        identity = [configuration, self.data_digest, weights, settings.device.split(":")[0], __version__]
+        start = None if settings.train.start is None else file_digest(Path(settings.train.start))
+        identity = [configuration, self.data_digest, weights, start, settings.device.split(":")[0], __version__]
         key = f"sigma{settings.sigma:g}-seed{settings.seed}-{json_digest(identity)[:10]}"
         return settings.root / kind / f"{settings.data.name}-{name}-{key}"
 
@@ -126,10 +130,12 @@ def build_network(settings: Settings, data: Dataset) -> tuple[nn.Module, list[st
         raise SettingsError(f"classifier._target_={options.target} is no torch.nn.Module: {type(network)}")
     notes = []
     try:
-        if options.checkpoint is not None:
-            notes = load_weights(network, Path(options.checkpoint))
+        for key, file in settings.given.items():
+            notes = load_weights(network, Path(file), key)
         if options.normalize.mean is not None and options.normalize.std is not None:
             network = Normalized(network, options.normalize.mean, options.normalize.std, data.shape)
+        if options.precision != "float32" or options.compile:
+            network = Accelerated(network, options.precision, options.compile)
     except ValueError as error:
         raise SettingsError(str(error)) from error
     network = as_logits(network, options.output).to(settings.device).eval()
@@ -159,13 +165,40 @@ def try_out(network: nn.Module, settings: Settings, data: Dataset) -> None:
         raise SettingsError(f"{named} answers one input differently each time: eval() must turn its dropout off")
 
 
+def doubts(network: nn.Module, settings: Settings, data: Dataset) -> list[str]:
+    """What looks wrong with the size of the noise or with given weights, on the reference inputs: warnings."""
+    reference = data.reference(settings.data.reference, settings.seed).to(settings.device)
+    found, low, high = [], reference.inputs.min().item(), reference.inputs.max().item()
+    if high - low > 100 * settings.sigma:
+        found.append(
+            f"the inputs go from {low:g} to {high:g}: sigma={settings.sigma:g} is far too small for them; "
+            "bring them to [0, 1] (8-bit numbers are, as uint8), or raise sigma"
+        )
+    for key, file in settings.given.items():
+        with torch.no_grad():
+            answers = torch.cat([network(inputs).argmax(dim=1) for inputs in reference.inputs.split(256)])
+        accuracy = (answers == reference.labels).double().mean().item()
+        if accuracy < 1 / data.classes + 0.25 * (1 - 1 / data.classes):
+            found.append(
+                f"{key}={file}: only {accuracy:.0%} of {len(answers)} training inputs are answered rightly, without "
+                "noise: does it want normalised inputs (classifier.normalize), or classes in another order?"
+            )
+    return found
+
+
 def prepare(settings: Settings) -> Prepared:
     """Build everything that the settings name; raises SettingsError."""
-    if settings.classifier.checkpoint is not None and not Path(settings.classifier.checkpoint).is_file():
-        raise SettingsError(f"classifier.checkpoint={settings.classifier.checkpoint}: there is no such file")
+    for key, file in {
+        "classifier.checkpoint": settings.classifier.checkpoint,
+        "train.start": settings.train.start,
+    }.items():
+        if file is not None and not Path(file).is_file():
+            raise SettingsError(f"{key}={file}: there is no such file")
     data = build("data", settings.data, {})
     if not isinstance(data, Dataset):
         raise SettingsError(f"data._target_={settings.data.target} gives no rddrs.data.Dataset: {type(data)}")
+    if settings.data.flip and len(data.shape) != 3:
+        raise SettingsError(f"data.flip=true mirrors images; the inputs have shape {data.shape}: set data.flip=false")
     try:
         indices = data.evaluation_indices(settings.data.subset)
     except ValueError as error:
@@ -175,6 +208,7 @@ def prepare(settings: Settings) -> Prepared:
         raise SettingsError(f"method._target_={settings.method.target} gives no rddrs.Method: {type(method)}")
     network, notes = build_network(settings, data)
     data_digest = data.digest
+    notes += doubts(network, settings, data)
     if settings.data.rotation is not None:
         rotation = random_rotation(data.test_inputs[0].numel(), settings.data.rotation)
         data, network = data.rotated(rotation), Rotated(network, rotation.to(settings.device))

@@ -83,14 +83,14 @@ def _cotrain(prepared: "Prepared", options: CovarianceTrain, folder: "Path", tra
     from rddrs.training.cotraining import cotrain
 
     settings, data = prepared.settings, prepared.data
-    gaussian = GaussianTrain(
-        name="gaussian", epochs=options.epochs, learning_rate=options.learning_rate, batch=options.batch
-    )
+    shared = options.model_dump(include=set(GaussianTrain.model_fields) - {"name"})
+    gaussian = GaussianTrain(name="gaussian", **shared)
     train(replace(prepared, settings=settings.model_copy(update={"train": gaussian})))
 
     def fine_tune(scale: "Scale", turn: int, place: "Path") -> None:
         epochs = options.last_epochs if turn == options.rounds - 1 else options.round_epochs
-        _fit(prepared, scale, place, tracker, epochs=epochs, first_epoch=1000 * (turn + 1), anneal=True)
+        schedule = "linear" if options.schedule == "constant" else options.schedule
+        _fit(prepared, scale, place, tracker, epochs=epochs, first_epoch=1000 * (turn + 1), schedule=schedule)
         tracker.metrics({"round/geometric_mean": scale.geometric_mean}, step=turn)
 
     inputs, labels = data.train_inputs, data.train_labels.to(settings.device)
@@ -107,8 +107,11 @@ def _fit(
     from rddrs.training.noisy import NoisyTraining
 
     settings, data = prepared.settings, prepared.data
-    common = {"learning_rate": settings.train.learning_rate, "batch": settings.train.batch, "seed": settings.seed}
-    module = NoisyTraining(prepared.network, data.train_inputs, data.train_labels, scale, **common, **options)
+    common = settings.train.model_dump(include={"learning_rate", "batch", "optimizer", "schedule"})
+    common |= {"seed": settings.seed, "flip": settings.data.flip}
+    validation = data.reference(settings.data.reference, settings.seed)
+    inputs, labels = data.train_inputs, data.train_labels
+    module = NoisyTraining(prepared.network, inputs, labels, scale, validation, **common | options)
     fit(module, epochs=epochs, folder=folder, device=settings.device, logger=tracker.lightning_logger())
 
 

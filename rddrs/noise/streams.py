@@ -37,6 +37,7 @@ class Purpose(IntEnum):
     ORDER = 15
     TOY = 16
     ROTATION = 20
+    VALIDATION = 21
 
 
 def generator(

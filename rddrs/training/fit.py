@@ -26,7 +26,16 @@ def fit(module: NoisyTraining, *, epochs: int, folder: Path, device: str = "cpu"
         max_epochs=epochs,
         reload_dataloaders_every_n_epochs=1,
         logger=logger or False,
-        callbacks=[ModelCheckpoint(folder, filename="epoch", save_last="link", enable_version_counter=False)],
+        callbacks=[
+            ModelCheckpoint(
+                folder,
+                filename="epoch",
+                save_last="link",
+                enable_version_counter=False,
+                save_on_train_epoch_end=True,
+            )
+        ],
+        num_sanity_val_steps=0,
         enable_model_summary=False,
         default_root_dir=folder,
     )

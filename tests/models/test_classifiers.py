@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from rddrs import Isotropic
+from rddrs.data.dataset import Dataset
 from rddrs.data.digits import digits
 from rddrs.data.toy2d import toy2d
 from rddrs.models.adapters import LogProbabilities, Normalized, as_logits
@@ -19,6 +20,7 @@ from rddrs.models.perceptron import Perceptron
 from rddrs.models.resnet import ResNet
 from rddrs.models.small_cnn import SmallCNN
 from rddrs.models.weights import load_weights, save_weights
+from rddrs.training.fit import fit
 from rddrs.training.noisy import NoisyTraining
 
 SIGMA = 0.4
@@ -41,7 +43,9 @@ def network(seed: int = 0) -> Perceptron:
 
 def module(net, data, **options) -> NoisyTraining:
     scale = Isotropic(SIGMA, data.test_inputs[0].numel())
-    return NoisyTraining(net, data.train_inputs, data.train_labels, scale, learning_rate=5e-3, batch=64, **options)
+    reference = data.reference(50, 0)
+    common = {"learning_rate": 5e-3, "batch": 64}
+    return NoisyTraining(net, data.train_inputs, data.train_labels, scale, reference, **common | options)
 
 
 def trainer(epochs: int, folder=None) -> lightning.Trainer:
@@ -98,6 +102,32 @@ def test_resuming_after_an_epoch_gives_the_weights_of_an_uninterrupted_training(
     resumed = network(seed=9)
     trainer(3, tmp_path).fit(module(resumed, data), ckpt_path=tmp_path / "last.ckpt", weights_only=False)
     assert equal_weights(whole, resumed)
+
+
+@pytest.mark.parametrize("options", [{"optimizer": "sgd", "schedule": "one_cycle"}, {"schedule": "linear"}])
+def test_resuming_goes_on_with_the_schedule_flips_and_validation(tmp_path, options):
+    """Fine-tuning of images as a user does it; the checkpoint is of a whole epoch though validation comes before."""
+    images = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    data = Dataset(images, torch.arange(40) % 2, images, torch.arange(40) % 2)
+
+    class Stopped(NoisyTraining):
+        def on_train_epoch_start(self) -> None:
+            super().on_train_epoch_start()
+            if self.current_epoch == 1:
+                raise RuntimeError("killed")
+
+    def fitted(seed: int, kind: type[NoisyTraining], folder: Path) -> nn.Module:
+        torch.manual_seed(seed)
+        net = Perceptron((1, 4, 4), 2, width=8)
+        common = {"learning_rate": 0.05, "batch": 16, "flip": True}
+        inputs, labels, validation = data.train_inputs, data.train_labels, data.reference(10, 0)
+        fit(kind(net, inputs, labels, Isotropic(SIGMA, 16), validation, **common | options), epochs=3, folder=folder)
+        return net
+
+    whole = fitted(0, NoisyTraining, tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="killed"):
+        fitted(0, Stopped, tmp_path / "parts")
+    assert equal_weights(whole, fitted(9, NoisyTraining, tmp_path / "parts"))
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 20, 24)])
