@@ -1,6 +1,7 @@
 """Settings into objects: data, network and method, all checked before any work starts."""
 
 import inspect
+import math
 import sys
 import traceback
 from dataclasses import dataclass
@@ -206,6 +207,10 @@ def prepare(settings: Settings) -> Prepared:
     method = build("method", settings.method, {})
     if not isinstance(method, Method):
         raise SettingsError(f"method._target_={settings.method.target} gives no rddrs.Method: {type(method)}")
+    try:
+        method.require(math.prod(data.shape))
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
     network, notes = build_network(settings, data)
     data_digest = data.digest
     notes += doubts(network, settings, data)
