@@ -11,6 +11,7 @@ from concurrent.futures import as_completed
 from typing import TYPE_CHECKING
 
 from pipelines.entry import entry
+from pipelines.errors import SettingsError
 from pipelines.train import measured_batch, train
 
 if TYPE_CHECKING:
@@ -29,15 +30,16 @@ def certify(prepared: "Prepared") -> None:
     from omegaconf import OmegaConf
 
     from rddrs.files import write_text
-    from rddrs.records import Store
 
-    train(prepared)
-    settings = prepared.settings
-    store = Store(settings.run_folder)
+    store, settings = opened_store(prepared), prepared.settings
     store.regions.mkdir(parents=True, exist_ok=True)
-    write_text(store.folder / "config.yaml", OmegaConf.to_yaml(settings.model_dump(by_alias=True)))
+    if not (store.folder / "config.yaml").exists():
+        write_text(store.folder / "config.yaml", OmegaConf.to_yaml(settings.model_dump(by_alias=True)))
     share = prepared.indices[settings.shard.index :: settings.shard.count]
-    done = store.finished()
+    try:
+        done = {index for index in store.finished() if store.is_whole(index)}
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
     waiting = [index for index in share if index not in done]
     if not waiting:
         return
@@ -59,6 +61,16 @@ def certify(prepared: "Prepared") -> None:
         pool.shutdown(cancel_futures=True)
 
 
+def opened_store(prepared: "Prepared") -> "Store":
+    """The regions of this run, bound to its classifier, which gets its weights; raises SettingsError for `run`."""
+    from rddrs.records import Store
+
+    if prepared.settings.run is not None:
+        raise SettingsError(f"run={prepared.settings.run}: only python -m pipelines.audit takes the folder of a run")
+    train(prepared)
+    return Store(prepared.run_folder, prepared.binding)
+
+
 def share_scale(prepared: "Prepared", reference: "Reference") -> None:
     """Give a method that uses one scale for all inputs that scale: co-trained, optimised before, or optimised now."""
     from filelock import FileLock
@@ -69,7 +81,7 @@ def share_scale(prepared: "Prepared", reference: "Reference") -> None:
     settings, maker = prepared.settings, prepared.method.shared_scale
     if maker is None:
         return
-    folder = settings.classifier_folder
+    folder = prepared.classifier_folder
     path = folder / "scale.safetensors"
     if settings.train.name != "covariance" or settings.classifier.checkpoint is not None:
         digest = hashlib.sha256(f"{maker!r} {settings.data.reference}".encode()).hexdigest()[:10]
@@ -141,7 +153,7 @@ def _one(
         target_radius=options.target_radius,
     )
     found.record["optimize_seconds"] += search_seconds
-    store.save(found.certificate, found.record)
+    store.save(found.certificate, found.record, shared=prepared.method.one_scale)
 
 
 def _sigma_x(prepared: "Prepared", index: int, batch: int) -> tuple[float | None, float]:
@@ -152,7 +164,7 @@ def _sigma_x(prepared: "Prepared", index: int, batch: int) -> tuple[float | None
     if not prepared.method.uses_sigma_x:
         return None, 0.0
     settings = prepared.settings
-    path = settings.classifier_folder / f"sigma_x-batch{batch}" / f"{index}.json"
+    path = prepared.classifier_folder / f"sigma_x-batch{batch}" / f"{index}.json"
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         x = prepared.data.test_inputs[index].to(settings.device)

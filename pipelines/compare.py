@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rddrs.report import Run
 
-UNNAMED = ("sigma", "output_root", "device", "runs", "certify.workers")
+UNNAMED = ("sigma", "output_root", "device", "run", "runs", "certify.workers")
 """Keys that do not tell the runs of one noise level apart."""
 
 
@@ -44,23 +44,31 @@ def plane_figures(root: Path, runs: "Sequence[Run]") -> "dict[str, Figure]":
     another version, with other keys, made a run.
     """
     from pipelines.prepare import prepare
-    from pipelines.train import train
+    from pipelines.train import is_trained, train
+    from rddrs.records import Store
     from rddrs.report import region_figure
 
-    if runs[0].load(int(runs[0].records["index"].iloc[0]))[0].numel() != 2:
+    first = int(runs[0].records["index"].iloc[0])
+    if runs[0].load(first)[0].numel() != 2:
         return {}
-    written: dict[Run, Any] = {run: OmegaConf.to_container(OmegaConf.create(run.configuration)) for run in runs}
+    values: Any = OmegaConf.to_container(OmegaConf.create(runs[0].configuration))
     try:
-        settings = {run: Settings(**values | {"output_root": str(root)}) for run, values in written.items()}
-    except ValidationError:
+        prepared = prepare(Settings(**values | {"output_root": str(root)}))
+    except (ValidationError, SettingsError):
         return {}
-    folder = settings[runs[0]].classifier_folder
-    members = [run for run in runs if settings[run].classifier_folder == folder]
+    if not is_trained(prepared):
+        return {}
+    train(prepared)
+
+    def classifier(run: "Run") -> str:
+        return Store(root / "runs" / run.name).stated(int(run.records["index"].iloc[0]))["binding"]["classifier"]
+
+    members = [run for run in runs if classifier(run) == prepared.binding.classifier]
+    if not members:
+        return {}
     shared = set.intersection(*(set(run.records.loc[run.records["radius"] > 0, "index"]) for run in members))
     if not shared:
         return {}
-    prepared = prepare(settings[runs[0]])
-    train(prepared)
     return {"regions": region_figure(prepared.network.cpu(), members, sorted(shared)[len(shared) // 2])}
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -21,14 +20,6 @@ from pydantic import (
 )
 
 from pipelines.errors import SettingsError
-
-
-@cache
-def known_digest(path: Path) -> str:
-    """The digest of what lies at a path, read once in a process."""
-    from rddrs.digests import path_digest
-
-    return path_digest(path)
 
 
 class Group(BaseModel):
@@ -55,12 +46,6 @@ class Data(Target):
     subset: PositiveInt | None
     reference: PositiveInt
     rotation: NonNegativeInt | None
-
-    def content(self, place: str) -> str:
-        """What the files of the data are told apart by: their content; that of canonical files is their name."""
-        if self.target.rpartition(".")[2] in ("mnist", "fashion_mnist", "cifar10"):
-            return self.target
-        return known_digest(Path(place))
 
 
 class Normalize(Group):
@@ -137,6 +122,7 @@ class Audit(Group):
     samples: PositiveInt
     false_alarm: float = Field(gt=0, lt=1)
     outside: float = Field(gt=1)
+    tolerance: NonNegativeInt
     seed: NonNegativeInt
 
 
@@ -166,6 +152,7 @@ class Settings(Group):
     output_root: str
     shard: Shard
     runs: list[str]
+    run: str | None
 
     @model_validator(mode="after")
     def rotation_is_of_isotropic_training(self) -> Self:
@@ -198,50 +185,40 @@ class Settings(Group):
     def root(self) -> Path:
         return Path(self.output_root)
 
-    def _identity(self, *groups: str) -> dict[str, Any]:
-        """What a result depends on; a checkpoint counts by its content, not its name."""
-        from rddrs.version import __version__
-
-        values = self.model_dump(include={*groups, "data", "classifier", "train", "sigma", "seed"}, by_alias=True)
-        del values["data"]["epochs"]
-        for name in ("root", "file"):
-            if name in values["data"]:
-                values["data"][name] = self.data.content(values["data"][name])
-        if self.data.rotation is None:
-            del values["data"]["rotation"]
-        checkpoint = self.classifier.checkpoint
-        if checkpoint is not None:
-            values["classifier"]["checkpoint"] = known_digest(Path(checkpoint))
-            del values["train"]
-        elif self.train.start is not None:
-            values["train"]["start"] = known_digest(Path(self.train.start))
-        for name in ("workers",):
-            values.get("certify", {}).pop(name, None)
-        return values | {"device": self.device.split(":")[0], "version": __version__}
-
-    def _key(self, name: str, identity: dict[str, Any]) -> str:
-        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
-        return f"{self.data.name}-{name}-sigma{self.sigma:g}-seed{self.seed}-{digest}"
-
     @property
-    def classifier_folder(self) -> Path:
-        """Where the classifier of this configuration lies: shared by all methods, subsets and certifications."""
-        identity = self._identity()
-        for name in ("subset", "reference"):
-            del identity["data"][name]
-        network = self.classifier.target.rpartition(".")[2].lower()
-        return self.root / "classifiers" / self._key(network, identity)
+    def configuration(self) -> dict[str, Any]:
+        """What a result depends on, beside contents (of the data and of given weights), the code and the device."""
+        values = self.model_dump(include={"classifier", "method", "train", "certify", "sigma", "seed"}, by_alias=True)
+        del values["classifier"]["checkpoint"], values["train"]["start"], values["certify"]["workers"]
+        return values | {"data": self.data.model_dump(include={"name", "flip", "subset", "reference", "rotation"})}
 
-    @property
-    def run_folder(self) -> Path:
-        """Where the records of this configuration lie."""
-        return self.root / "runs" / self._key(self.method.name, self._identity("method", "certify"))
+
+def json_digest(values: Any) -> str:
+    """The sha256, in hex, of values that JSON can hold."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def of_run(asked: dict[str, Any]) -> dict[str, Any]:
+    """The configuration that the folder of a run states; where things lie and how to audit is as asked."""
+    folder = Path(asked["run"]).resolve()
+    if not (folder / "config.yaml").is_file():
+        raise SettingsError(f"run={asked['run']}: there is no config.yaml in it: it must be the folder of a run")
+    stated: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    values = {**stated, **{name: asked[name] for name in ("audit", "device", "shard", "runs")}, "run": str(folder)}
+    values["output_root"] = str(folder.parents[1]) if folder.parent.name == "runs" else asked["output_root"]
+    if asked["classifier"]["checkpoint"] is not None:
+        values["classifier"]["checkpoint"] = asked["classifier"]["checkpoint"]
+    if asked["data"]["name"] == stated["data"]["name"]:
+        values["data"] |= {name: asked["data"][name] for name in ("root", "file") if name in asked["data"]}
+    return values
 
 
 def load(configuration: DictConfig) -> Settings:
     """The checked settings of a composed configuration; raises SettingsError."""
     try:
-        values = OmegaConf.to_container(configuration, resolve=True, throw_on_missing=True)
+        values: Any = OmegaConf.to_container(configuration, resolve=True, throw_on_missing=True)
+        if values.get("run") is not None:
+            values = of_run(values)
         return Settings.model_validate(values)
     except ValidationError as error:
         raise SettingsError(explain(error)) from None

@@ -22,7 +22,7 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
     """The command of a stage. Bad input ends with exit status 2 and one message, Ctrl-C with 130."""
 
     @hydra.main(version_base="1.3", config_path=str(CONFIGURATION), config_name="config")
-    def command(configuration: DictConfig) -> None:
+    def command(configuration: DictConfig) -> str | None:
         from safetensors import SafetensorError
 
         from pipelines.config import load
@@ -35,6 +35,7 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
             for note in prepared.notes:
                 print(f"note: {note}", file=sys.stderr)
             stage(prepared)
+            return prepared.run_folder.name
         except SettingsError as error:
             _fail(f"error: {error}", 2)
         except (OSError, SafetensorError) as error:

@@ -63,10 +63,10 @@ def train(matrix: Matrix, sigma: str) -> None:
     from pipelines.prepare import prepare
     from rddrs.files import write_text
 
-    settings = matrix.settings(sigma)
-    stage.train(prepare(settings))
-    weights = (settings.classifier_folder / "weights.safetensors").read_bytes()
-    manifest = {"classifier": settings.classifier_folder.name, "sha256": hashlib.sha256(weights).hexdigest()}
+    prepared = prepare(matrix.settings(sigma))
+    stage.train(prepared)
+    weights = (prepared.classifier_folder / "weights.safetensors").read_bytes()
+    manifest = {"classifier": prepared.classifier_folder.name, "sha256": hashlib.sha256(weights).hexdigest()}
     place = COPIES / "classifiers" / f"sigma{sigma}.json"
     place.parent.mkdir(parents=True, exist_ok=True)
     write_text(place, json.dumps(manifest, indent=2) + "\n")
@@ -78,11 +78,11 @@ def certify(matrix: Matrix, sigma: str, method: str) -> None:
     from pipelines.run import run
     from rddrs.files import write_text
 
-    settings = matrix.settings(sigma, method)
-    run(prepare(settings))
+    prepared = prepare(matrix.settings(sigma, method))
+    run(prepared)
     folder = COPIES / "runs" / f"{method}-sigma{sigma}"
-    copy((settings.run_folder / name for name in ("records.parquet", "summary.json")), folder)
-    manifest = {"run": settings.run_folder.name, "classifier": settings.classifier_folder.name}
+    copy((prepared.run_folder / name for name in ("records.parquet", "summary.json")), folder)
+    manifest = {"run": prepared.run_folder.name, "classifier": prepared.classifier_folder.name}
     write_text(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
 
 
@@ -92,11 +92,13 @@ def compare(matrix: Matrix) -> None:
     from pipelines.prepare import prepare
     from pipelines.run import run
 
-    members = [matrix.settings(sigma, method) for sigma in matrix.sigmas for method in matrix.methods]
-    for settings in members:
-        if not (settings.run_folder / "records.parquet").exists():
-            run(prepare(settings))
-    folder = compare_runs(members[0].root, [settings.run_folder.name for settings in members])
+    folders = []
+    for settings in (matrix.settings(sigma, method) for sigma in matrix.sigmas for method in matrix.methods):
+        prepared = prepare(settings)
+        folders.append(prepared.run_folder)
+        if not (prepared.run_folder / "records.parquet").exists():
+            run(prepared)
+    folder = compare_runs(folders[0].parents[1], [folder.name for folder in folders])
     copy([folder / "comparison.csv"], COPIES / "comparison")
     copy((folder / "figures").glob("*.png"), COPIES / "comparison" / "figures")
 

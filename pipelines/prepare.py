@@ -1,9 +1,11 @@
 """Settings into objects: data, network and method, all checked before any work starts."""
 
 import inspect
+import math
 import sys
 import traceback
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,14 @@ from hydra.utils import get_object
 from pydantic import ValidationError
 from torch import nn
 
-from pipelines.config import Settings, Target, explain
+from pipelines.config import Settings, Target, explain, json_digest
 from pipelines.errors import SettingsError
 from rddrs.data import Dataset, random_rotation
+from rddrs.digests import file_digest
 from rddrs.methods import Method
-from rddrs.models import Accelerated, Normalized, Rotated, as_logits, load_weights
+from rddrs.models import Accelerated, Normalized, Rotated, as_logits, digest, load_weights
+from rddrs.records import Binding
+from rddrs.version import __version__
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +36,39 @@ class Prepared:
     network: nn.Module
     method: Method
     indices: list[int]
+    data_digest: str  # of the data as it was read, before a rotation
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def classifier_folder(self) -> Path:
+        """Where the classifier of this configuration lies: shared by all methods, subsets and certifications."""
+        whole = self.settings.configuration
+        needed = {name: whole[name] for name in ("classifier", "train", "sigma", "seed")}
+        network = self.settings.classifier.target.rpartition(".")[2].lower()
+        return self._folder(
+            "classifiers", network, needed | self.settings.data.model_dump(include={"rotation", "flip"})
+        )
+
+    @cached_property
+    def run_folder(self) -> Path:
+        """Where the records of this configuration lie."""
+        if self.settings.run is not None:
+            return Path(self.settings.run)
+        return self._folder("runs", self.settings.method.name, self.settings.configuration)
+
+    def _folder(self, kind: str, name: str, configuration: dict[str, Any]) -> Path:
+        """A folder whose name ends in a digest of all that its content depends on, data and weights by content."""
+        settings = self.settings
+        weights = None if settings.classifier.checkpoint is None else digest(self.network)
+        start = None if settings.train.start is None else file_digest(Path(settings.train.start))
+        identity = [configuration, self.data_digest, weights, start, settings.device.split(":")[0], __version__]
+        key = f"sigma{settings.sigma:g}-seed{settings.seed}-{json_digest(identity)[:10]}"
+        return settings.root / kind / f"{settings.data.name}-{name}-{key}"
+
+    @property
+    def binding(self) -> Binding:
+        """What the certificates of this run are bound to, once the network has its weights."""
+        return Binding(digest(self.network), self.data_digest, json_digest(self.settings.configuration))
 
 
 def build(key: str, group: Target, offered: dict[str, Any]) -> Any:
@@ -170,12 +207,17 @@ def prepare(settings: Settings) -> Prepared:
     method = build("method", settings.method, {})
     if not isinstance(method, Method):
         raise SettingsError(f"method._target_={settings.method.target} gives no rddrs.Method: {type(method)}")
+    try:
+        method.require(math.prod(data.shape))
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
     network, notes = build_network(settings, data)
+    data_digest = data.digest
     notes += doubts(network, settings, data)
     if settings.data.rotation is not None:
         rotation = random_rotation(data.test_inputs[0].numel(), settings.data.rotation)
         data, network = data.rotated(rotation), Rotated(network, rotation.to(settings.device))
-    return Prepared(settings, data, network, method, indices, tuple(notes))
+    return Prepared(settings, data, network, method, indices, data_digest, tuple(notes))
 
 
 def unrotated(prepared: Prepared) -> Prepared:

@@ -3,10 +3,10 @@
 With `runs=[KEY,KEY]` it sets finished runs side by side instead.
 """
 
-import json
 import shlex
 from typing import TYPE_CHECKING
 
+from pipelines.certify import opened_store
 from pipelines.compare import compare_runs, plane_figures
 from pipelines.entry import entry
 from pipelines.errors import SettingsError
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from pipelines.prepare import Prepared
     from rddrs.records import Store
 
-PER_INPUT = [
-    *("radius", "proxy_radius", "ball_radius", "p_lower", "scale_min", "scale_max", "log_det", "sigma_x"),
-    *("fidelity", "contradictions", "correct", "prediction", "optimize_seconds", "certify_seconds"),
-]
 PICTURES = 500
 """At most so many inputs of a run are drawn for the dashboard, evenly spaced."""
 
@@ -30,22 +26,23 @@ def report(prepared: "Prepared") -> None:
     import pandas as pd
     from rich.console import Console
 
-    from rddrs.files import replacing, write_text
-    from rddrs.records import Store
+    from rddrs.records import write_manifest
     from rddrs.records.tracking import Tracker, database, provenance
     from rddrs.report import (
         LOW_FIDELITY,
+        PER_INPUT,
         Run,
         closing_table,
         comparison_table,
         evenly,
-        mean_severities,
+        metrics_of,
         portrait,
+        publish,
         run_figures,
         save,
         severity_figure,
         severity_table,
-        summarize,
+        summary_of,
         write_page,
     )
 
@@ -55,36 +52,35 @@ def report(prepared: "Prepared") -> None:
         Console().print(comparison_table(pd.read_csv(folder / "comparison.csv")))
         Console().print(f"written to   {folder}", soft_wrap=True)
         return
-    store = Store(settings.run_folder)
+    store, alpha = opened_store(prepared), settings.certify.alpha
     try:
         records = store.records(prepared.indices)
+        if settings.certify.mode == "memory":
+            records = remember(prepared, store, records)
     except ValueError as error:
         raise SettingsError(f"{store.folder}: {error}") from error
-    if settings.certify.mode == "memory":
-        records = remember(prepared, store, records)
-    summary = summarize(records) | {"expected_false_certificates": settings.certify.alpha * len(records)}
+    summary = summary_of(records, alpha)
     configuration = (store.folder / "config.yaml").read_text()
     run = Run(store.folder.name, settings.method.name, settings.sigma, records, store.load, configuration)
-    with replacing(store.folder / "records.parquet") as part:
-        records.to_parquet(part, index=False)
-    write_text(store.folder / "records.csv", records.to_csv(index=False))
-    write_text(store.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    publish(store.folder, records, alpha)
     figures = run_figures(run) | {"severities": severity_figure([run])} | plane_figures(settings.root, [run])
     for name, figure in figures.items():
         save(figure, store.folder / "figures" / name)
     page = write_page(store.folder / "report.html", [run], figures, run.name)
 
-    tags = {"stage": "certify", "method": settings.method.name, "classifier": settings.classifier_folder.name}
+    tags = {"stage": "certify", "method": settings.method.name, "classifier": prepared.classifier_folder.name}
     tracker = Tracker(settings.root, store.folder.name, store.folder / "mlflow_run_id", tags)
-    tracker.parameters(settings.model_dump(by_alias=True, exclude={"shard", "output_root"}))
+    tracker.parameters(settings.model_dump(by_alias=True, exclude={"shard", "output_root", "run"}))
     tracker.tags(provenance())
     tracker.per_input(records, PER_INPUT)
-    tracker.metrics(summary)
-    tracker.metrics({f"severity/{name}": value for name, value in mean_severities(records).items()})
+    tracker.metrics(metrics_of(records, alpha))
     tracker.link(store.regions.glob("*.safetensors"), "regions")
+    tracker.link((store.folder / "scales").glob("*.safetensors"), "scales")
+    tracker.link((store.folder / "memory").glob("*.json"), "memory")
     tracker.link((store.folder / "figures").iterdir(), "figures")
     tracker.pictures("input/region", evenly(records, PICTURES), lambda index: portrait(*store.load(index)))
-    names = ("config.yaml", "records.csv", "records.parquet", "summary.json", "report.html")
+    write_manifest(store.folder, prepared.binding, settings.configuration)
+    names = ("config.yaml", "manifest.json", "records.csv", "records.parquet", "summary.json", "report.html")
     tracker.link([store.folder / name for name in names], "records")
     tracker.finish()
 
@@ -107,29 +103,18 @@ def report(prepared: "Prepared") -> None:
 
 
 def remember(prepared: "Prepared", store: "Store", records: "pd.DataFrame") -> "pd.DataFrame":
-    """The records after the memory: what it leaves of every certificate, in the order of the indices, and why."""
+    """The records after the memory, in the order of the run's indices."""
     import pandas as pd
 
-    from rddrs.certification import certified_severities
-    from rddrs.records import Ledger, measures
-    from rddrs.trust import Memory, admit_in_order, contradictions
+    from rddrs.records import Ledger, remembered
+    from rddrs.trust import Memory
 
     reference = prepared.data.reference(prepared.settings.data.reference, prepared.settings.seed)
     memory = Memory(Ledger(store.folder / "memory", store.certificate), reference=reference.inputs)
     rows = records.set_index("index", drop=False).to_dict("index")
-    for outcome in admit_in_order(memory, map(store.certificate, sorted(prepared.indices))):
-        left, row = outcome.certificate, rows[outcome.certificate.index]
-        severities = certified_severities(left) if outcome.reason else {}
-        row |= measures(left) | {
-            "correct": left.prediction == row["label"],
-            "contradictions": contradictions(left, reference),
-            "mode": "memory",
-            "raw_radius": outcome.raw_radius,
-            "raw_prediction": outcome.raw_prediction,
-            "memory": outcome.reason,
-            **{f"severity_{name}": value for name, value in severities.items()},
-        }
-    return pd.DataFrame([rows[index] for index in prepared.indices])
+    found = remembered(memory, map(store.certificate, sorted(prepared.indices)), rows, reference)
+    by_index = {row["index"]: row for row in found}
+    return pd.DataFrame([by_index[index] for index in prepared.indices])
 
 
 if __name__ == "__main__":

@@ -141,12 +141,14 @@ class Sweep(Callback):
             note["error"] = str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {error}"
             job_return.status, job_return.return_value = JobStatus.COMPLETED, None
         else:
-            self.adopt(read_note(note))
+            note["run"] = job_return.return_value
+            self.adopt(note["run"])
         write_text(self.folder / "jobs" / f"{config.hydra.job.num}.json", json.dumps(note))
 
-    def adopt(self, settings: "Settings") -> None:
+    def adopt(self, name: str) -> None:
         """Make the run of a job, if it is there, a child of this sweep: of the latest that had it as a job."""
-        note = settings.run_folder / "mlflow_run_id"
+        assert self.folder is not None
+        note = self.folder.parents[1] / "runs" / name / "mlflow_run_id"
         if note.exists():
             self.parent().adopt(note.read_text())
 
@@ -159,10 +161,11 @@ class Sweep(Callback):
         notes = sorted((self.folder / "jobs").glob("*.json"), key=lambda path: int(path.stem))
         jobs = [json.loads(path.read_text()) for path in notes]
         failures = {" ".join(job["overrides"]): job["error"] for job in jobs if "error" in job}
-        runs = {item.run_folder: item for item in (read_note(job) for job in jobs if "error" not in job)}
-        failures |= self.merge([item for item in runs.values() if item.shard.count > 1])
+        runs = {job["run"]: read_note(job) for job in jobs if "error" not in job}
+        failures |= self.merge({name: settings for name, settings in runs.items() if settings.shard.count > 1})
         tracker = self.parent()
-        self.compare([folder.name for folder in runs if (folder / "records.parquet").exists()], tracker)
+        done = [name for name in runs if (self.folder.parents[1] / "runs" / name / "records.parquet").exists()]
+        self.compare(done, tracker)
         tracker.tags({"overrides": " ".join(config.hydra.overrides.task)})
         tracker.metrics({"jobs": len(jobs), "failed": len(failures)})
         tracker.finish("FAILED" if failures else "FINISHED")
@@ -174,18 +177,18 @@ class Sweep(Callback):
             console.print(f"{len(failures)} of {len(jobs)} jobs failed; the same command takes up what is not finished")
             sys.exit(1)
 
-    def merge(self, shards: "list[Settings]") -> dict[str, str]:
+    def merge(self, shards: "dict[str, Settings]") -> dict[str, str]:
         """Report the runs that were split into shards; what is missing, by the run's name."""
         from pipelines.prepare import prepare
         from pipelines.report import report
 
         missing = {}
-        for settings in shards:
+        for name, settings in shards.items():
             try:
                 report(prepare(settings))
-                self.adopt(settings)
+                self.adopt(name)
             except SettingsError as error:
-                missing[settings.run_folder.name] = str(error)
+                missing[name] = str(error)
         return missing
 
     def compare(self, names: list[str], tracker: "Tracker") -> None:

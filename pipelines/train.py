@@ -22,8 +22,7 @@ def train(prepared: "Prepared") -> None:
 
     from rddrs.models import load_weights
 
-    settings = prepared.settings
-    folder = settings.classifier_folder
+    settings, folder = prepared.settings, prepared.classifier_folder
     folder.mkdir(parents=True, exist_ok=True)
     if settings.classifier.checkpoint is None:
         weights = folder / "weights.safetensors"
@@ -33,6 +32,12 @@ def train(prepared: "Prepared") -> None:
                 make(prepared, weights)
         load_weights(prepared.network, weights)
     prepared.network.eval().to(settings.device).requires_grad_(False)
+
+
+def is_trained(prepared: "Prepared") -> bool:
+    """Whether the weights are there: given, or trained before."""
+    given = prepared.settings.classifier.checkpoint is not None
+    return given or (prepared.classifier_folder / "weights.safetensors").exists()
 
 
 def _rotate(prepared: "Prepared", weights: "Path") -> None:
@@ -116,7 +121,7 @@ def measured_batch(prepared: "Prepared") -> int:
 
     settings = prepared.settings
     x = prepared.data.test_inputs[0].to(settings.device)
-    return settings.certify.batch or kept_batch(prepared.network, x, settings.classifier_folder / "batch.json")
+    return settings.certify.batch or kept_batch(prepared.network, x, prepared.classifier_folder / "batch.json")
 
 
 if __name__ == "__main__":

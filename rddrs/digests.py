@@ -24,13 +24,3 @@ def file_digest(path: Path) -> str:
     """The sha256, in hex, of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def path_digest(path: Path) -> str:
-    """The sha256, in hex, of a file, or of the names and the contents of all files below a folder."""
-    if path.is_file():
-        return file_digest(path)
-    found = hashlib.sha256()
-    for file in sorted(place for place in path.rglob("*") if place.is_file()):
-        found.update(f"\n{file.relative_to(path)} {file_digest(file)}".encode())
-    return found.hexdigest()

@@ -155,11 +155,15 @@ class Method(BaseModel, ABC):
         if isinstance(reference, tuple):
             reference = Reference(*reference)
         reference = reference and reference.to(x.device)
+        self.require(x.numel())
         problem = Problem(classifier, x, sigma, reference, seed, index, batch, sigma_x)
         try:
             return self.solve(problem)
         except (FloatingPointError, LinAlgError) as error:
             return Proposal(Isotropic(sigma, x.numel()), f"failed: {error}", sigma)
+
+    def require(self, dim: int) -> None:
+        """Raises ValueError, with the reason, where inputs of this dimension are too large for the method."""
 
     @property
     def uses_sigma_x(self) -> bool:

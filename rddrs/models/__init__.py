@@ -6,7 +6,7 @@ from rddrs.models.lenet import LeNet
 from rddrs.models.perceptron import Perceptron
 from rddrs.models.resnet import ResNet
 from rddrs.models.small_cnn import SmallCNN
-from rddrs.models.weights import load_weights, save_weights
+from rddrs.models.weights import digest, load_weights, save_weights
 
 __all__ = [
     "Accelerated",
@@ -18,6 +18,7 @@ __all__ = [
     "SmallCNN",
     "as_logits",
     "bare",
+    "digest",
     "load_weights",
     "save_weights",
 ]

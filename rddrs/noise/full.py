@@ -84,7 +84,7 @@ class Full(Scale):
         return self if moved is self._matrix else Full(moved)
 
     def tensors(self) -> dict[str, Tensor]:
-        rows, columns = torch.tril_indices(self.dim, self.dim)
+        rows, columns = torch.tril_indices(self.dim, self.dim, device=self.matrix.device)
         return {"triangle": self._matrix[rows, columns]}
 
 

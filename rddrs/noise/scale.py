@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rddrs.digests import digest
+
 
 def owned(tensor: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """A contiguous copy without a gradient: no later change of the original reaches it, and any kernel may read it."""
@@ -84,6 +86,11 @@ class Scale(ABC):
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
         """The smallest set of tensors that `from_tensors` rebuilds the scale from: copies."""
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells this C, to the last bit, and its precision from any other."""
+        return digest(type(self).__name__, self.tensors())
 
     @property
     def covariance(self) -> Float[Tensor, "d d"]:

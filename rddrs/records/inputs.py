@@ -1,6 +1,7 @@
 """One input from beginning to end: a proposal, its certificate, what it is worth, and the record of it all."""
 
 import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from rddrs.certification import Certificate, certified_severities, certify
 from rddrs.methods import RDDRS, Method, Proposal
 from rddrs.records.store import measures
 from rddrs.smoothing import Classifier, Fidelity, Reference, fidelity
-from rddrs.trust import contradictions
+from rddrs.trust import Memory, admit_in_order, contradictions
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,27 +61,61 @@ def certify_input(
     proposed = time.perf_counter()
     certificate = certify(classifier, x, proposal.scale, batch=batch, **keyed, **certification)
     certified = time.perf_counter()
-    record = {
-        "index": index,
-        **({} if label is None else {"label": label, "correct": certificate.prediction == label}),
-        **measures(certificate),
+    record = derived(certificate, label=label, measuring=measuring) | {
         "sigma_x": proposal.sigma_x,
         "status": proposal.status,
         "optimize_seconds": proposed - start,
         "certify_seconds": certified - proposed,
         "iterations": proposal.iterations,
         "mode": "global" if method.one_scale else "per_input",
-        "batch": batch,
-        "seed": seed,
-        **{f"severity_{name}": value for name, value in certified_severities(certificate).items()},
     }
     kept = None
     if measuring is not None:
-        kept = fidelity(classifier, proposal.scale, measuring, sigma=sigma, **keyed)
-        record |= {
-            "fidelity": kept.value,
-            "contradictions": contradictions(certificate, measuring),
-            "preferred_class": max(range(len(kept.distribution)), key=kept.distribution.__getitem__),
-            "preferred_share": max(kept.distribution),
-        }
+        kept = fidelity(classifier, certificate.scale, measuring, sigma=sigma, **keyed)
+        record |= worth(kept)
     return CertifiedInput(proposal, certificate, kept, record)
+
+
+def derived(certificate: Certificate, *, label: int | None, measuring: Reference | None) -> dict[str, Any]:
+    """The columns of a record that follow from the certificate, the input's label and the reference inputs."""
+    return {
+        "index": certificate.index,
+        **({} if label is None else {"label": label, "correct": certificate.prediction == label}),
+        **measures(certificate),
+        **({} if measuring is None else {"contradictions": contradictions(certificate, measuring)}),
+        "batch": certificate.batch,
+        "seed": certificate.seed,
+        **{f"severity_{name}": value for name, value in certified_severities(certificate).items()},
+    }
+
+
+def worth(measured: Fidelity) -> dict[str, Any]:
+    """The columns of a record that say what G_C is worth on the reference inputs."""
+    shares = measured.distribution
+    return {
+        "fidelity": measured.value,
+        "preferred_class": max(range(len(shares)), key=shares.__getitem__),
+        "preferred_share": max(shares),
+    }
+
+
+def remembered(
+    memory: Memory, certificates: Iterable[Certificate], records: Mapping[int, dict[str, Any]], measuring: Reference
+) -> Iterator[dict[str, Any]]:
+    """The records, by index, after the memory: what it leaves of every certificate, in order of indices, and why.
+
+    Raises ValueError where the indices do not increase, or another certificate is remembered under an index.
+    """
+    for outcome in admit_in_order(memory, certificates):
+        left, record = outcome.certificate, records[outcome.certificate.index]
+        changed = derived(left, label=record["label"], measuring=measuring) if outcome.reason else {}
+        yield (
+            record
+            | changed
+            | {
+                "mode": "memory",
+                "raw_radius": outcome.raw_radius,
+                "raw_prediction": outcome.raw_prediction,
+                "memory": outcome.reason,
+            }
+        )

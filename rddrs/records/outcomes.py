@@ -13,7 +13,9 @@ from rddrs.certification import Certificate
 from rddrs.files import replacing, write_text
 from rddrs.noise import from_tensors
 from rddrs.records.store import kept, rebuild
-from rddrs.trust import Outcome
+from rddrs.trust import Outcome, certificate_digest
+
+_LEFT = ("radius", "prediction", "decision")
 
 
 class Folder:
@@ -43,7 +45,10 @@ class Folder:
 
 
 class Ledger:
-    """Outcomes of a run's own certificates: one small JSON file an input; `raw(index)` reads the certificate."""
+    """Outcomes of a run's own certificates: one small JSON file an input; `raw(index)` reads the certificate.
+
+    An outcome is bound to the certificate that it was made of: `read` raises ValueError where `raw` gives another.
+    """
 
     def __init__(self, path: str | Path, raw: Callable[[int], Certificate]) -> None:
         self.path = Path(path)
@@ -54,14 +59,23 @@ class Ledger:
         return sorted(int(file.stem) for file in self.path.glob("[0-9]*.json"))
 
     def read(self, index: int) -> Outcome:
-        header = json.loads((self.path / f"{index}.json").read_text())
-        left = {name: header.pop(name) for name in ("radius", "prediction")}
-        return Outcome(replace(self._raw(index), **left), **header)
+        path = self.path / f"{index}.json"
+        header, raw = json.loads(path.read_text()), self._raw(index)
+        if header["raw"] != certificate_digest(raw):
+            raise ValueError(f"{path} is of another certificate than that of input {index}: delete {self.path}")
+        left = {name: header.pop(name) for name in _LEFT}
+        return Outcome(replace(raw, **left), **header)
+
+    def claimed(self, index: int) -> Certificate:
+        """What is claimed of an input: what the memory left of its certificate; an abstention where it left nothing."""
+        if (self.path / f"{index}.json").exists():
+            return self.read(index).certificate
+        return Outcome.of(self._raw(index), 0.0, "").certificate
 
     def write(self, outcome: Outcome) -> None:
-        left = {"radius": outcome.certificate.radius, "prediction": outcome.certificate.prediction}
+        left = {name: getattr(outcome.certificate, name) for name in _LEFT}
         write_text(self.path / f"{outcome.certificate.index}.json", json.dumps(_header(outcome) | left))
 
 
 def _header(outcome: Outcome) -> dict[str, Any]:
-    return {name: getattr(outcome, name) for name in ("raw_radius", "raw_prediction", "reason")}
+    return {name: getattr(outcome, name) for name in ("raw", "raw_radius", "raw_prediction", "reason")}

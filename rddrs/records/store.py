@@ -5,9 +5,9 @@ and leaves nothing that is half done.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from torch import Tensor
 
 from rddrs.certification import Certificate
 from rddrs.files import replacing
-from rddrs.noise import Scale, from_tensors
+from rddrs.noise import Scale, from_tensors, load_scale, save_scale
+from rddrs.records.binding import Binding
 
 COLUMNS = [
     *("index", "label", "prediction", "correct", "p_lower", "radius", "proxy_radius", "ball_radius", "log_volume"),
@@ -57,9 +58,14 @@ def rebuild(x: Tensor, scale: Scale, index: int, values: dict[str, Any]) -> Cert
 
 @dataclass(frozen=True)
 class Store:
-    """The regions and records of one run, in `folder`."""
+    """The regions and records of one run, in `folder`.
+
+    With a `binding` every region that is written states it, and one that states another, or none, is not read.
+    """
 
     folder: Path
+    binding: Binding | None = None
+    _scales: dict[str, Scale] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def regions(self) -> Path:
@@ -70,51 +76,90 @@ class Store:
         return self.regions / f"{index}.safetensors"
 
     def finished(self) -> set[int]:
-        """The indices of the inputs that are done."""
+        """The indices of the inputs whose files are there."""
         return {int(path.stem) for path in self.regions.glob("[0-9]*.safetensors")}
 
-    def save(self, certificate: Certificate, record: dict[str, Any]) -> None:
+    def is_whole(self, index: int) -> bool:
+        """Whether all that an input's file refers to is there, too; raises ValueError as all that reads."""
+        scale = self.stated(index).get("scale")
+        return scale is None or self._scale_path(scale).exists()
+
+    def save(self, certificate: Certificate, record: dict[str, Any], shared: bool = False) -> None:
         """Write an input's scale, its certificate and its record, all of it or nothing.
 
-        The seed and the counts are kept, so that every count can be repeated. Raises ValueError where a column of the
-        record is missing or a number of it is NaN.
+        A scale that many inputs share is written once, beside the regions, which then hold its digest. The seed and
+        the counts are kept, so that every count can be repeated. Raises ValueError where a column of the record is
+        missing or a number of it is NaN.
         """
         missing = [column for column in COLUMNS if column not in record]
         if missing or any(value != value for value in record.values()):
             raise ValueError(f"the record of input {certificate.index} lacks {missing} or holds NaN: {record}")
-        header = {"record": json.dumps(record), "certificate": json.dumps(kept(certificate))}
+        stated: dict[str, Any] = {"record": record, "certificate": kept(certificate)}
+        stated |= {"binding": asdict(self.binding)} if self.binding else {}
+        tensors = {"x": certificate.x}
+        if shared:
+            stated["scale"] = certificate.scale.digest
+            path = self._scale_path(certificate.scale.digest)
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                save_scale(certificate.scale, path)
+        else:
+            tensors |= certificate.scale.tensors()
+        header = {name: json.dumps(value) for name, value in stated.items()}
         self.regions.mkdir(parents=True, exist_ok=True)
-        tensors = {**certificate.scale.tensors(), "x": certificate.x}
         with replacing(self.path(certificate.index)) as part:
             save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, part, header)
 
-    @contextmanager
-    def _opened(self, index: int):
-        path = self.path(index)
-        try:
-            with safe_open(path, "pt") as file:
-                yield file
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is damaged ({error}): delete it and run again") from error
+    def _scale_path(self, digest: str) -> Path:
+        return self.folder / "scales" / f"{digest}.safetensors"
 
-    def _header(self, index: int, key: str) -> dict[str, Any]:
-        with self._opened(index) as file:
-            return json.loads(file.metadata()[key])
+    def _shared_scale(self, digest: str) -> Scale:
+        if digest not in self._scales:
+            path = self._scale_path(digest)
+            with _damage(path):
+                scale = load_scale(path)
+                if scale.digest != digest:
+                    raise ValueError("it holds another scale")
+            self._scales[digest] = scale
+        return self._scales[digest]
+
+    @contextmanager
+    def _opened(self, index: int) -> Iterator[tuple[Any, dict[str, Any]]]:
+        """The file of a region and what it states."""
+        path = self.path(index)
+        with _damage(path), safe_open(path, "pt") as file:
+            stated = {name: json.loads(text) for name, text in file.metadata().items()}
+            others = self.binding.differences(stated.get("binding", {})) if self.binding else []
+            if others:
+                raise Unreadable(f"{path} is of another {' and '.join(others)} than this run: delete it and run again")
+            if stated["record"]["index"] != index:
+                raise Unreadable(f"{path} is the region of input {stated['record']['index']}: delete it and run again")
+            yield file, stated
+
+    def stated(self, index: int) -> dict[str, Any]:
+        """What the file of an input states: `record`, `certificate` and, where it is bound, `binding`.
+
+        Raises ValueError, as all that reads, where it is damaged or of another run or input.
+        """
+        with self._opened(index) as (_, stated):
+            return stated
 
     def record(self, index: int) -> dict[str, Any]:
-        """The record of an input; raises ValueError where its file is damaged."""
-        return self._header(index, "record")
+        """The record of an input."""
+        return self.stated(index)["record"]
 
     def load(self, index: int) -> tuple[Tensor, Scale]:
-        """The input and its scale; raises ValueError where its file is damaged."""
-        with self._opened(index) as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors.pop("x"), from_tensors(tensors)
+        """The input and its scale."""
+        certificate = self.certificate(index)
+        return certificate.x, certificate.scale
 
     def certificate(self, index: int) -> Certificate:
-        """The certificate of an input, as `certify` returned it; raises ValueError where its file is damaged."""
-        x, scale = self.load(index)
-        return rebuild(x, scale, index, self._header(index, "certificate"))
+        """The certificate of an input, as `certify` returned it."""
+        with self._opened(index) as (file, stated):
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            x = tensors.pop("x")
+            scale = self._shared_scale(stated["scale"]) if "scale" in stated else from_tensors(tensors)
+            return rebuild(x, scale, index, stated["certificate"])
 
     def records(self, indices: Iterable[int]) -> pd.DataFrame:
         """One row an input, in the order of the indices. Raises ValueError naming the indices that are missing."""
@@ -124,3 +169,18 @@ class Store:
             raise ValueError(f"{len(missing)} of {len(wanted)} inputs are not certified yet: {missing}")
         table = pd.DataFrame([self.record(index) for index in wanted])
         return table.reindex(columns=[*COLUMNS, *table.columns.difference(COLUMNS, sort=False)])
+
+
+class Unreadable(ValueError):
+    """A file that is damaged or of another run; the message names it and says what to do."""
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Names the file that cannot be read."""
+    try:
+        yield
+    except Unreadable:
+        raise
+    except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Unreadable(f"{path} is damaged ({error}): delete it and run again") from error

@@ -1,10 +1,9 @@
 """Runs in MLflow: a sqlite database and artifact folders below one root. The only importer of mlflow."""
 
 import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterable
-from importlib.metadata import version
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,40 +17,47 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 
-from rddrs.files import write_text
-from rddrs.version import __version__
+from rddrs.files import replacing, write_text
+from rddrs.records.manifest import commit, versions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from pytorch_lightning.loggers import MLFlowLogger
 
-PACKAGES = ("torch", "numpy", "scipy", "pytorch-lightning", "geomstats", "mlflow")
 EXPERIMENT = "rddrs"
 _METRICS_A_BATCH = 1_000
 
 
 def provenance() -> dict[str, str]:
-    """The git commit, and the versions of Python and of the packages that a result may depend on, as tags."""
-    versions = {"python": sys.version.split()[0], "rddrs": __version__, **{name: version(name) for name in PACKAGES}}
-    return {"mlflow.source.git.commit": commit(), **{f"version.{name}": value for name, value in versions.items()}}
-
-
-def commit() -> str:
-    """The git commit of the code, with `-dirty` where it was changed since; `unknown` outside a checkout."""
-    here = Path(__file__).parent
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=here, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        return described.stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+    """The git commit and the versions of what a result may depend on, as tags."""
+    return {"mlflow.source.git.commit": commit(), **{f"version.{name}": value for name, value in versions().items()}}
 
 
 def database(root: Path) -> str:
     """The tracking URI of the database below `root`."""
     return f"sqlite:///{root.resolve() / 'mlflow.db'}"
+
+
+def logged(root: Path, run_id: str, columns: Iterable[str]) -> tuple[dict[str, float], dict[str, dict[int, float]]]:
+    """What MLflow shows of a run: its single figures, and the columns of its records by the input's index.
+
+    Raises ValueError where there is no such run below `root`.
+    """
+    if not (root / "mlflow.db").exists():
+        raise ValueError(f"there is no MLflow database in {root}")
+    client = MlflowClient(database(root))
+    try:
+        metrics = client.get_run(run_id).data.metrics
+    except MlflowException as error:
+        raise ValueError(f"MLflow knows no run {run_id}: {error}") from error
+    series = {name: _latest(client, run_id, f"input/{name}") for name in columns}
+    return metrics, {name: {step: it.value for step, it in known.items()} for name, known in series.items()}
+
+
+def _latest(client: MlflowClient, run_id: str, name: str) -> dict[int, Metric]:
+    """The value of a metric that MLflow shows at each step."""
+    history = sorted(client.get_metric_history(run_id, name), key=lambda it: (it.timestamp, it.value))
+    return {it.step: it for it in history}
 
 
 class Tracker:
@@ -117,19 +123,27 @@ class Tracker:
 
     def metrics(self, metrics: dict[str, float], step: int = 0) -> None:
         """Log single figures."""
-        self._client.log_batch(self.run_id, [Metric(name, float(value), 0, step) for name, value in metrics.items()])
+        self._log({name: {step: value} for name, value in metrics.items()})
 
     def per_input(self, records: pd.DataFrame, columns: list[str]) -> None:
-        """Log columns of the records as metrics named `input/COLUMN`, the input's index as the step.
+        """Log columns of the records as metrics named `input/COLUMN`, the input's index as the step."""
+        self._log({f"input/{name}": dict(zip(records["index"], records[name], strict=True)) for name in columns})
 
-        Time stamps are constant, so that records that are logged again change nothing.
+    def _log(self, series: Mapping[str, Mapping[int, float]]) -> None:
+        """Log the values, by name and step, that are not those shown already.
+
+        MLflow shows the latest value of a step, and the largest of those of one time: a value that replaces another
+        is given a later time.
         """
-        rows = records[["index", *columns]].astype({column: float for column in columns})
-        metrics = [
-            Metric(f"input/{column}", value, 0, int(index))
-            for column in columns
-            for index, value in zip(rows["index"], rows[column], strict=True)
-        ]
+        now = time.time_ns() // 1_000_000
+        metrics = []
+        for name, values in series.items():
+            known = _latest(self._client, self.run_id, name)
+            for step, value in values.items():
+                before = known.get(int(step))
+                if before is None or before.value != float(value):
+                    stamp = now if before is None else max(now, before.timestamp + 1)
+                    metrics.append(Metric(name, float(value), stamp, int(step)))
         for start in range(0, len(metrics), _METRICS_A_BATCH):
             self._client.log_batch(self.run_id, metrics[start : start + _METRICS_A_BATCH])
 
@@ -148,7 +162,8 @@ class Tracker:
             try:
                 os.link(path, place)
             except OSError:
-                place.write_bytes(path.read_bytes())
+                with replacing(place) as part:
+                    shutil.copyfile(path, part)
 
     def pictures(self, name: str, indices: Iterable[int], draw: Callable[[int], "Image"]) -> None:
         """Pictures of inputs, the input's index as the step; those that are there are not drawn again."""
@@ -159,8 +174,10 @@ class Tracker:
             place = folder / f"{name.replace('/', '~')}+step+{index}+timestamp+1+{index}.png"
             if not place.exists():
                 picture = draw(index)
-                picture.save(place.with_name(f"{place.stem}+compressed.webp"))
-                picture.save(place)
+                with replacing(place.with_name(f"{place.stem}+compressed.webp")) as part:
+                    picture.save(part, format="webp")
+                with replacing(place) as part:
+                    picture.save(part, format="png")
         self.tags({"mlflow.loggedImages": "True"})
 
     def finish(self, status: str = "FINISHED") -> None:

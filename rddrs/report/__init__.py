@@ -14,6 +14,13 @@ from rddrs.report.figures import scatter_figure as scatter_figure
 from rddrs.report.figures import spectrum_figure as spectrum_figure
 from rddrs.report.page import write_page as write_page
 from rddrs.report.portraits import portrait as portrait
+from rddrs.report.publication import PER_INPUT as PER_INPUT
+from rddrs.report.publication import comparison_differences as comparison_differences
+from rddrs.report.publication import metric_differences as metric_differences
+from rddrs.report.publication import metrics_of as metrics_of
+from rddrs.report.publication import publish as publish
+from rddrs.report.publication import published_differences as published_differences
+from rddrs.report.publication import summary_of as summary_of
 from rddrs.report.severities import mean_severities as mean_severities
 from rddrs.report.severities import severity_figure as severity_figure
 from rddrs.report.severities import severity_table as severity_table

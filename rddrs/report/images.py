@@ -5,7 +5,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
-from rddrs.noise import Scale
+from rddrs.noise import Isotropic, Scale
 
 LARGEST_PICTURE = 1_024
 
@@ -38,6 +38,8 @@ def covariance_map(scale: Scale) -> tuple[Float[ndarray, "d d"], float] | None:
     """
     if scale.dim > LARGEST_PICTURE:
         return None
+    if isinstance(scale, Isotropic):
+        return np.diag(noise_map(scale) ** 2), scale.sigma**2
     matrix = scale.matrix.detach().double().cpu().numpy()
     covariance = matrix @ matrix
     off_diagonal = np.abs(covariance - np.diag(np.diag(covariance))).max()
@@ -50,7 +52,7 @@ def principal_axes(scale: Scale, first: int = 0, last: int = 0) -> list[tuple[in
     The largest entry of a vector is positive. Empty where C is a multiple of the identity: no axis differs from
     another. An axis that would be counted at both ends is given once.
     """
-    if scale.norm <= scale.eigenvalues[0] * (1 + 1e-6):
+    if isinstance(scale, Isotropic) or scale.norm <= scale.eigenvalues[0] * (1 + 1e-6):
         return []
     found = []
     for rank, value, axis in scale.axes(first, last):

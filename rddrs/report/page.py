@@ -15,6 +15,7 @@ from numpy import ndarray
 from PIL import Image
 
 from rddrs.certification import ABSTAIN
+from rddrs.files import write_text
 from rddrs.noise import Scale
 from rddrs.report.figures import CAPTIONS, evenly, outcomes
 from rddrs.report.images import brightness, noise_map, picture, principal_axes
@@ -78,7 +79,7 @@ def write_page(path: Path, runs: Sequence[Run], figures: Mapping[str, Figure], t
         total=sum(len(run.records) for run in runs),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return path
 
 

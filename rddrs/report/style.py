@@ -14,6 +14,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from numpy import ndarray
 
+from rddrs.files import replacing
 from rddrs.report.tables import Run, labels
 
 STYLE: dict[Any, Any] = {
@@ -55,9 +56,10 @@ def save(figure: Figure, path: Path) -> tuple[Path, Path]:
     """Write `path`.svg (vectors) and `path`.png; the same figure gives the same bytes. `path` has no suffix."""
     vector, image = path.with_name(f"{path.name}.svg"), path.with_name(f"{path.name}.png")
     path.parent.mkdir(parents=True, exist_ok=True)
-    vector.write_bytes(vector_bytes(figure))
-    with mpl.rc_context(STYLE):
-        figure.savefig(image, dpi=150)
+    with replacing(vector) as part:
+        part.write_bytes(vector_bytes(figure))
+    with mpl.rc_context(STYLE), replacing(image) as part:
+        figure.savefig(part, format="png", dpi=150)
     return vector, image
 
 

@@ -4,17 +4,21 @@ from rddrs.trust.attack import Attack, attack
 from rddrs.trust.audit import Audit, audit
 from rddrs.trust.contradictions import contradictions
 from rddrs.trust.memory import Memory, admit_in_order, overlaps
-from rddrs.trust.outcome import Outcome, Volatile
+from rddrs.trust.outcome import Outcome, Recalled, Volatile, certificate_digest
+from rddrs.trust.terms import Terms
 
 __all__ = [
     "Attack",
     "Audit",
     "Memory",
     "Outcome",
+    "Recalled",
+    "Terms",
     "Volatile",
     "admit_in_order",
     "attack",
     "audit",
+    "certificate_digest",
     "contradictions",
     "overlaps",
 ]

@@ -12,20 +12,22 @@ from jaxtyping import Float
 from scipy.stats import binom, norm
 from torch import Tensor
 
-from rddrs.certification import ABSTAIN, Certificate, lower_bound
+from rddrs.certification import Certificate, lower_bound
 from rddrs.noise import Purpose
 from rddrs.smoothing import Classifier, Reference, check_evaluates, hard_counts, running_counts
 from rddrs.trust.attack import INSIDE, Attack, attack, count_class
 from rddrs.trust.contradictions import contradictions
+from rddrs.trust.terms import Terms
 
 
 @dataclass(frozen=True)
 class Audit:
     """What the audit of one certificate found; `flags` name the ways in which it is broken, empty for an honest one.
 
-    `input`: another input's region. `counts`: the stored counts are not those of the keyed samples. `radius`: larger
-    than the counts allow. `recount`: fresh samples contradict the radius. `attack`: a point of the region has another
-    class. None stands for a check that was not made. `outside` and `contradictions` describe an honest certificate.
+    `input`: another input's region. `terms`: it states others than were asked for. `counts`: the stored counts are
+    not those of the keyed samples. `radius`: larger than the counts allow. `recount`: fresh samples contradict the
+    radius. `attack`: a point of the region has another class. None stands for a check that was not made. `outside` and
+    `contradictions` describe an honest certificate.
     """
 
     index: int
@@ -47,6 +49,7 @@ def audit(
     x: Float[Tensor, "*shape"],
     *,
     index: int | None = None,
+    terms: Terms | None = None,
     reference: Reference | None = None,
     samples: int = 10_000,
     false_alarm: float = 1e-4,
@@ -59,19 +62,24 @@ def audit(
 ) -> Audit:
     """Tries to break the certificate that is claimed for the input `x`, number `index`.
 
-    `false_alarm` is the level of each of the two statistical tests: a valid certificate is flagged by them with at
-    most twice that probability (and an invalid one exists with probability alpha). `repeat` draws the certificate's
-    own samples again, which must give its counts bit for bit on the same machine (up to
-    `tolerance` counts on another machine). An abstention claims nothing: only its counts and input are checked.
-    `reference` are labelled inputs for the segments and the contradictions; `outside` is the factor of the radius at
-    which a second attack shows how tight the certificate is. `seed` keys the fresh samples. Computes on the device of
-    `x`. Raises ValueError for a network in train mode.
+    `terms` are those that the certificate was to be made with: its counts and its radius are checked under them,
+    whatever it states itself; without them it is believed what it states. `false_alarm` is the level of each of the two
+    statistical tests: a valid certificate is flagged by them with at most twice that probability (and an invalid one
+    exists with probability alpha). `repeat` draws the certificate's own samples again, which must give its counts bit
+    for bit on the same machine (up to `tolerance` counts on another machine). An abstention claims nothing: only its
+    counts and input are checked. `reference` are labelled inputs for the segments and the contradictions; `outside` is
+    the factor of the radius at which a second attack shows how tight the certificate is. `seed` keys the fresh samples.
+    Computes
+    on the device of `x`. Raises ValueError for a network in train mode.
     """
     check_evaluates(classifier)
     certificate = certificate.to(x.device)
     flags = []
     if not torch.equal(certificate.x, x) or (index is not None and certificate.index != index):
         flags.append("input")
+    if terms is not None:
+        flags += ["terms"] if terms.differences(certificate) else []
+        certificate = terms.applied(certificate)
     differences = None
     if repeat:
         differences = count_differences(classifier, certificate, workers=workers)
@@ -80,7 +88,7 @@ def audit(
     if certificate.radius > largest * (1 + 1e-9):
         flags.append("radius")
     share, p_value, inside, beyond, against = 0.0, 1.0, None, None, None
-    if certificate.prediction != ABSTAIN:
+    if 0 <= certificate.prediction < len(certificate.counts):  # no abstention, and no class that there is not
         drawing = {"samples": samples, "seed": seed, "batch": batch, "workers": workers}
         share, p_value = recount(classifier, certificate, **drawing)
         flags += ["recount"] if p_value < false_alarm else []

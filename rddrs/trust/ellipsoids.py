@@ -46,6 +46,8 @@ class Ellipsoid:
     def contains(self, point: Float[Tensor, " d"]) -> bool:
         """Whether the point is proven to lie inside."""
         norm = self.scale.whiten((point.double() - self.center.double())[None]).norm().item()
+        if not norm < self.radius:  # which needs no eigenvalues
+            return False
         condition = self.scale.norm / self.scale.eigenvalues[0].item()
         return norm * (1 + rounding(self.scale.dim) * condition) < self.radius
 

@@ -6,7 +6,6 @@ until it meets no remembered region of another class. Undecided pairs count as o
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 from rddrs.certification import ABSTAIN, Certificate
 from rddrs.noise import Isotropic
 from rddrs.trust.ellipsoids import Ellipsoid, clearance, rounding
-from rddrs.trust.outcome import Outcome, Store, Volatile
+from rddrs.trust.outcome import Outcome, Recalled, Store, Volatile, certificate_digest
 from rddrs.trust.shadows import Rows, Shadows, directions
 
 RENEWALS = tuple(4**power for power in range(6))
@@ -112,18 +111,15 @@ class Memory:
         """
         with self._lock:
             if certificate.index in self:
-                kept, raw = self._read(certificate.index), (certificate.radius, certificate.prediction)
-                if (kept.raw_radius, kept.raw_prediction) != raw or not torch.equal(
-                    kept.certificate.x.cpu(), certificate.x.cpu()
-                ):
+                kept = self._read(certificate.index)
+                if kept.raw != certificate_digest(certificate):
                     raise ValueError(f"another certificate is remembered as {certificate.index}: use a new memory")
                 return kept
             radius, reason = certificate.radius, ""
             if certificate.prediction != ABSTAIN:
                 for other, reach in self._meetings(certificate, shrinking=True):
                     radius, reason = reach, f"shrunk by {other}" if reach > 0 else f"inside {other}"
-            left = replace(certificate, radius=radius, prediction=certificate.prediction if radius > 0 else ABSTAIN)
-            return Outcome(left, certificate.radius, certificate.prediction, reason)
+            return Outcome.of(certificate, radius, reason)
 
     def _meetings(self, certificate: Certificate, shrinking: bool) -> Iterator[tuple[int, float]]:
         """Remembered regions of another class that this one meets, each with the radius that avoids it.
@@ -222,14 +218,19 @@ def admit_in_order(memory: Memory, certificates: Iterable[Certificate]) -> Itera
         yield memory.admit(certificate)
 
 
-def overlaps(certificates: Iterable[Certificate]) -> list[tuple[int, int]]:
-    """The pairs of indices whose regions, of different classes, are not proven disjoint."""
-    memory, pairs = Memory(), []
+def overlaps(
+    certificates: Iterable[Certificate], read: Callable[[int], Certificate] | None = None
+) -> list[tuple[int, int]]:
+    """The pairs of indices whose regions, of different classes, are not proven disjoint.
+
+    With `read`, which gives a certificate by its index again, no more than a few are held in memory at a time.
+    """
+    memory, pairs = Memory(None if read is None else Recalled(read)), []
     for certificate in certificates:
         if certificate.prediction != ABSTAIN:
             met = memory._meetings(certificate, shrinking=False)
             pairs += sorted((other, certificate.index) for other, _ in met)
-            memory._remember(Outcome(certificate, certificate.radius, certificate.prediction, ""))
+            memory._remember(Outcome.unchanged(certificate))
     return pairs
 
 

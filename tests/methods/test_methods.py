@@ -207,3 +207,10 @@ def test_a_guard_needs_a_reference(method):
 def test_hyper_parameters_do_not_change():
     with pytest.raises(ValueError, match="frozen"):
         METHODS["ancer"].gamma = 1.0  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_paper_ascent_of_many_hours_is_refused_with_the_reason():
+    """Before any work: the network, which does not take such inputs, is never called."""
+    with pytest.raises(ValueError, match=r"d = 3072.* 0\.8 hours .*at most d = 1500"):
+        RDDRSPaper().propose(Prototypes().eval(), torch.zeros(3, 32, 32), sigma=0.5)
+    RDDRSPaper().require(1_500)

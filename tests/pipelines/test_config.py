@@ -138,7 +138,7 @@ def test_a_missing_or_damaged_mnist_is_one_clear_error(tmp_path: Path) -> None:
 
 def test_the_run_folder_depends_on_all_that_a_result_depends_on(tmp_path: Path) -> None:
     def folder(*overrides: str) -> str:
-        return settings(f"output_root={tmp_path}", *overrides).run_folder.name
+        return prepare(settings(f"output_root={tmp_path}", *overrides)).run_folder.name
 
     base = folder()
     for same in ("certify.workers=1", "shard.count=2", f"data={'digits'}"):
@@ -149,22 +149,21 @@ def test_the_run_folder_depends_on_all_that_a_result_depends_on(tmp_path: Path) 
 
 
 def test_the_folders_follow_the_content_of_the_data(tmp_path: Path) -> None:
-    """Where the files lie is no matter; canonical files are known by the name of the data."""
-    for name, value in {"a": 1, "b": 1, "c": 2}.items():
-        np.savez(tmp_path / f"{name}.npz", x_train=np.full((4, 3), value))
-        (tmp_path / name / "train").mkdir(parents=True)
-        (tmp_path / name / "train" / f"{value}.png").write_bytes(b"none")
-    for kind, places in {"arrays data.file": [f"{name}.npz" for name in "abc"], "folder data.root": "abc"}.items():
-        one, same, other = (settings(*f"data={kind}={tmp_path / place}".split()).run_folder for place in places)
+    """The same data elsewhere finds its run; other data under the same configuration does not."""
+    for name, value in {"a": 1.0, "b": 1.0, "c": 2.0}.items():
+        x, y = np.linspace(0, value, 24).reshape(8, 3), np.arange(8) % 2
+        np.savez(tmp_path / f"{name}.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    subset = ["data=arrays", "data.subset=2", "data.reference=2"]
+    places = [prepare(settings(*subset, f"data.file={tmp_path / name}.npz")) for name in "abc"]
+    for one, same, other in ([it.run_folder for it in places], [it.classifier_folder for it in places]):
         assert one == same != other
-    assert settings("data=mnist", "data.root=here").run_folder == settings("data=mnist").run_folder
 
 
 def test_the_classifier_folder_is_shared_by_methods_and_follows_a_checkpoints_content(tmp_path: Path) -> None:
-    assert settings("method=rs").classifier_folder == settings("method=ddrs", "data.subset=2").classifier_folder
-    assert settings("sigma=0.25").classifier_folder != settings().classifier_folder
-    for name, width in {"a": 4, "b": 4, "c": 8}.items():
-        torch.manual_seed(0)
-        save_file(Perceptron((2,), 3, width).state_dict(), tmp_path / f"{name}.safetensors")
-    folders = [settings(f"classifier.checkpoint={tmp_path / name}.safetensors").classifier_folder for name in "abc"]
+    assert prepared("method=rs").classifier_folder == prepared("method=ddrs", "data.subset=2").classifier_folder
+    assert prepared("sigma=0.25").classifier_folder != prepared().classifier_folder
+    for name, seed in {"a": 0, "b": 0, "c": 1}.items():
+        torch.manual_seed(seed)
+        save_file(Perceptron((2,), 3, width=128).state_dict(), tmp_path / f"{name}.safetensors")
+    folders = [prepared(f"classifier.checkpoint={tmp_path / name}.safetensors").classifier_folder for name in "abc"]
     assert folders[0] == folders[1] != folders[2]

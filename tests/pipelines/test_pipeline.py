@@ -24,6 +24,7 @@ from pipelines.run import run
 from rddrs.noise import load_scale
 from rddrs.records.store import COLUMNS, Store
 from rddrs.records.tracking import database
+from rddrs.trust import certificate_digest
 from tests.pipelines.test_config import settings
 
 ROOT = Path(__file__).parents[2]
@@ -137,13 +138,13 @@ def test_killed_and_resumed_sharded_and_serial_runs_agree(root: Path, tmp_path: 
         return prepare(settings(*overrides, f"output_root={place}", *more))
 
     def records(prepared: Prepared) -> pd.DataFrame:
-        return Store(prepared.settings.run_folder).records(prepared.indices).drop(columns=TIMES)
+        return Store(prepared.run_folder).records(prepared.indices).drop(columns=TIMES)
 
     whole = at("whole", "certify.workers=1")
     certify(whole)
 
     killed = at("killed")
-    regions = Store(killed.settings.run_folder).regions
+    regions = Store(killed.run_folder).regions
     process = start("certify", killed.settings.root, *overrides)
     deadline = time.monotonic() + 120
     while len(list(regions.glob("*.safetensors"))) < 3:
@@ -193,8 +194,8 @@ def test_one_scale_for_all_inputs_is_trained_with_the_network_and_kept(root: Pat
     rounds = ["train=covariance", "train.rounds=2", "train.round_epochs=1", "train.last_epochs=1", "train.keep=0.5"]
     prepared = prepare(settings(*SMALL, *rounds, "method=rddrs_global", "data.subset=9", f"output_root={root}"))
     run(prepared)
-    scale = load_scale(prepared.settings.classifier_folder / "scale.safetensors")
-    table = pd.read_parquet(prepared.settings.run_folder / "records.parquet")
+    scale = load_scale(prepared.classifier_folder / "scale.safetensors")
+    table = pd.read_parquet(prepared.run_folder / "records.parquet")
     assert set(table["mode"]) == {"global"}
     assert np.allclose(table["log_det"], scale.log_det) and scale.geometric_mean > 0.5
     assert scale.eigenvalues[0] >= 0.5 - 1e-6
@@ -205,17 +206,18 @@ def test_memory_and_audit_of_honest_and_of_planted_certificates(root: Path) -> N
     overrides = [*SMALL, "method=ancer", "data.subset=9", "certify.mode=memory", f"output_root={root}"]
     prepared = prepare(settings(*overrides, "audit.samples=2000"))
     run(prepared)
-    table = pd.read_parquet(prepared.settings.run_folder / "records.parquet")
+    table = pd.read_parquet(prepared.run_folder / "records.parquet")
     assert np.all(table["radius"] <= table["raw_radius"])
     audit(prepared)
-    summary = json.loads((prepared.settings.run_folder / "audit.json").read_text())
+    summary = json.loads((prepared.run_folder / "audit.json").read_text())
     assert (summary["broken"], summary["overlaps"]) == (0, 0)
 
-    store = Store(prepared.settings.run_folder)
+    store = Store(prepared.run_folder)
     honest = store.certificate(33)
     store.save(replace(honest, radius=2 * honest.radius), store.record(33))
     ledger = store.folder / "memory" / "33.json"
-    ledger.write_text(json.dumps(json.loads(ledger.read_text()) | {"radius": 2 * honest.radius}))
+    raw = certificate_digest(store.certificate(33))
+    ledger.write_text(json.dumps(json.loads(ledger.read_text()) | {"radius": 2 * honest.radius, "raw": raw}))
     with pytest.raises(SystemExit) as caught:
         audit(prepared)
     assert caught.value.code == 1
@@ -227,7 +229,7 @@ def test_a_target_radius_is_decided_early_and_repeats_after_a_kill(root: Path) -
     overrides = [*SMALL, "method=ancer", "data.subset=9", "certify.samples=20000", "certify.target_radius=0.2"]
     prepared = prepare(settings(*overrides, "certify.mode=memory", "audit.samples=2000", f"output_root={root}"))
     run(prepared)
-    store = Store(prepared.settings.run_folder)
+    store = Store(prepared.run_folder)
     table = store.records(prepared.indices)
     yes = (table["decision"] == "yes").to_numpy()
     assert yes.any() and set(table["decision"]) <= {"yes", "no", "undecided"}

@@ -147,7 +147,7 @@ def test_rotated_data_and_network_have_the_certificates_of_the_unrotated(swept) 
     for rotation in ("null", "0"):
         prepared = prepare(settings(*SMALL, *runs, f"data.rotation={rotation}"))
         certify(prepared)
-        records.append(Store(prepared.settings.run_folder).records(prepared.indices))
+        records.append(Store(prepared.run_folder).records(prepared.indices))
     plain, turned = records
     assert np.allclose(plain["p_lower"], turned["p_lower"], atol=0.02)
     assert not np.array_equal(plain["p_lower"], turned["p_lower"])

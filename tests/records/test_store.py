@@ -8,6 +8,8 @@ import torch
 
 from rddrs import certify
 from rddrs.files import replacing, write_text
+from rddrs.noise import save_scale
+from rddrs.records.binding import Binding
 from rddrs.records.store import COLUMNS, Store
 
 KINDS = ["isotropic", "diagonal", "full", "kronecker"]
@@ -131,3 +133,61 @@ def test_a_damaged_file_is_named(store, certified, read, damage):
         save_file({"weights": torch.zeros(2)}, path)
     with pytest.raises(ValueError, match=r"8\.safetensors.* is damaged"):
         getattr(store, read)(8)
+
+
+BINDING = Binding(classifier="a", data="b", configuration="c")
+
+
+@pytest.mark.parametrize("read", ["stated", "record", "load", "certificate", "is_whole"])
+@pytest.mark.parametrize("part", ["classifier", "data", "configuration", "version"])
+def test_a_region_of_another_run_is_not_read(tmp_path, certified, part, read):
+    Store(tmp_path, BINDING).save(*certified(index=8))
+    assert Store(tmp_path, BINDING).record(8)["index"] == 8
+    with pytest.raises(ValueError, match=rf"8\.safetensors is of another {part} than this run"):
+        getattr(Store(tmp_path, dataclasses.replace(BINDING, **{part: "another"})), read)(8)
+
+
+def test_a_region_that_states_no_run_is_not_read_as_one_of_a_run(store, certified):
+    store.save(*certified(index=8))
+    with pytest.raises(ValueError, match="another classifier and data and configuration and version"):
+        Store(store.folder, BINDING).record(8)
+
+
+def test_a_region_under_another_index_is_not_read(store, certified):
+    store.save(*certified(index=8))
+    store.path(8).rename(store.path(9))
+    with pytest.raises(ValueError, match=r"9\.safetensors is the region of input 8"):
+        store.certificate(9)
+
+
+def test_a_scale_that_inputs_share_is_written_once_and_read_once(store, certified):
+    """Forty regions of one C: the folder holds it once, and what is read is one object."""
+    certificate, record = certified(dim=60)
+    for index in range(40):
+        store.save(dataclasses.replace(certificate, index=index), record | {"index": index}, shared=True)
+    size = sum(path.stat().st_size for path in store.folder.rglob("*.safetensors"))
+    assert size < 40 * 2_500 + 60 * 61 / 2 * 4 + 1_000
+    assert len(list((store.folder / "scales").iterdir())) == 1
+    again = [Store(store.folder).certificate(index) for index in range(2)]
+    assert all(torch.equal(it.scale.matrix, certificate.scale.matrix) for it in again)
+    reader = Store(store.folder)
+    assert reader.certificate(0).scale is reader.certificate(39).scale
+
+
+@pytest.mark.parametrize("flaw", ["missing", "cut", "another"])
+def test_a_shared_scale_that_is_not_the_stated_one_is_named(store, certified, flaw):
+    certificate, record = certified()
+    store.save(certificate, record, shared=True)
+    (path,) = (store.folder / "scales").iterdir()
+    if flaw == "another":
+        save_scale(certificate.scale.scaled(2.0), path)
+    else:
+        path.write_bytes(path.read_bytes()[:-5])
+    if flaw == "missing":
+        path.unlink()
+    assert Store(store.folder).is_whole(0) == (flaw != "missing")
+    with pytest.raises(ValueError, match=rf"^{path}.* is damaged"):
+        Store(store.folder).certificate(0)
+    path.unlink(missing_ok=True)
+    store.save(certificate, record, shared=True)
+    assert Store(store.folder).certificate(0).scale.digest == certificate.scale.digest

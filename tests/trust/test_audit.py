@@ -145,7 +145,7 @@ def test_lies_are_flagged_by_fresh_samples_alone():
 
 def test_the_attack_breaks_a_radius_that_is_too_large_and_no_honest_one(oracle_of):
     """On a linear classifier the boundary lies at |C^-1 delta| = rho in one direction of sixteen, that of C w."""
-    for kind in ("isotropic", "diagonal", "full"):
+    for kind in ("isotropic", "diagonal", "full", "kronecker"):
         oracle = oracle_of(kind, 16, 0.8)
         it = certify(oracle.classifier, oracle.x, oracle.scale, samples=20_000)
         assert it.radius < oracle.radius

@@ -22,7 +22,8 @@ from rddrs.noise.kronecker import Kronecker
 from rddrs.noise.scale import Scale
 from rddrs.records.outcomes import Folder, Ledger
 from rddrs.trust.ellipsoids import Ellipsoid, clearance, disjoint
-from rddrs.trust.memory import Memory, admit_in_order, overlaps
+from rddrs.trust.memory import Memory, _region, admit_in_order, overlaps
+from rddrs.trust.outcome import Outcome, Recalled
 from rddrs.trust.shadows import Shadows, directions
 from tests.conftest import divisors
 
@@ -260,6 +261,69 @@ def test_an_input_inside_a_region_of_another_class_is_an_abstention_and_not_reme
     abstained = memory.admit(certificate([7.0, 0.0], Isotropic(1.0, 2), 0.0, ABSTAIN, 47))
     assert abstained.certificate.prediction == ABSTAIN
     assert len(memory) == 1
+
+
+def test_a_region_that_is_shrunk_below_its_target_radius_is_no_longer_decided():
+    """`yes` says that the ball of the target radius is certified: neither a smaller region nor an abstention is."""
+    memory = Memory()
+    decided = [
+        replace(certificate([place, 0.0], Isotropic(1.0, 2), 2.5, prediction, index), decision="yes")
+        for index, (place, prediction) in enumerate([(0.0, 0), (4.0, 1), (1.0, 1), (-9.0, 1)])
+    ]
+    left = [memory.admit(it).certificate for it in decided]
+    assert [it.decision for it in left] == ["yes", "undecided", "undecided", "yes"]
+    assert 0 < left[1].radius < 2.5 and left[1].prediction == 1
+    assert (left[2].radius, left[2].prediction) == (0.0, ABSTAIN)
+
+
+@pytest.mark.parametrize(
+    "change", ["radius", "prediction", "x", "scale", "precision of the scale", "counts", "seed", "alpha", "samples"]
+)
+def test_an_outcome_is_bound_to_the_certificate_that_it_was_made_of(tmp_path, change):
+    it = certificate([1.0, 2.0], Diagonal(torch.tensor([1.0, 2.0])), 1.0, 0, 3)
+    other = {
+        "radius": {"radius": 0.9},
+        "prediction": {"prediction": 1},
+        "x": {"x": it.x + 1},
+        "scale": {"scale": Diagonal(torch.tensor([2.0, 1.0]))},
+        "precision of the scale": {"scale": it.scale.to("cpu", torch.float64)},
+        "counts": {"counts": (4, 3)},
+        "seed": {"seed": 1},
+        "alpha": {"alpha": 0.01},
+        "samples": {"samples": 8},
+    }[change]
+    Memory(Ledger(tmp_path / "ledger", {3: it}.__getitem__)).admit(it)
+    Memory(Folder(tmp_path / "folder")).admit(it)
+    again = replace(it, **other)
+    with pytest.raises(ValueError, match=r"3\.json is of another certificate"):
+        Memory(Ledger(tmp_path / "ledger", {3: again}.__getitem__))
+    memory = Memory(Folder(tmp_path / "folder"))
+    with pytest.raises(ValueError, match="another certificate is remembered as 3"):
+        memory.admit(again)
+    assert memory.admit(it).certificate.radius == 1.0
+
+
+def test_overlaps_reads_regions_again_instead_of_holding_them():
+    certificates = [it for it in random_certificates(1, 20) if it.prediction != ABSTAIN]
+    again = {it.index: it for it in certificates}
+    assert overlaps(iter(certificates), again.__getitem__) == overlaps(certificates) != []
+
+
+def test_reading_a_full_region_decomposes_nothing(monkeypatch):
+    """A point that lies far from a region is told apart without its eigenvalues."""
+    calls = []
+    decompose = torch.linalg.eigvalsh
+    monkeypatch.setattr(torch.linalg, "eigvalsh", lambda *given: calls.append(1) or decompose(*given))
+    full = [it for it in random_certificates(1, 30, dim=4) if isinstance(it.scale, Full) and it.prediction != ABSTAIN]
+    again = {it.index: replace(it, scale=Full(it.scale.matrix.clone())) for it in full}
+    memory = Memory(Recalled(lambda index: replace(again[index], scale=Full(again[index].scale.matrix.clone()))))
+    for it in full:
+        memory._remember(Outcome.unchanged(it))
+    calls.clear()
+    assert memory.find(full[0].x + 50) is None
+    for it in again.values():
+        assert not _region(it).contains(it.x + 50)
+    assert calls == []
 
 
 def test_reconcile_changes_nothing():

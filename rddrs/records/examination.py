@@ -1,0 +1,94 @@
+"""Whether what a run keeps of its inputs follows from counts, data and configuration; no file is believed."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rddrs.certification import Certificate
+from rddrs.records.binding import Binding
+from rddrs.records.differences import Difference, differences
+from rddrs.records.inputs import derived, remembered
+from rddrs.records.outcomes import Ledger
+from rddrs.records.store import Store
+from rddrs.smoothing import Fidelity, Reference
+from rddrs.trust import Memory, Terms
+
+_CLAIMED = ("prediction", "p_lower", "radius", "decision")
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What the file of one input should hold: where it differs, and the record that follows, if any does."""
+
+    differences: list[Difference]
+    record: dict[str, Any] | None
+
+
+def examine(
+    store: Store,
+    index: int,
+    x: Float[Tensor, "*shape"],
+    label: int,
+    measuring: Reference,
+    *,
+    terms: Terms,
+    binding: Binding,
+    known: dict[str, Any],
+) -> Examined:
+    """The region and record of one input, against its counts, the data and the run's configuration.
+
+    `known` are the columns of its record that the configuration decides. `store` must not be bound: what is of another
+    run is a difference.
+    """
+    file = f"regions/{index}.safetensors"
+    try:
+        stated, certificate = store.stated(index), store.certificate(index)
+    except ValueError as error:
+        return Examined([Difference(file, index, "file", str(error), "one that can be read")], None)
+    found = differences(file, stated.get("binding", {}), asdict(binding), index)
+    if certificate.x.shape != x.shape or not torch.equal(certificate.x, x.cpu()):
+        return Examined([*found, Difference(file, index, "x", "another input", "that of the data")], None)
+    found += [Difference(file, index, name, *pair) for name, pair in terms.differences(certificate).items()]
+    proven = terms.proven(certificate)
+    claimed, right = ({name: getattr(it, name) for name in _CLAIMED} for it in (certificate, proven))
+    found += differences(file, claimed, right, index)
+    follows = derived(proven, label=label, measuring=measuring) | known
+    found += differences(file, stated["record"], follows, index)
+    return Examined(found, stated["record"] | follows)
+
+
+def worth_differences(index: int, stated: Mapping[str, Any], measured: Fidelity, tolerance: float) -> list[Difference]:
+    """Where the fidelity of a record is not the one that was measured again, by more than the tolerance."""
+    if abs(stated["fidelity"] - measured.value) <= tolerance:
+        return []
+    return [Difference(f"regions/{index}.safetensors", index, "fidelity", stated["fidelity"], measured.value)]
+
+
+def memory_again(
+    store: Store, terms: Terms, records: Mapping[int, dict[str, Any]], measuring: Reference
+) -> tuple[dict[int, dict[str, Any]], list[Difference]]:
+    """The records after a new pass of the memory over what is proven, and where the run's own outcomes differ."""
+
+    def proven(index: int) -> Certificate:
+        return terms.proven(store.certificate(index))
+
+    with TemporaryDirectory() as folder:
+        ledger = Ledger(folder, proven)
+        memory = Memory(ledger, reference=measuring.inputs)
+        after = {row["index"]: row for row in remembered(memory, map(proven, sorted(records)), records, measuring)}
+        return after, [found for index in after for found in _outcome_differences(store, ledger, index)]
+
+
+def _outcome_differences(store: Store, right: Ledger, index: int) -> list[Difference]:
+    file = f"memory/{index}.json"
+    left = Ledger(store.folder / "memory", store.certificate)
+    try:
+        stated, follows = ({name: getattr(it.claimed(index), name) for name in _CLAIMED} for it in (left, right))
+    except (ValueError, KeyError) as error:
+        return [Difference(file, index, "file", str(error), "one that can be read")]
+    return differences(file, stated, follows, index)
