@@ -205,7 +205,7 @@ def test_a_table_is_certified_from_end_to_end(tmp_path: Path) -> None:
         )
     )
     run(prepared)
-    table = pd.read_parquet(prepared.settings.run_folder / "records.parquet")
+    table = pd.read_parquet(prepared.run_folder / "records.parquet")
     assert len(table) == 30 and table["correct"].to_numpy().mean() > 0.8 and table["radius"].to_numpy().max() > 0
 
 
@@ -225,5 +225,5 @@ def test_a_folder_is_fine_tuned_and_certified_compiled(tmp_path: Path) -> None:
     overrides += ["train.epochs=8", f"train.start={tmp_path / 'plain.pt'}", "train.batch=8"]
     prepared = prepare(settings(*SMALL, *overrides))
     run(prepared)
-    table = pd.read_parquet(prepared.settings.run_folder / "records.parquet")
+    table = pd.read_parquet(prepared.run_folder / "records.parquet")
     assert len(table) == 4 and table["correct"].to_numpy().all()
