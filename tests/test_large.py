@@ -41,7 +41,7 @@ class Colour(nn.Module):
         return torch.stack([means[:, 0], means[:, 2]], dim=1)
 
 
-@pytest.fixture(params=SHAPES.values(), ids=SHAPES)
+@pytest.fixture(params=SHAPES.values(), ids=list(SHAPES))
 def setting(request):
     torch.manual_seed(0)
     shape = request.param

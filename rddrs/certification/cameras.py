@@ -3,8 +3,11 @@
 In float, unclamped, the identity at severity 0; `perturbations` names them.
 """
 
+from functools import cache
+
 import numpy as np
 from scipy import fft, ndimage
+from scipy.linalg import block_diag
 
 Array = np.ndarray
 _BLOCK = 8
@@ -89,12 +92,14 @@ def jpeg_blocks(x: Array, severity: float) -> Array:
     """
     if severity == 0:
         return x.copy()
-    result = np.empty_like(x)
-    for top in range(0, x.shape[-2], _BLOCK):
-        for left in range(0, x.shape[-1], _BLOCK):
-            part = (..., slice(top, top + _BLOCK), slice(left, left + _BLOCK))
-            coefficients = np.asarray(fft.dctn(x[part], axes=(-2, -1), norm="ortho"))
-            rows, columns = np.indices(coefficients.shape[-2:])
-            steps = severity * (1 + rows + columns) / _BLOCK
-            result[part] = fft.idctn(np.rint(coefficients / steps) * steps, axes=(-2, -1), norm="ortho")
-    return result
+    (rows, row), (columns, column) = (_block_cosines(size) for size in x.shape[-2:])
+    steps = severity * (1 + row[:, None] + column) / _BLOCK
+    return rows.T @ (np.rint(rows @ x @ columns.T / steps) * steps) @ columns
+
+
+@cache
+def _block_cosines(size: int) -> tuple[Array, Array]:
+    """The orthonormal cosine transform of an axis in blocks, [size, size], and the frequency of each coefficient."""
+    lengths = [min(_BLOCK, size - start) for start in range(0, size, _BLOCK)]
+    blocks = [np.asarray(fft.dct(np.eye(length), axis=0, norm="ortho")) for length in lengths]
+    return np.asarray(block_diag(*blocks)), np.concatenate([np.arange(length) for length in lengths])

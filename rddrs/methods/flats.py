@@ -151,9 +151,12 @@ def structured(
 ) -> Full | Kronecker:
     """An isotropic scale as a full or a Kronecker one; one that is either already stays what it is.
 
-    `auto` is full up to d = 1,024. `found()` gives the slopes that a learned basis is made from.
+    `auto` is full up to d = 1,024. `found()` gives the slopes that a learned basis is made from. Raises ValueError
+    where the scale has another structure than the one that is asked for.
     """
     if isinstance(scale, Full | Kronecker):
+        if structure not in ("auto", type(scale).__name__.lower()):
+            raise ValueError(f"structure={structure}: the scale to start from is {type(scale).__name__}: use auto")
         return scale
     rows = next(iter(found()))
     if structure == "full" or (structure == "auto" and scale.dim <= LARGEST_FULL):
