@@ -139,7 +139,7 @@ def build_network(settings: Settings, data: Dataset) -> tuple[nn.Module, list[st
             network = Accelerated(network, options.precision, options.compile)
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    network = as_logits(network, options.output).to(settings.device).eval()
+    network = as_logits(network, options.output).to(settings.device).eval().requires_grad_(False)
     try_out(network, settings, data)
     return network, notes
 

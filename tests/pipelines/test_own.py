@@ -106,6 +106,20 @@ class Failing(Dropping):
         raise KeyError("no such layer")
 
 
+class Branching(Dropping):
+    """What it does depends on its inputs: it cannot be compiled once and for all."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs[:, 0, 0, :2] if inputs.sum().item() > 0 else inputs[:, 0, 1, :2]
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated")
+def test_a_network_that_cannot_be_compiled_is_one_error_before_any_work(tmp_path: Path) -> None:
+    own = ["classifier=own", f"classifier._target_={__name__}.Branching", "classifier.compile=true"]
+    with pytest.raises(SettingsError, match=r"classifier.compile=true: the .*network"):
+        brought(tmp_path, {}, *own)
+
+
 def raising() -> nn.Module:
     def helper() -> nn.Module:
         raise LookupError("the user's own mistake")
