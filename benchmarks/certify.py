@@ -4,7 +4,9 @@ python -m benchmarks.certify data=mnist data.root=FOLDER [OVERRIDE ...] [--full 
 
 Overrides are those of `python -m pipelines.train`, which makes the classifier. Every round takes one test input
 through all the contestants, in an order that turns, on one core; seconds are those of the processor, so that other
-work on the machine counts little. With `--cores N` every round takes N inputs, and seconds are those of the clock: a
+work on the machine counts little. Peers and `raw network` run the plain network; with `classifier.precision=bfloat16
+classifier.compile=true` this project runs it in that form (give `classifier.checkpoint`, so that both have one set of
+weights). With `--cores N` every round takes N inputs, and seconds are those of the clock: a
 peer and the raw network take one input after another, on N of torch's threads; this project takes them side by side,
 on a thread each. `of the raw network` is the median over rounds of the ratio within a round. All use the micro-batch at
 which the raw network alone, on noise that is drawn beforehand, is fastest. `bash scripts/peers.sh` installs the peers
@@ -29,6 +31,7 @@ from torch import Tensor
 
 import rddrs
 from benchmarks.methods import contestant
+from rddrs.methods.flats import LARGEST_FULL
 from rddrs.noise import load_scale
 from rddrs.report.style import PALETTE, panels, save, styled
 from rddrs.smoothing import measure_batch
@@ -148,18 +151,24 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, default=Path("outputs/benchmarks/certify"))
     options = parser.parse_args()
     prepared, _, _ = contestant(options.overrides, "method=rs")
-    data, network, sigma, samples = prepared.data, prepared.network, prepared.settings.sigma, options.samples
+    plain, _, _ = contestant(options.overrides, "method=rs classifier.precision=float32 classifier.compile=false")
+    data, fast, network, samples = prepared.data, prepared.network, plain.network, options.samples
+    sigma = prepared.settings.sigma
     dim = data.test_inputs[0].numel()
     inputs = data.test_inputs[data.evaluation_indices(options.rounds * options.cores)]
     batch = options.batch or measure_batch(network, inputs[0])
-    full = load_scale(options.full) if options.full else random_full(dim, sigma)
     isotropic, levels = rddrs.Isotropic(sigma, dim), torch.linspace(sigma, 2 * sigma, dim)
+    factors = [torch.linalg.qr(torch.randn(size, size, dtype=torch.float64)).Q.float() for size in data.shape]
+    kronecker = rddrs.Kronecker(factors, levels.view(data.shape))
     contestants = {
         "raw network": raw_network(network, inputs[0], samples, batch, sigma),
-        "rddrs, isotropic": this_project(network, isotropic, samples, batch),
-        "rddrs, diagonal": this_project(network, rddrs.Diagonal(levels), samples, batch),
-        "rddrs, full": this_project(network, full, samples, batch),
+        "rddrs, isotropic": this_project(fast, isotropic, samples, batch),
+        "rddrs, diagonal": this_project(fast, rddrs.Diagonal(levels), samples, batch),
+        "rddrs, kronecker": this_project(fast, kronecker, samples, batch),
     }
+    if dim <= LARGEST_FULL:
+        full = load_scale(options.full) if options.full else random_full(dim, sigma)
+        contestants["rddrs, full"] = this_project(fast, full, samples, batch)
     peers: dict[str, Callable[[], Contestant]] = {
         "ddsmoothing": lambda: smooth(network, sigma, samples, batch),
         "ancer": lambda: smooth(network, levels.view(1, *data.shape), samples, batch),

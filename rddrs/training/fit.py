@@ -42,7 +42,8 @@ def fit(module: NoisyTraining, *, epochs: int, folder: Path, device: str = "cpu"
     last = folder / "last.ckpt"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning's advice: on loader workers, on folders that hold a checkpoint
-        trainer.fit(module, ckpt_path=last if last.exists() else None)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        try:
+            trainer.fit(module, ckpt_path=last if last.exists() else None)
+        except SystemExit as error:  # how Lightning passes on a Ctrl-C
+            raise KeyboardInterrupt from error
     module.network.eval().to(device).requires_grad_(False)

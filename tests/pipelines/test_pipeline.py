@@ -166,6 +166,19 @@ def test_killed_and_resumed_sharded_and_serial_runs_agree(root: Path, tmp_path: 
     pd.testing.assert_frame_equal(records(whole), records(at("shards")))
 
 
+def test_ctrl_c_in_training_keeps_whole_epochs_and_ends_with_130(tmp_path: Path) -> None:
+    process = start("train", tmp_path, "train.epochs=2000")
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("classifiers/*/last.ckpt")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "run the same command again to go on" in output
+    assert list(tmp_path.glob("classifiers/*/epoch.ckpt")) and not list(tmp_path.glob("classifiers/*/*.safetensors"))
+
+
 def test_bad_input_is_one_message_and_status_2(tmp_path: Path) -> None:
     process = start("run", tmp_path, "sigma=-1")
     output, _ = process.communicate(timeout=100)
@@ -240,5 +253,6 @@ def test_a_target_radius_is_decided_early_and_repeats_after_a_kill(root: Path) -
     store.path(33).unlink()
     certify(prepared)
     pd.testing.assert_frame_equal(store.records(prepared.indices).drop(columns=TIMES), table.drop(columns=TIMES))
+    report(prepared)  # the seconds of the input that was done again are published, too
     audit(prepared)
     assert json.loads((store.folder / "audit.json").read_text())["broken"] == 0
