@@ -114,8 +114,11 @@ class NoDense(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **kwargs or {})
         for leaf in tree_leaves(found):
-            if isinstance(leaf, Tensor) and leaf.untyped_storage().nbytes() // leaf.element_size() >= self.most:
-                raise RuntimeError(f"{func} made a tensor of shape {tuple(leaf.shape)}")
+            if isinstance(leaf, Tensor):
+                packed = leaf.layout != torch.strided  # oneDNN's tensors have no storage that can be seen
+                entries = leaf.numel() if packed else leaf.untyped_storage().nbytes() // leaf.element_size()
+                if entries >= self.most:
+                    raise RuntimeError(f"{func} made a tensor of shape {tuple(leaf.shape)}")
         return found
 
 

@@ -150,12 +150,12 @@ class Method(BaseModel, ABC):
             raise ValueError(f"batch must be at least 1, not {batch}")
         check_evaluates(classifier)
         x = owned_input(x, index)
+        self.require(x.numel())
         with torch.no_grad():
             logits_of(classifier, torch.stack([x, x]))
         if isinstance(reference, tuple):
             reference = Reference(*reference)
         reference = reference and reference.to(x.device)
-        self.require(x.numel())
         problem = Problem(classifier, x, sigma, reference, seed, index, batch, sigma_x)
         try:
             return self.solve(problem)

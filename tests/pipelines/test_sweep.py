@@ -85,7 +85,7 @@ def test_failed_jobs_are_named_and_the_others_are_compared(swept) -> None:
     assert f"written to   {table.parent}" in output
 
 
-def killed() -> None:
+def killed(**_: object) -> None:
     """A classifier that is the end of its process."""
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -116,7 +116,7 @@ def test_the_audit_repeats_a_decided_certificate_and_finds_a_larger_radius(oracl
     oracle = oracle_of("diagonal", 6, radius=2.0)
     honest = certify(oracle.classifier, oracle.x, oracle.scale, target_radius=0.1, index=5)
     assert honest.samples < 1_000
-    record = dict.fromkeys(COLUMNS, 0)
+    record = dict.fromkeys(COLUMNS, 0) | {"index": 5}
     Store(tmp_path).save(honest, record)
     kept = Store(tmp_path).certificate(5)
     assert (kept.decision, kept.samples, kept.radius) == ("yes", honest.samples, honest.radius)
