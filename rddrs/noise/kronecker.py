@@ -65,8 +65,8 @@ class Kronecker(Scale):
         least = prod(torch.linalg.matrix_norm(factor.double(), -2).item() for factor in self._factors)
         return self._values.double().flatten().sort().values * min(1.0, least)
 
-    @property
-    def norm(self) -> float:
+    @cached_property
+    def norm(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
         most = prod(torch.linalg.matrix_norm(factor.double(), 2).item() for factor in self._factors)
         return self._values.max().item() * max(1.0, most)
 
