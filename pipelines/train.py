@@ -93,9 +93,10 @@ def _cotrain(prepared: "Prepared", options: CovarianceTrain, folder: "Path", tra
         _fit(prepared, scale, place, tracker, epochs=epochs, first_epoch=1000 * (turn + 1), schedule=schedule)
         tracker.metrics({"round/geometric_mean": scale.geometric_mean}, step=turn)
 
-    inputs, labels = data.train_inputs, data.train_labels.to(settings.device)
+    inputs, labels = data.trained_on(settings.seed)
+    pilots = data.held_out(settings.seed).to(settings.device)
     growing = options.model_dump(include={"rounds", "keep", "growth", "structure", "basis"})
-    fitting = partial(cotrain, prepared.network, inputs, labels, fine_tune, folder)
+    fitting = partial(cotrain, prepared.network, inputs, labels.to(settings.device), pilots, fine_tune, folder)
     save_scale(fitting(sigma=settings.sigma, seed=settings.seed, **growing), folder / "scale.safetensors")
 
 
@@ -109,8 +110,8 @@ def _fit(
     settings, data = prepared.settings, prepared.data
     common = settings.train.model_dump(include={"learning_rate", "batch", "optimizer", "schedule"})
     common |= {"seed": settings.seed, "flip": settings.data.flip}
-    validation = data.reference(settings.data.reference, settings.seed)
-    inputs, labels = data.train_inputs, data.train_labels
+    inputs, labels = data.trained_on(settings.seed)
+    validation = data.held_out(settings.seed)
     module = NoisyTraining(prepared.network, inputs, labels, scale, validation, **common | options)
     fit(module, epochs=epochs, folder=folder, device=settings.device, logger=tracker.lightning_logger())
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from rddrs.certification.certify import Certificate
-from rddrs.certification.perturbations import PERTURBATIONS, Perturbation
+from rddrs.threats import PERTURBATIONS, Perturbation
 
 STEPS = 400
 

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from rddrs.certification import PERTURBATIONS, Perturbation
 from rddrs.report.style import looks, panels, styled
 from rddrs.report.tables import Run, round_down, share_at_least
+from rddrs.threats import PERTURBATIONS, Perturbation
 
 PREFIX = "severity_"
 _COLUMNS = 4

@@ -18,10 +18,10 @@ from rddrs.data import Inputs
 from rddrs.methods import Basis, Structure, flat_at, fold, margin_radius, margins, slopes, structured
 from rddrs.models import load_weights, save_weights
 from rddrs.noise import Isotropic, Purpose, Scale, draw, generator, load_scale, save_scale
-from rddrs.smoothing import Classifier
+from rddrs.smoothing import Classifier, Reference
 
 PILOTS, DRAWS, OUTER = 128, 64, 8_000
-"""Training inputs and draws at each that measure the mean radius, and draws that make the outer product."""
+"""Inputs and draws at each that measure the mean radius, and draws that make the outer product."""
 
 
 def pilot(scale: Scale, like: Float[Tensor, "*shape"], seed: int) -> Float[Tensor, "n d"]:
@@ -33,13 +33,12 @@ def pilot(scale: Scale, like: Float[Tensor, "*shape"], seed: int) -> Float[Tenso
 @torch.no_grad()
 def mean_radius(
     classifier: Classifier,
-    inputs: Float[Tensor, "m *shape"],
-    labels: Int[Tensor, " m"],
+    pilots: Reference,
     noise: Float[Tensor, "n d"],
 ) -> float:
-    """The mean margin radius of inputs under the given noise."""
+    """The mean margin radius of the first pilots under the given noise."""
     radii = []
-    for x, label in zip(inputs, labels, strict=True):
+    for x, label in zip(pilots.inputs[:PILOTS], pilots.labels[:PILOTS], strict=True):
         logits = classifier((x.flatten() + noise).view(-1, *x.shape))
         radii.append(margin_radius(margins(logits, label.expand(len(noise)))[None]))
     return torch.cat(radii).mean().item()
@@ -49,6 +48,7 @@ def grow(
     classifier: Classifier,
     inputs: Inputs,
     labels: Int[Tensor, " n"],
+    pilots: Reference,
     scale: Scale,
     *,
     floor: float,
@@ -59,29 +59,28 @@ def grow(
     seed: int = 0,
     turn: int = 0,
 ) -> Scale:
-    """The scale of largest volume, in closed form, at which the mean radius is at least `least_radius`.
+    """The scale of largest volume, in closed form, at which the pilots' mean radius is at least `least_radius`.
 
     To first order the margin's variance is tr(M Sigma), which for a given volume is least at Sigma = t M^-1. Along the
     eigenvectors of the whitened M that is a = log(t / sensitivity) / 2, here kept between the floor and log(growth);
     t is found by bisection. The scale given is returned where no t will do.
     """
-    pilots = inputs[:PILOTS].to(labels.device)
 
     def found() -> Iterator[Tensor]:
         source = generator(seed, 0, Purpose.GLOBAL, turn, labels.device)
         chosen = torch.randint(len(inputs), (OUTER,), generator=source, device=labels.device)
-        return slopes(classifier, inputs, labels, chosen, scale, partial(draw, like=pilots[0], source=source))
+        return slopes(classifier, inputs, labels, chosen, scale, partial(draw, like=pilots.inputs[0], source=source))
 
-    base = structured(scale, structure, basis, pilots.shape[1:], found)
+    base = structured(scale, structure, basis, pilots.inputs.shape[1:], found)
     flat = flat_at(base, fold(found(), base))
     lowest = flat.lowest(floor)
-    aligned = flat.aligned(pilot(scale, pilots, seed))
+    aligned = flat.aligned(pilot(scale, pilots.inputs, seed))
     logs = (flat.sensitivity / flat.sensitivity.max()).clamp_min(1e-12).log()
     low, high, best = logs.min().item() - 1, 2 * math.log(growth), None
     for _ in range(10):
         middle = (low + high) / 2
         a = ((middle - logs) / 2).clamp(-math.log(growth), math.log(growth)).maximum(lowest)
-        if mean_radius(classifier, pilots, labels[:PILOTS], flat.noise(a, aligned)) >= least_radius:
+        if mean_radius(classifier, pilots, flat.noise(a, aligned)) >= least_radius:
             low, best = middle, a
         else:
             high = middle
@@ -92,6 +91,7 @@ def cotrain(
     network: nn.Module,
     inputs: Inputs,
     labels: Int[Tensor, " n"],
+    pilots: Reference,
     fine_tune: Callable[[Scale, int, Path], None],
     folder: Path,
     *,
@@ -106,13 +106,12 @@ def cotrain(
     """Grow C from sigma I and fine-tune the network under it in turn; `rounds` times; returns the last C.
 
     `fine_tune(scale, turn, folder)` trains the network in place under the noise of a scale and leaves it frozen. A
-    round must leave the share `keep` of the mean radius at the start. Finished rounds are kept below `folder` and
+    round must leave the share `keep` of the pilots' mean radius at the start: inputs that the network is not trained
+    on, whose radius longer training does not raise. Finished rounds are kept below `folder` and
     read, so that what was stopped goes on.
     """
     scale: Scale = Isotropic(sigma, inputs[0].numel())
-    pilots = inputs[:PILOTS].to(labels.device)
-    noise = scale.noise(pilot(scale, pilots, seed))
-    least_radius = keep * mean_radius(network, pilots, labels[:PILOTS], noise)
+    least_radius = keep * mean_radius(network, pilots, scale.noise(pilot(scale, pilots.inputs, seed)))
     for turn in range(rounds):
         place = folder / f"round{turn}"
         place.mkdir(exist_ok=True)
@@ -120,7 +119,7 @@ def cotrain(
         if not region.exists():
             bounds = {"floor": sigma, "least_radius": least_radius, "growth": growth}
             kind: dict[str, Any] = {"structure": structure, "basis": basis}
-            save_scale(grow(network, inputs, labels, scale, **bounds, **kind, seed=seed, turn=turn), region)
+            save_scale(grow(network, inputs, labels, pilots, scale, **bounds, **kind, seed=seed, turn=turn), region)
         scale = load_scale(region)
         if not weights.exists():
             fine_tune(scale, turn, place)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from rddrs.certification import cameras
+from rddrs.threats import cameras
 
 Array = np.ndarray
 
