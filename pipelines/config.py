@@ -11,6 +11,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -147,12 +148,20 @@ class Settings(Group):
     certify: Certify
     audit: Audit
     sigma: PositiveFloat
+    threat: dict[str, NonNegativeFloat]
+    threat_at: dict[str, PositiveFloat]
     seed: NonNegativeInt
     device: str
     output_root: str
     shard: Shard
     runs: list[str]
     run: str | None
+
+    @field_validator("threat", mode="before")
+    @classmethod
+    def weighed(cls, value: Any) -> Any:
+        """The perturbations of a threat by name with their weights: each 1 in a list; none where only volume counts."""
+        return dict.fromkeys(value, 1.0) if isinstance(value, list) else {} if value is None else value
 
     @model_validator(mode="after")
     def rotation_is_of_isotropic_training(self) -> Self:
@@ -187,7 +196,7 @@ class Settings(Group):
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """What a result depends on, beside contents (of the data and of given weights), the code and the device."""
+        """What a result depends on, beside the threat, contents (data, given weights), code and device."""
         values = self.model_dump(include={"classifier", "method", "train", "certify", "sigma", "seed"}, by_alias=True)
         del values["classifier"]["checkpoint"], values["train"]["start"], values["certify"]["workers"]
         return values | {"data": self.data.model_dump(include={"name", "flip", "subset", "reference", "rotation"})}

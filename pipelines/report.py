@@ -112,7 +112,9 @@ def remember(prepared: "Prepared", store: "Store", records: "pd.DataFrame") -> "
     reference = prepared.data.reference(prepared.settings.data.reference, prepared.settings.seed)
     memory = Memory(Ledger(store.folder / "memory", store.certificate), reference=reference.inputs)
     rows = records.set_index("index", drop=False).to_dict("index")
-    found = remembered(memory, map(store.certificate, sorted(prepared.indices)), rows, reference)
+    found = remembered(
+        memory, map(store.certificate, sorted(prepared.indices)), rows, reference, prepared.threat.reported
+    )
     by_index = {row["index"]: row for row in found}
     return pd.DataFrame([by_index[index] for index in prepared.indices])
 

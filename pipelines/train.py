@@ -95,9 +95,10 @@ def _cotrain(prepared: "Prepared", options: CovarianceTrain, folder: "Path", tra
 
     inputs, labels = data.trained_on(settings.seed)
     pilots = data.held_out(settings.seed).to(settings.device)
-    growing = options.model_dump(include={"rounds", "keep", "growth", "structure", "basis"})
+    growing: dict[str, Any] = options.model_dump(include={"rounds", "keep", "growth", "structure", "basis"})
+    growing |= {"sigma": settings.sigma, "seed": settings.seed, "threat": prepared.threat}
     fitting = partial(cotrain, prepared.network, inputs, labels.to(settings.device), pilots, fine_tune, folder)
-    save_scale(fitting(sigma=settings.sigma, seed=settings.seed, **growing), folder / "scale.safetensors")
+    save_scale(fitting(**growing), folder / "scale.safetensors")
 
 
 def _fit(

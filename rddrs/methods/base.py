@@ -122,7 +122,9 @@ class SharedScale(Protocol):
 class Method(BaseModel, ABC):
     """A method's hyper-parameters, checked when it is made; `propose` finds a noise scale for one input."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True
+    )
 
     def propose(
         self,

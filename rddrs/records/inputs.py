@@ -1,7 +1,7 @@
 """One input from beginning to end: a proposal, its certificate, what it is worth, and the record of it all."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from rddrs.certification import Certificate, certified_severities, certify
 from rddrs.methods import RDDRS, Method, Proposal
 from rddrs.records.store import measures
 from rddrs.smoothing import Classifier, Fidelity, Reference, fidelity
+from rddrs.threats import PERTURBATIONS, Perturbation
 from rddrs.trust import Memory, admit_in_order, contradictions
 
 
@@ -41,6 +42,7 @@ def certify_input(
     seed: int = 0,
     index: int = 0,
     batch: int = 256,
+    perturbations: Sequence[Perturbation] = PERTURBATIONS,
     **certification: Any,
 ) -> CertifiedInput:
     """Propose a scale for the input `x`, certify it with fresh samples, and measure what the certificate is worth.
@@ -48,6 +50,7 @@ def certify_input(
     `classifier` maps inputs [n, *shape] to logits [n, k] and was trained under N(0, sigma^2 I); `method` is RDDRS with
     its defaults unless given. `reference` are labelled training inputs; half of them are for the method, and fidelity
     and contradictions are measured on the other half, or on `measuring`, with all of `reference` for the method.
+    The record has the certified severities of `perturbations`, of those that make sense for inputs of this shape.
     `certification` goes to `certify`: samples, alpha, target_radius ... Raises ValueError as `propose` and `certify`.
     """
     method = RDDRS() if method is None else method
@@ -61,7 +64,7 @@ def certify_input(
     proposed = time.perf_counter()
     certificate = certify(classifier, x, proposal.scale, batch=batch, **keyed, **certification)
     certified = time.perf_counter()
-    record = derived(certificate, label=label, measuring=measuring) | {
+    record = derived(certificate, label=label, measuring=measuring, perturbations=perturbations) | {
         "sigma_x": proposal.sigma_x,
         "status": proposal.status,
         "optimize_seconds": proposed - start,
@@ -76,7 +79,13 @@ def certify_input(
     return CertifiedInput(proposal, certificate, kept, record)
 
 
-def derived(certificate: Certificate, *, label: int | None, measuring: Reference | None) -> dict[str, Any]:
+def derived(
+    certificate: Certificate,
+    *,
+    label: int | None,
+    measuring: Reference | None,
+    perturbations: Sequence[Perturbation] = PERTURBATIONS,
+) -> dict[str, Any]:
     """The columns of a record that follow from the certificate, the input's label and the reference inputs."""
     return {
         "index": certificate.index,
@@ -85,7 +94,7 @@ def derived(certificate: Certificate, *, label: int | None, measuring: Reference
         **({} if measuring is None else {"contradictions": contradictions(certificate, measuring)}),
         "batch": certificate.batch,
         "seed": certificate.seed,
-        **{f"severity_{name}": value for name, value in certified_severities(certificate).items()},
+        **{f"severity_{name}": value for name, value in certified_severities(certificate, perturbations).items()},
     }
 
 
@@ -100,7 +109,11 @@ def worth(measured: Fidelity) -> dict[str, Any]:
 
 
 def remembered(
-    memory: Memory, certificates: Iterable[Certificate], records: Mapping[int, dict[str, Any]], measuring: Reference
+    memory: Memory,
+    certificates: Iterable[Certificate],
+    records: Mapping[int, dict[str, Any]],
+    measuring: Reference,
+    perturbations: Sequence[Perturbation] = PERTURBATIONS,
 ) -> Iterator[dict[str, Any]]:
     """The records, by index, after the memory: what it leaves of every certificate, in order of indices, and why.
 
@@ -108,7 +121,9 @@ def remembered(
     """
     for outcome in admit_in_order(memory, certificates):
         left, record = outcome.certificate, records[outcome.certificate.index]
-        changed = derived(left, label=record["label"], measuring=measuring) if outcome.reason else {}
+        changed = {}
+        if outcome.reason:
+            changed = derived(left, label=record["label"], measuring=measuring, perturbations=perturbations)
         yield (
             record
             | changed

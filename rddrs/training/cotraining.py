@@ -15,10 +15,25 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rddrs.data import Inputs
-from rddrs.methods import Basis, Structure, flat_at, fold, margin_radius, margins, slopes, structured
+from rddrs.methods import (
+    VOLUME,
+    Basis,
+    Structure,
+    flat_at,
+    margin_radius,
+    margins,
+    moment_of,
+    slopes,
+    spreads_of,
+    structured,
+)
 from rddrs.models import load_weights, save_weights
 from rddrs.noise import Isotropic, Purpose, Scale, draw, generator, load_scale, save_scale
 from rddrs.smoothing import Classifier, Reference
+from rddrs.threats import Threat
+
+UNUSED = 1e-3
+"""An axis of a flat is of no use below this share of the aim, in units of the mean."""
 
 PILOTS, DRAWS, OUTER = 128, 64, 8_000
 """Inputs and draws at each that measure the mean radius, and draws that make the outer product."""
@@ -56,14 +71,16 @@ def grow(
     growth: float,
     structure: Structure = "auto",
     basis: Basis = "learned",
+    threat: Threat = VOLUME,
     seed: int = 0,
     turn: int = 0,
 ) -> Scale:
-    """The scale of largest volume, in closed form, at which the pilots' mean radius is at least `least_radius`.
+    """The largest scale, in closed form, at which the pilots' mean radius is at least `least_radius`.
 
-    To first order the margin's variance is tr(M Sigma), which for a given volume is least at Sigma = t M^-1. Along the
-    eigenvectors of the whitened M that is a = log(t / sensitivity) / 2, here kept between the floor and log(growth);
-    t is found by bisection. The scale given is returned where no t will do.
+    To first order the margin's variance is tr(M Sigma): least for a given volume at Sigma = t M^-1, and for the given
+    severity of a threat at t M^-1 # D. Along the axes of the flat that is a = log(t target) / 2, here kept between the
+    floor and log(growth), at the floor for what the aim does not use; t is found by bisection. The scale given is
+    returned where no t will do.
     """
 
     def found() -> Iterator[Tensor]:
@@ -71,15 +88,16 @@ def grow(
         chosen = torch.randint(len(inputs), (OUTER,), generator=source, device=labels.device)
         return slopes(classifier, inputs, labels, chosen, scale, partial(draw, like=pilots.inputs[0], source=source))
 
-    base = structured(scale, structure, basis, pilots.inputs.shape[1:], found)
-    flat = flat_at(base, fold(found(), base))
+    base = structured(scale, structure, basis, pilots.inputs, found, threat)
+    flat = flat_at(base, moment_of(found(), base), threat, spreads_of(threat, pilots.inputs, base))
     lowest = flat.lowest(floor)
     aligned = flat.aligned(pilot(scale, pilots.inputs, seed))
-    logs = (flat.sensitivity / flat.sensitivity.max()).clamp_min(1e-12).log()
-    low, high, best = logs.min().item() - 1, 2 * math.log(growth), None
+    used = flat.aim.shares > UNUSED / scale.dim
+    logs = (flat.target / flat.target.max()).log().where(used, -torch.inf)
+    low, high, best = -1.0, 2 * math.log(growth) - logs[used].min().item(), None
     for _ in range(10):
         middle = (low + high) / 2
-        a = ((middle - logs) / 2).clamp(-math.log(growth), math.log(growth)).maximum(lowest)
+        a = ((middle + logs) / 2).clamp(-math.log(growth), math.log(growth)).maximum(lowest)
         if mean_radius(classifier, pilots, flat.noise(a, aligned)) >= least_radius:
             low, best = middle, a
         else:
@@ -101,6 +119,7 @@ def cotrain(
     growth: float,
     structure: Structure = "auto",
     basis: Basis = "learned",
+    threat: Threat = VOLUME,
     seed: int = 0,
 ) -> Scale:
     """Grow C from sigma I and fine-tune the network under it in turn; `rounds` times; returns the last C.
@@ -118,7 +137,7 @@ def cotrain(
         weights, region = place / "weights.safetensors", place / "scale.safetensors"
         if not region.exists():
             bounds = {"floor": sigma, "least_radius": least_radius, "growth": growth}
-            kind: dict[str, Any] = {"structure": structure, "basis": basis}
+            kind: dict[str, Any] = {"structure": structure, "basis": basis, "threat": threat}
             save_scale(grow(network, inputs, labels, pilots, scale, **bounds, **kind, seed=seed, turn=turn), region)
         scale = load_scale(region)
         if not weights.exists():
