@@ -26,6 +26,7 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
         from safetensors import SafetensorError
 
         from pipelines.config import load
+        from rddrs.data import BrokenInput
 
         try:
             settings = load(configuration)
@@ -36,7 +37,7 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
                 print(f"note: {note}", file=sys.stderr)
             stage(prepared)
             return prepared.run_folder.name
-        except SettingsError as error:
+        except (SettingsError, BrokenInput) as error:
             _fail(f"error: {error}", 2)
         except (OSError, SafetensorError) as error:
             _fail(f"error: {error}; what was finished is kept: run the same command again to go on", 1)
