@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
-from pydantic import ValidationError
 
-from pipelines.config import Settings
 from pipelines.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -43,6 +41,9 @@ def plane_figures(root: Path, runs: "Sequence[Run]") -> "dict[str, Figure]":
     Empty where the inputs are not points of the plane, where no input is certified by all of these runs, and where
     another version, with other keys, made a run.
     """
+    from pydantic import ValidationError
+
+    from pipelines.config import Settings
     from pipelines.prepare import prepare
     from pipelines.train import is_trained, train
     from rddrs.records import Store

@@ -15,7 +15,7 @@ from pipelines.errors import JobError, SettingsError
 if TYPE_CHECKING:
     from pipelines.prepare import Prepared
 
-CONFIGURATION = Path(__file__).resolve().parents[1] / "conf"
+CONFIGURATION = (Path(__file__).parent / "conf").resolve()
 
 
 def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:

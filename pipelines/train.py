@@ -4,13 +4,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipelines.config import CovarianceTrain, GaussianTrain
 from pipelines.entry import entry
 from pipelines.errors import SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pipelines.config import CovarianceTrain
     from pipelines.prepare import Prepared
     from rddrs.noise import Scale
     from rddrs.records.tracking import Tracker
@@ -51,6 +51,7 @@ def _rotate(prepared: "Prepared", weights: "Path") -> None:
 
 
 def _train(prepared: "Prepared", weights: "Path") -> None:
+    from pipelines.config import CovarianceTrain
     from rddrs.models import save_weights
     from rddrs.noise import Isotropic
     from rddrs.records.tracking import Tracker, provenance
@@ -77,8 +78,9 @@ def _train(prepared: "Prepared", weights: "Path") -> None:
     tracker.finish()
 
 
-def _cotrain(prepared: "Prepared", options: CovarianceTrain, folder: "Path", tracker: "Tracker") -> None:
+def _cotrain(prepared: "Prepared", options: "CovarianceTrain", folder: "Path", tracker: "Tracker") -> None:
     """Grow C and fine-tune in turn, from the classifier of `train=gaussian`."""
+    from pipelines.config import GaussianTrain
     from rddrs.noise import save_scale
     from rddrs.training.cotraining import cotrain
 

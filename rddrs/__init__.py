@@ -13,14 +13,19 @@ Certify any classifier that maps inputs [n, *shape] to logits [n, k], one input 
 [True, False]
 """
 
-from rddrs.noise import Scale, Isotropic, Diagonal, Full, Kronecker
-from rddrs.smoothing import Reference, Fidelity, fidelity
-from rddrs.threats import Threat, Perturbation
-from rddrs.methods import Method, Proposal, RS, DDRS, ANCER, RDDRSPaper, RDDRS, GlobalScale
-from rddrs.certification import certify, Certificate
-from rddrs.trust import contradictions, Attack, attack, Audit, audit, Memory
-from rddrs.records import certify_input, CertifiedInput
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from rddrs.version import __version__
+
+if TYPE_CHECKING:
+    from rddrs.noise import Scale, Isotropic, Diagonal, Full, Kronecker
+    from rddrs.smoothing import Reference, Fidelity, fidelity
+    from rddrs.threats import Threat, Perturbation
+    from rddrs.methods import Method, Proposal, RS, DDRS, ANCER, RDDRSPaper, RDDRS, GlobalScale
+    from rddrs.certification import certify, Certificate
+    from rddrs.trust import contradictions, Attack, attack, Audit, audit, Memory
+    from rddrs.records import certify_input, CertifiedInput
 
 # fmt: off
 __all__ = [  # in the order of the walk
@@ -34,3 +39,18 @@ __all__ = [  # in the order of the walk
     "__version__",
 ]
 # fmt: on
+
+ROOMS = ("noise", "smoothing", "threats", "methods", "certification", "trust", "records")
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, from the first room that has it: importing rddrs takes no time, using it imports torch."""
+    if name in __all__:
+        for room in ROOMS:
+            if name in (module := import_module(f"rddrs.{room}")).__all__:
+                return getattr(module, name)
+    raise AttributeError(f"module 'rddrs' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
