@@ -32,7 +32,7 @@ from rddrs.threats import Threat
 LARGEST_FULL = 1_024
 """Up to this dimension `auto` is a full scale."""
 
-SMALLEST, SMALLEST_FULL, EPSILON = 1e-12, 1e-5, 1e-9
+SMALLEST, SMALLEST_FULL, EPSILON = 1e-12, 1e-4, 1e-8
 """The smallest eigenvalue of M, as a share of the largest, and the epsilon of D + epsilon I, of trace 1.
 
 A full C aimed at a threat needs the second, so that the geometric mean can be computed, and the third, small enough
