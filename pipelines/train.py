@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipelines.config import CovarianceTrain, GaussianTrain
+from pipelines.config import CovarianceTrain
 from pipelines.entry import entry
 from pipelines.errors import SettingsError
 
@@ -83,9 +83,7 @@ def _cotrain(prepared: "Prepared", options: CovarianceTrain, folder: "Path", tra
     from rddrs.training.cotraining import cotrain
 
     settings, data = prepared.settings, prepared.data
-    shared = options.model_dump(include=set(GaussianTrain.model_fields) - {"name"})
-    gaussian = GaussianTrain(name="gaussian", **shared)
-    train(replace(prepared, settings=settings.model_copy(update={"train": gaussian})))
+    train(replace(prepared, settings=settings.model_copy(update={"train": options.gaussian})))
 
     def fine_tune(scale: "Scale", turn: int, place: "Path") -> None:
         epochs = options.last_epochs if turn == options.rounds - 1 else options.round_epochs
