@@ -189,6 +189,7 @@ def attacked(
             index=index,
             terms=terms,
             reference=reference,
+            perturbations=prepared.threat.perturbations,
             samples=options.samples,
             false_alarm=options.false_alarm,
             outside=options.outside,

@@ -82,6 +82,12 @@ class GaussianTrain(Group):
     optimizer: Literal["adam", "sgd"]
     schedule: Literal["constant", "linear", "one_cycle"]
 
+    @property
+    def gaussian(self) -> "GaussianTrain":
+        """What comes before the rounds of a co-training."""
+        shared = self.model_dump(include=set(GaussianTrain.model_fields) - {"name"})
+        return GaussianTrain(name="gaussian", **shared)
+
 
 class CovarianceTrain(GaussianTrain):
     name: Literal["covariance"]  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -157,10 +163,10 @@ class Settings(Group):
     runs: list[str]
     run: str | None
 
-    @field_validator("threat", mode="before")
+    @field_validator("threat", "threat_at", mode="before")
     @classmethod
-    def weighed(cls, value: Any) -> Any:
-        """The perturbations of a threat by name with their weights: each 1 in a list; none where only volume counts."""
+    def by_name(cls, value: Any) -> Any:
+        """Perturbations by name with their weights, or severities: each 1 in a list; none where it is null."""
         return dict.fromkeys(value, 1.0) if isinstance(value, list) else {} if value is None else value
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ from hydra.utils import get_object
 from pydantic import ValidationError
 from torch import nn
 
+from pipelines.config import Method as MethodSettings
 from pipelines.config import Settings, Target, explain, json_digest
 from pipelines.errors import SettingsError
 from rddrs.data import Dataset, random_rotation
@@ -22,7 +23,7 @@ from rddrs.digests import file_digest
 from rddrs.methods import Method
 from rddrs.models import Accelerated, Normalized, Rotated, as_logits, digest, load_weights
 from rddrs.records import Binding
-from rddrs.threats import Threat
+from rddrs.threats import PERTURBATIONS, Threat
 from rddrs.version import __version__
 
 
@@ -45,13 +46,8 @@ class Prepared:
     @cached_property
     def classifier_folder(self) -> Path:
         """Where the classifier of this configuration lies: shared by all methods, subsets and certifications."""
-        names = (
-            "classifier",
-            "train",
-            "sigma",
-            "seed",
-            *(["threat"] if self.settings.train.name == "covariance" else []),
-        )
+        names = ["classifier", "train", "sigma", "seed"]
+        names += ["threat"] if self.settings.train.name == "covariance" else []
         needed = {name: self.configuration[name] for name in names}
         network = self.settings.classifier.target.rpartition(".")[2].lower()
         return self._folder(
@@ -67,8 +63,10 @@ class Prepared:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """What the configuration decides of a result."""
-        return self.settings.configuration | {"threat": repr(self.threat)}
+        """What the configuration decides of a result: the threat where something is aimed at it."""
+        own = self.threat.reported != PERTURBATIONS or "threat" in type(self.method).model_fields
+        aimed = own or self.settings.train.name == "covariance"
+        return self.settings.configuration | ({"threat": repr(self.threat)} if aimed else {})
 
     def _folder(self, kind: str, name: str, configuration: dict[str, Any]) -> Path:
         """A folder whose name ends in a digest of all that its content depends on, data and weights by content."""
@@ -264,6 +262,15 @@ def prepare(settings: Settings) -> Prepared:
         rotation = random_rotation(data.test_inputs[0].numel(), settings.data.rotation)
         data, network = data.rotated(rotation), Rotated(network, rotation.to(settings.device))
     return Prepared(settings, data, network, method, threat, indices, data_digest, tuple(notes))
+
+
+def counterpart(prepared: Prepared) -> Prepared:
+    """The same inputs under RS, with the classifier that a co-training begins with."""
+    settings = prepared.settings
+    method = MethodSettings(name="rs", _target_="rddrs.RS")
+    changes: dict[str, Any] = {"method": method, "train": settings.train.gaussian}
+    changes["certify"] = settings.certify.model_copy(update={"mode": "per_input"})
+    return prepare(settings.model_copy(update=changes))
 
 
 def unrotated(prepared: Prepared) -> Prepared:

@@ -80,14 +80,11 @@ def _train(prepared: "Prepared", weights: "Path") -> None:
 
 def _cotrain(prepared: "Prepared", options: "CovarianceTrain", folder: "Path", tracker: "Tracker") -> None:
     """Grow C and fine-tune in turn, from the classifier of `train=gaussian`."""
-    from pipelines.config import GaussianTrain
     from rddrs.noise import save_scale
     from rddrs.training.cotraining import cotrain
 
     settings, data = prepared.settings, prepared.data
-    shared = options.model_dump(include=set(GaussianTrain.model_fields) - {"name"})
-    gaussian = GaussianTrain(name="gaussian", **shared)
-    train(replace(prepared, settings=settings.model_copy(update={"train": gaussian})))
+    train(replace(prepared, settings=settings.model_copy(update={"train": options.gaussian})))
 
     def fine_tune(scale: "Scale", turn: int, place: "Path") -> None:
         epochs = options.last_epochs if turn == options.rounds - 1 else options.round_epochs

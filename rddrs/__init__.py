@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rddrs.certification import certify, Certificate
     from rddrs.trust import contradictions, Attack, attack, Audit, audit, Memory
     from rddrs.records import certify_input, CertifiedInput
+    from rddrs.report import open_run, OpenedRun
 
 # fmt: off
 __all__ = [  # in the order of the walk
@@ -36,18 +37,19 @@ __all__ = [  # in the order of the walk
     "certify", "Certificate",
     "contradictions", "Attack", "attack", "Audit", "audit", "Memory",
     "certify_input", "CertifiedInput",
+    "open_run", "OpenedRun",
     "__version__",
 ]
 # fmt: on
 
-ROOMS = ("noise", "smoothing", "threats", "methods", "certification", "trust", "records")
+ROOMS = ("noise", "smoothing", "threats", "methods", "certification", "trust", "records", "report")
 
 
 def __getattr__(name: str) -> Any:
     """A public name, from the first room that has it: importing rddrs takes no time, using it imports torch."""
     if name in __all__:
         for room in ROOMS:
-            if name in (module := import_module(f"rddrs.{room}")).__all__:
+            if hasattr(module := import_module(f"rddrs.{room}"), name):
                 return getattr(module, name)
     raise AttributeError(f"module 'rddrs' has no attribute {name!r}")
 

@@ -32,7 +32,7 @@ from rddrs.threats import Threat
 LARGEST_FULL = 1_024
 """Up to this dimension `auto` is a full scale."""
 
-SMALLEST, SMALLEST_FULL, EPSILON = 1e-12, 1e-5, 1e-9
+SMALLEST, SMALLEST_FULL, EPSILON = 1e-12, 1e-4, 1e-8
 """The smallest eigenvalue of M, as a share of the largest, and the epsilon of D + epsilon I, of trace 1.
 
 A full C aimed at a threat needs the second, so that the geometric mean can be computed, and the third, small enough
@@ -120,7 +120,7 @@ class FullFlat(Flat):
         self.vectors = vectors.to(matrix.dtype)
         self.factor = (vectors.mT @ matrix.double()).to(matrix.dtype)
         self.target = target.to(matrix.dtype)
-        rows = [torch.einsum("ji,jk,ki->i", self.vectors, it, self.vectors) for it in spreads]
+        rows = [torch.einsum("ji,jk,ki->i", vectors, it.double(), vectors) for it in spreads]
         self.aim = Aim(threat.volume, *weighed(threat, rows, self.target))
 
     def noise(self, a: Float[Tensor, " d"], z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
@@ -203,10 +203,7 @@ def moment_of(slopes: Iterable[Float[Tensor, "n d"]], base: Full | Kronecker) ->
 
 def spreads_of(threat: Threat, inputs: Float[Tensor, "m *shape"], base: Full | Kronecker) -> list[Tensor]:
     """The whitened D_k of each part of a threat, of C^-1 delta for the displacements delta of the inputs."""
-    return [
-        fold((base.whiten(part).to(part) for part in threat.displacements(it, inputs)), base)
-        for it in threat.perturbations
-    ]
+    return [fold((base.whiten(part) for part in threat.displacements(it, inputs)), base) for it in threat.perturbations]
 
 
 def trace(moment: Tensor) -> Tensor:

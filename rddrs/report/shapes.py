@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy import ndarray
 
-from rddrs.report.images import brightness, covariance_map, noise_map, picture, principal_axes
+from rddrs.pictures.images import brightness, covariance_map, noise_map, picture, principal_axes
 from rddrs.report.style import PALETTE, looks, panels, styled
 from rddrs.report.tables import Run, labels
 from rddrs.smoothing import Classifier

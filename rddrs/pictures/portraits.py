@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from rddrs.noise import Scale
-from rddrs.report.images import brightness, covariance_map, noise_map, picture, principal_axes
+from rddrs.pictures.images import brightness, covariance_map, noise_map, picture, principal_axes
 
 _SIDE, _CAPTION, _COLUMNS, _AXES = 160, 18, 3, 3
 
