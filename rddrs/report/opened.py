@@ -17,7 +17,7 @@ from rddrs.report.tables import Run, compare
 
 @dataclass(frozen=True, eq=False, repr=False)
 class OpenedRun(Run):
-    """A `Run` with its certificates: `certificate(index)` is what the run claims of an input, after the memory's word."""
+    """A `Run` with its certificates: `certificate(index)` is what the run claims of an input, after the memory."""
 
     certificate: Callable[[int], Certificate] = field(kw_only=True)
 

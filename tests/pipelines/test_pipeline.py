@@ -21,6 +21,7 @@ from pipelines.errors import SettingsError
 from pipelines.prepare import Prepared, prepare
 from pipelines.report import report
 from pipelines.run import run
+from rddrs import open_run
 from rddrs.noise import load_scale
 from rddrs.records.store import COLUMNS, Store
 from rddrs.records.tracking import database
@@ -72,6 +73,18 @@ def test_a_run_writes_what_it_promises(root: Path) -> None:
     row = table.set_index("index").loc[33]
     assert certificate.proxy_radius == row["proxy_radius"]
     assert certificate.ball_radius == row["ball_radius"]
+
+
+def test_a_finished_run_is_opened_again(root: Path) -> None:
+    folder = only_run(root, "ancer")
+    opened = open_run(folder)
+    pd.testing.assert_frame_equal(opened.table, pd.read_parquet(folder / "records.parquet"))
+    index = int(opened.table["index"].iloc[-1])
+    assert opened.certificate(index).radius == opened.table["radius"].iloc[-1]
+    assert {f"{name}.svg" for name in opened.figures} < {path.name for path in (folder / "figures").iterdir()}
+    assert repr(opened) == f"OpenedRun({folder.name}: 9 inputs)" and "<th>fidelity</th>" in opened._repr_html_()
+    with pytest.raises(ValueError, match="runs is no finished run"):
+        open_run(folder.parent)
 
 
 def test_the_classifier_is_trained_once_for_both_methods(root: Path) -> None:
@@ -221,6 +234,9 @@ def test_memory_and_audit_of_honest_and_of_planted_certificates(root: Path) -> N
     run(prepared)
     table = pd.read_parquet(prepared.run_folder / "records.parquet")
     assert np.all(table["radius"] <= table["raw_radius"])
+    opened = open_run(prepared.run_folder)
+    for index, radius in zip(table["index"], table["radius"], strict=True):
+        assert opened.certificate(int(index)).radius == radius, "after the memory"
     audit(prepared)
     summary = json.loads((prepared.run_folder / "audit.json").read_text())
     assert (summary["broken"], summary["overlaps"]) == (0, 0)
