@@ -32,4 +32,5 @@ def main() -> None:
     from pipelines.entry import entry
 
     del sys.argv[1]
+    sys.path.insert(0, "")  # as `python -m` does: the user's own modules are found
     entry(getattr(import_module(f"pipelines.{name}"), name))()
