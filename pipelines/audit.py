@@ -104,7 +104,8 @@ def terms_of(prepared: "Prepared") -> "Terms":
     from rddrs.trust import Terms
 
     names = ("samples", "selection_samples", "alpha", "bound", "target_radius")
-    return Terms(**{name: getattr(prepared.settings.certify, name) for name in names}, seed=prepared.settings.seed)
+    asked = {name: getattr(prepared.settings.certify, name) for name in names}
+    return Terms(**asked, grid=prepared.grid, seed=prepared.settings.seed)
 
 
 def examined(prepared: "Prepared", store: "Store", terms: "Terms") -> "tuple[pd.DataFrame, list[Difference]]":

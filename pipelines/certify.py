@@ -151,6 +151,7 @@ def _one(
         alpha=options.alpha,
         bound=options.bound,
         target_radius=options.target_radius,
+        grid=prepared.grid,
     )
     found.record["optimize_seconds"] += search_seconds
     store.save(found.certificate, found.record, shared=prepared.method.one_scale)

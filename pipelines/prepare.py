@@ -20,6 +20,7 @@ from rddrs.data import Dataset, random_rotation
 from rddrs.digests import file_digest
 from rddrs.methods import Method
 from rddrs.models import Accelerated, Normalized, Rotated, as_logits, digest, load_weights
+from rddrs.noise import Grid, Isotropic
 from rddrs.records import Binding
 from rddrs.version import __version__
 
@@ -64,6 +65,11 @@ class Prepared:
         identity = [configuration, self.data_digest, weights, start, settings.device.split(":")[0], __version__]
         key = f"sigma{settings.sigma:g}-seed{settings.seed}-{json_digest(identity)[:10]}"
         return settings.root / kind / f"{settings.data.name}-{name}-{key}"
+
+    @property
+    def grid(self) -> float | None:
+        """The step of the grid that noise is rounded to, if any."""
+        return self.data.grid if self.settings.certify.grid == "auto" else self.settings.certify.grid
 
     @property
     def binding(self) -> Binding:
@@ -217,7 +223,23 @@ def prepare(settings: Settings) -> Prepared:
     if settings.data.rotation is not None:
         rotation = random_rotation(data.test_inputs[0].numel(), settings.data.rotation)
         data, network = data.rotated(rotation), Rotated(network, rotation.to(settings.device))
-    return Prepared(settings, data, network, method, indices, data_digest, tuple(notes))
+    prepared = Prepared(settings, data, network, method, indices, data_digest, tuple(notes))
+    check_grid(prepared)
+    return prepared
+
+
+def check_grid(prepared: Prepared) -> None:
+    """Raise SettingsError where an input to be certified does not lie on the grid, or is too far out for its step."""
+    if (step := prepared.grid) is None:
+        return
+    own, inputs = prepared.data.grid, prepared.data.test_inputs
+    finer = own is not None and math.isclose(own / step, round(own / step), rel_tol=1e-9) and own / step > 0.5
+    for index in prepared.indices[:1] if finer else prepared.indices:
+        x = inputs[index].flatten()
+        try:
+            Grid(x, Isotropic(prepared.settings.sigma, len(x)), step)
+        except ValueError as error:
+            raise SettingsError(f"certify.grid={prepared.settings.certify.grid}: input {index}: {error}") from error
 
 
 def unrotated(prepared: Prepared) -> Prepared:

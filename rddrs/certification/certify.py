@@ -53,6 +53,7 @@ class Certificate:
     samples (fewer in sum where the classifier answered NaN), `selection_counts` those that chose the class. With the
     seed, the index and the micro-batch `batch` they can be drawn again, bit for bit on the same machine.
     `decision` is that about a target radius, where one was asked for: `samples` are then those that it took.
+    With a `grid`, a step h, the base classifier is F'(u) = F(h round(u / h)), and x stands for its place on the grid.
     A certificate owns its numbers: it copies `x`, and its scale owns those of C.
     """
 
@@ -71,6 +72,7 @@ class Certificate:
     batch: int = field(default=256, kw_only=True)
     bound: Bound = field(default="clopper_pearson", kw_only=True)
     decision: Decision | None = field(default=None, kw_only=True)
+    grid: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "x", owned(self.x))
@@ -114,6 +116,7 @@ def certify(
     alpha: float = 1e-3,
     bound: Bound = "clopper_pearson",
     target_radius: float | None = None,
+    grid: float | None = None,
     seed: int = 0,
     index: int = 0,
     batch: int = 256,
@@ -132,6 +135,14 @@ def certify(
     latest, and `bound` is "sequential". The decision `yes` gives the rho that was asked for and no more; `no` (G_C
     answers the class with less than the probability Phi(rho) that this needs) and `undecided` give an abstention.
     `yes` is false with probability at most `alpha`, and so is `no`.
+
+    With a `grid`, a step h of which every entry of every legal input is a multiple, the certificate is about F'(u) =
+    F(h round(u / h)) and closes the hole of floating point (METHOD section 11): noise is rounded alone, its sum with x
+    is exact, so that the distribution that is sampled is the same for all x on the grid, bit for bit, and F' is the
+    network as it runs, rounding included. What is not proven is that torch's pseudo-random z, and the product C z in
+    floating point, have the exact distribution: their error, the same for all x on the grid, is not counted. Without
+    a grid, and off it, the rounding of x + C z depends on x and is not counted either. Raises ValueError where x is not
+    on the grid.
     """
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
@@ -153,7 +164,7 @@ def certify(
         warnings.warn(f"{samples} samples can certify nothing at alpha = {alpha}: use more", stacklevel=2)
 
     scale = scale.to(x.device, x.dtype)  # what is certified is the C that the noise is made with
-    sampling = {"seed": seed, "index": index, "batch": batch, "workers": workers}
+    sampling = {"seed": seed, "index": index, "batch": batch, "workers": workers, "grid": grid}
     chosen = hard_counts(classifier, x, scale, selection_samples, purpose=Purpose.SELECTION, **sampling)
     counting = {"purpose": Purpose.CERTIFICATION, "classes": len(chosen), **sampling}
     top, counts, decision = int(chosen.argmax()), torch.zeros_like(chosen), None
@@ -185,4 +196,5 @@ def certify(
         batch=batch,
         bound=bound,
         decision=decision,
+        grid=grid,
     )

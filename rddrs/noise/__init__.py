@@ -2,6 +2,7 @@
 
 from rddrs.noise.diagonal import Diagonal
 from rddrs.noise.full import Full
+from rddrs.noise.grid import Grid, whole
 from rddrs.noise.isotropic import Isotropic
 from rddrs.noise.kronecker import Kronecker, rotate
 from rddrs.noise.scale import Axis, Scale, owned
@@ -12,6 +13,7 @@ __all__ = [
     "Axis",
     "Diagonal",
     "Full",
+    "Grid",
     "Isotropic",
     "Kronecker",
     "Purpose",
@@ -23,4 +25,5 @@ __all__ = [
     "owned",
     "rotate",
     "save_scale",
+    "whole",
 ]

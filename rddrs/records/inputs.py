@@ -48,7 +48,7 @@ def certify_input(
     `classifier` maps inputs [n, *shape] to logits [n, k] and was trained under N(0, sigma^2 I); `method` is RDDRS with
     its defaults unless given. `reference` are labelled training inputs; half of them are for the method, and fidelity
     and contradictions are measured on the other half, or on `measuring`, with all of `reference` for the method.
-    `certification` goes to `certify`: samples, alpha, target_radius ... Raises ValueError as `propose` and `certify`.
+    `certification` goes to `certify`: samples, alpha, grid ... Raises ValueError as `propose` and `certify`.
     """
     method = RDDRS() if method is None else method
     if isinstance(reference, tuple):
@@ -83,6 +83,7 @@ def derived(certificate: Certificate, *, label: int | None, measuring: Reference
         **({} if label is None else {"label": label, "correct": certificate.prediction == label}),
         **measures(certificate),
         **({} if measuring is None else {"contradictions": contradictions(certificate, measuring)}),
+        **({} if certificate.grid is None else {"grid": certificate.grid}),
         "batch": certificate.batch,
         "seed": certificate.seed,
         **{f"severity_{name}": value for name, value in certified_severities(certificate).items()},

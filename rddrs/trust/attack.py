@@ -20,6 +20,9 @@ from rddrs.smoothing import (
 INSIDE = 1 - 1e-4
 """An attack on a region stays this far inside, so that the rounding of its points cannot carry them out."""
 
+PLACES = 33
+"""How many points between one that was found and the input are tried for a place on the grid within the radius."""
+
 
 @dataclass(frozen=True)
 class Attack:
@@ -63,8 +66,8 @@ def attack(
     Candidates: projected gradient ascent in the region's own norm, on the probability of the certified class as mean
     over `draws` noise samples a step; random points of the boundary; the segments to the nearest reference inputs of
     other classes. `screening` samples choose among them, and `samples` fresh ones judge that one choice: under a
-    valid certificate it is `broken` with probability `level` at most. Raises ValueError for an abstention
-    and for a network in train mode. Computes on the certificate's device.
+    valid certificate it is `broken` with probability `level` at most. A certificate on a grid is attacked at points of
+    the grid. Raises ValueError for an abstention and for a network in train mode. Computes on the certificate's device.
     """
     check_evaluates(classifier)
     if certificate.prediction == ABSTAIN:
@@ -79,6 +82,7 @@ def attack(
     if reference is not None:
         reference = reference.to(certificate.x.device)
         candidates += [("segment", point) for point in _segments(certificate, reference, radius, neighbours)]
+    candidates = [(kind, _placed(certificate, point, radius)) for kind, point in candidates]
     keys = (seed, batch, workers)
     shares = [
         count_class(classifier, certificate, point, screening, Purpose.ATTACK, *keys, first=1 + 1024 * number)
@@ -114,8 +118,20 @@ def count_class(
         batch=batch,
         workers=workers,
         first=first,
+        grid=certificate.grid,
     )
     return int(counts[certificate.prediction]) if certificate.prediction < len(counts) else 0
+
+
+def _placed(certificate: Certificate, point: Float[Tensor, "*shape"], radius: float) -> Float[Tensor, "*shape"]:
+    """The point; with a grid, the place of the last on its way from x whose place is within the radius."""
+    if (step := certificate.grid) is None:
+        return point
+    shares = torch.linspace(1, 0, PLACES, dtype=torch.float64, device=point.device).view(-1, *[1] * point.ndim)
+    x = certificate.x.double()
+    places = step * ((x + shares * (point.double() - x)) / step).round()
+    within = certificate.scale.whiten((places - x).flatten(1)).norm(dim=1) <= radius
+    return places[int(within.int().argmax())].to(point)
 
 
 def _ascent(

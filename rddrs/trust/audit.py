@@ -124,7 +124,7 @@ def count_differences(classifier: Classifier, certificate: Certificate, *, worke
         (Purpose.CERTIFICATION, certificate.counts, certificate.samples),
     ):
         drawing = (classifier, certificate.x, certificate.scale, samples)
-        keys = {"purpose": purpose, "seed": certificate.seed, "index": certificate.index}
+        keys = {"purpose": purpose, "seed": certificate.seed, "index": certificate.index, "grid": certificate.grid}
         sampling: dict[str, Any] = {**keys, "batch": certificate.batch, "workers": workers}
         if purpose is Purpose.CERTIFICATION and certificate.decision is not None:
             *_, (again, _) = running_counts(*drawing, **sampling)

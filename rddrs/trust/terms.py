@@ -22,6 +22,7 @@ class Terms:
     alpha: float = 1e-3
     bound: Bound = "clopper_pearson"
     target_radius: float | None = None
+    grid: float | None = None
     seed: int = 0
 
     def applied(self, certificate: Certificate) -> Certificate:
@@ -33,13 +34,14 @@ class Terms:
             selection_samples=self.selection_samples,
             alpha=self.alpha,
             bound="sequential" if early else self.bound,
+            grid=self.grid,
             seed=self.seed,
         )
 
     def differences(self, certificate: Certificate) -> dict[str, tuple[object, object]]:
         """The terms that the certificate does not state as they are: its own and the right one, by name."""
         right = self.applied(certificate)
-        names = ("samples", "selection_samples", "alpha", "bound", "seed")
+        names = ("samples", "selection_samples", "alpha", "bound", "grid", "seed")
         pairs = {name: (getattr(certificate, name), getattr(right, name)) for name in names}
         return {name: (stated, asked) for name, (stated, asked) in pairs.items() if stated != asked}
 
