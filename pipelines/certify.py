@@ -47,7 +47,7 @@ def certify(prepared: "Prepared") -> None:
     measuring, fitting = (
         prepared.data.reference(settings.data.reference, settings.seed, part).to(settings.device) for part in (0, 1)
     )
-    measuring.baseline(prepared.network, settings.sigma, settings.seed)
+    measuring.baseline(prepared.network, settings.sigma, settings.seed, norm=settings.certify.norm)
     share_scale(prepared, fitting)
     pool = worker_pool(settings)
     try:
@@ -151,6 +151,7 @@ def _one(
         alpha=options.alpha,
         bound=options.bound,
         target_radius=options.target_radius,
+        norm=options.norm,
         grid=prepared.grid,
     )
     found.record["optimize_seconds"] += search_seconds
@@ -170,7 +171,9 @@ def _sigma_x(prepared: "Prepared", index: int, batch: int) -> tuple[float | None
         path.parent.mkdir(exist_ok=True)
         x = prepared.data.test_inputs[index].to(settings.device)
         start = time.perf_counter()
-        sigma_x = Problem(prepared.network, x, settings.sigma, None, settings.seed, index, batch).sigma_x
+        sigma_x = Problem(
+            prepared.network, x, settings.sigma, None, settings.seed, index, batch, norm=settings.certify.norm
+        ).sigma_x
         write_text(path, json.dumps({"sigma_x": sigma_x, "seconds": time.perf_counter() - start}))
     found = json.loads(path.read_text())
     return found["sigma_x"], found["seconds"]

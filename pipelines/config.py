@@ -101,6 +101,7 @@ class Certify(Group):
     alpha: float = Field(gt=0, lt=1)
     bound: Literal["clopper_pearson", "randomized_clopper_pearson"]
     target_radius: PositiveFloat | None
+    norm: Literal["l2", "l1"]
     grid: float | Literal["auto"] | None
     mode: Literal["per_input", "memory"]
     batch: PositiveInt | None

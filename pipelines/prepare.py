@@ -45,6 +45,7 @@ class Prepared:
         """Where the classifier of this configuration lies: shared by all methods, subsets and certifications."""
         whole = self.settings.configuration
         needed = {name: whole[name] for name in ("classifier", "train", "sigma", "seed")}
+        needed["norm"] = self.settings.certify.norm
         network = self.settings.classifier.target.rpartition(".")[2].lower()
         return self._folder(
             "classifiers", network, needed | self.settings.data.model_dump(include={"rotation", "flip"})
@@ -55,7 +56,8 @@ class Prepared:
         """Where the records of this configuration lie."""
         if self.settings.run is not None:
             return Path(self.settings.run)
-        return self._folder("runs", self.settings.method.name, self.settings.configuration)
+        norm = "" if self.settings.certify.norm == "l2" else f"-{self.settings.certify.norm}"
+        return self._folder("runs", f"{self.settings.method.name}{norm}", self.settings.configuration)
 
     def _folder(self, kind: str, name: str, configuration: dict[str, Any]) -> Path:
         """A folder whose name ends in a digest of all that its content depends on, data and weights by content."""
@@ -210,7 +212,7 @@ def prepare(settings: Settings) -> Prepared:
         indices = data.evaluation_indices(settings.data.subset)
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    method = build("method", settings.method, {})
+    method = build("method", settings.method, {"norm": settings.certify.norm})
     if not isinstance(method, Method):
         raise SettingsError(f"method._target_={settings.method.target} gives no rddrs.Method: {type(method)}")
     try:

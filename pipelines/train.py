@@ -96,7 +96,10 @@ def _cotrain(prepared: "Prepared", options: CovarianceTrain, folder: "Path", tra
     inputs, labels = data.train_inputs, data.train_labels.to(settings.device)
     growing = options.model_dump(include={"rounds", "keep", "growth", "structure", "basis"})
     fitting = partial(cotrain, prepared.network, inputs, labels, fine_tune, folder)
-    save_scale(fitting(sigma=settings.sigma, seed=settings.seed, **growing), folder / "scale.safetensors")
+    save_scale(
+        fitting(sigma=settings.sigma, seed=settings.seed, norm=settings.certify.norm, **growing),
+        folder / "scale.safetensors",
+    )
 
 
 def _fit(
@@ -108,7 +111,7 @@ def _fit(
 
     settings, data = prepared.settings, prepared.data
     common = settings.train.model_dump(include={"learning_rate", "batch", "optimizer", "schedule"})
-    common |= {"seed": settings.seed, "flip": settings.data.flip}
+    common |= {"seed": settings.seed, "flip": settings.data.flip, "norm": settings.certify.norm}
     validation = data.reference(settings.data.reference, settings.seed)
     inputs, labels = data.train_inputs, data.train_labels
     module = NoisyTraining(prepared.network, inputs, labels, scale, validation, **common | options)

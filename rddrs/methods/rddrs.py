@@ -14,7 +14,7 @@ from rddrs.methods.base import Method, Problem, Proposal
 from rddrs.methods.flats import Basis, Flat, Structure, flat_at, fold, slopes, structured, trace
 from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.guard import Guard
-from rddrs.noise import Isotropic, Purpose, Scale, draw, generator
+from rddrs.noise import Isotropic, Purpose, Scale, generator
 
 
 class RDDRS(Method):
@@ -44,7 +44,7 @@ class RDDRS(Method):
     _global: GlobalScale = PrivateAttr()
 
     def model_post_init(self, _: Any) -> None:
-        self._global = GlobalScale(structure=self.structure, basis=self.basis)
+        self._global = GlobalScale(structure=self.structure, basis=self.basis, norm=self.norm)
 
     @property
     def uses_sigma_x(self) -> bool:
@@ -100,7 +100,7 @@ class RDDRS(Method):
         self, problem: Problem, inputs: Tensor, labels: Tensor, chosen: Tensor, scale: Scale, block: int
     ) -> Iterator[Tensor]:
         source = generator(problem.seed, problem.index, Purpose.ASCENT, block, problem.x.device)
-        rows = partial(draw, like=problem.x, source=source)
+        rows = partial(problem.family.draw, like=problem.x, source=source)
         return slopes(problem.classifier, inputs, labels, chosen, scale, rows, self.temperature)
 
     def _ascend(self, problem: Problem, flat: Flat, floor: float, turn: int) -> Float[Tensor, " d"]:
@@ -119,7 +119,7 @@ class RDDRS(Method):
                 labels = torch.cat([labels, problem.reference.labels[chosen]])
             noisy = (inputs + noise[: len(inputs)]).view(-1, *problem.x.shape)
             found = margins(problem.classifier(noisy), labels, self.temperature)
-            radii = margin_radius(found[None, :half])
+            radii = margin_radius(found[None, :half], problem.family)
             mu = self.mu if problem.reference is not None else 0.0
             return objective(radii, a, (a - lowest).min().exp(), found[half:], kappa=self.kappa, mu=mu)
 

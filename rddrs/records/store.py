@@ -31,7 +31,7 @@ COLUMNS = [
 
 _KEPT = (
     *("prediction", "p_lower", "radius", "selection_counts", "counts", "alpha", "bound", "decision"),
-    *("seed", "samples", "selection_samples", "batch", "grid"),
+    *("seed", "samples", "selection_samples", "batch", "norm", "grid"),
 )
 
 

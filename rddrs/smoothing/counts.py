@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rddrs.noise import Grid, Purpose, Scale, generator, owned
+from rddrs.noise import FAMILIES, Family, Grid, Norm, Purpose, Scale, generator, owned
 from rddrs.smoothing.cores import on_single_cores
 from rddrs.smoothing.edge import Classifier, logits_of
 
@@ -35,9 +35,12 @@ def hard_counts(
     workers: int = 1,
     first: int = 0,
     classes: int | None = None,
+    norm: Norm = "l2",
     grid: float | None = None,
 ) -> Int[Tensor, " k"]:
-    """How often the classifier answers each class at `samples` draws of x + C z, with a `grid` of its multiples.
+    """How often the classifier answers each class at `samples` draws of x + B z, with a `grid` of its multiples.
+
+    z is of the family of the `norm`, B the factor of C that noise is made with.
 
     Draws at which the classifier answers NaN are counted for no class. Each of the `workers` threads runs the network
     on one core, so that their number never changes a count (but for the rounding of a full scale's product where
@@ -51,7 +54,7 @@ def hard_counts(
     stream = partial(generator, seed, index, purpose, device=x.device)
     x, scale = owned(x), scale.to(x.device, x.dtype)
     placed = None if grid is None else Grid(x.flatten(), scale, grid)
-    count = partial(_count, classifier, x, scale, stream, classes, placed)
+    count = partial(_count, classifier, x, scale, FAMILIES[norm], stream, classes, placed)
     found = on_single_cores(count, [sizes[worker::workers] for worker in range(workers)])
     if len(widths := {len(counts) - 1 for counts in found}) > 1:
         raise ValueError(f"classifier: it answers {sorted(widths)} classes in turn: they must not change")
@@ -88,6 +91,7 @@ def _count(
     classifier: Classifier,
     x: Float[Tensor, "*shape"],
     scale: Scale,
+    family: Family,
     stream: Callable[[int], torch.Generator],
     classes: int | None,
     grid: Grid | None,
@@ -103,7 +107,7 @@ def _count(
         blocks, parts = map(list, zip(*sizes[start : start + together], strict=True))
         noise = z[: sum(parts)]
         for block, rows in zip(blocks, noise.split(parts), strict=True):
-            rows.normal_(generator=stream(block))
+            family.fill(rows, stream(block))
         answers = []
         for rows in scale.perturb(center, noise).split(parts):
             rows = rows if grid is None else grid(rows)  # here, where the core's cache will hold them

@@ -17,17 +17,17 @@ from torch import Tensor, nn
 from rddrs.data import Inputs
 from rddrs.methods import Basis, Structure, flat_at, fold, margin_radius, margins, slopes, structured
 from rddrs.models import load_weights, save_weights
-from rddrs.noise import Isotropic, Purpose, Scale, draw, generator, load_scale, save_scale
+from rddrs.noise import FAMILIES, Isotropic, Norm, Purpose, Scale, generator, load_scale, save_scale
 from rddrs.smoothing import Classifier
 
 PILOTS, DRAWS, OUTER = 128, 64, 8_000
 """Training inputs and draws at each that measure the mean radius, and draws that make the outer product."""
 
 
-def pilot(scale: Scale, like: Float[Tensor, "*shape"], seed: int) -> Float[Tensor, "n d"]:
-    """The standard normal rows of the pilots: the same for every scale, so that scales are compared without luck."""
+def pilot(scale: Scale, like: Float[Tensor, "*shape"], seed: int, norm: Norm = "l2") -> Float[Tensor, "n d"]:
+    """The rows z of the pilots: the same for every scale, so that scales are compared without luck."""
     source = generator(seed, 0, Purpose.PILOT, device=like.device)
-    return torch.randn(DRAWS, scale.dim, generator=source, dtype=like.dtype, device=like.device)
+    return FAMILIES[norm].draw(DRAWS, like.new_empty(scale.dim), source)
 
 
 @torch.no_grad()
@@ -36,12 +36,13 @@ def mean_radius(
     inputs: Float[Tensor, "m *shape"],
     labels: Int[Tensor, " m"],
     noise: Float[Tensor, "n d"],
+    norm: Norm = "l2",
 ) -> float:
     """The mean margin radius of inputs under the given noise."""
     radii = []
     for x, label in zip(inputs, labels, strict=True):
         logits = classifier((x.flatten() + noise).view(-1, *x.shape))
-        radii.append(margin_radius(margins(logits, label.expand(len(noise)))[None]))
+        radii.append(margin_radius(margins(logits, label.expand(len(noise)))[None], FAMILIES[norm]))
     return torch.cat(radii).mean().item()
 
 
@@ -58,6 +59,7 @@ def grow(
     basis: Basis = "learned",
     seed: int = 0,
     turn: int = 0,
+    norm: Norm = "l2",
 ) -> Scale:
     """The scale of largest volume, in closed form, at which the mean radius is at least `least_radius`.
 
@@ -70,18 +72,20 @@ def grow(
     def found() -> Iterator[Tensor]:
         source = generator(seed, 0, Purpose.GLOBAL, turn, labels.device)
         chosen = torch.randint(len(inputs), (OUTER,), generator=source, device=labels.device)
-        return slopes(classifier, inputs, labels, chosen, scale, partial(draw, like=pilots[0], source=source))
+        return slopes(
+            classifier, inputs, labels, chosen, scale, partial(FAMILIES[norm].draw, like=pilots[0], source=source)
+        )
 
     base = structured(scale, structure, basis, pilots.shape[1:], found)
     flat = flat_at(base, fold(found(), base))
     lowest = flat.lowest(floor)
-    aligned = flat.aligned(pilot(scale, pilots, seed))
+    aligned = flat.aligned(pilot(scale, pilots, seed, norm))
     logs = (flat.sensitivity / flat.sensitivity.max()).clamp_min(1e-12).log()
     low, high, best = logs.min().item() - 1, 2 * math.log(growth), None
     for _ in range(10):
         middle = (low + high) / 2
         a = ((middle - logs) / 2).clamp(-math.log(growth), math.log(growth)).maximum(lowest)
-        if mean_radius(classifier, pilots, labels[:PILOTS], flat.noise(a, aligned)) >= least_radius:
+        if mean_radius(classifier, pilots, labels[:PILOTS], flat.noise(a, aligned), norm) >= least_radius:
             low, best = middle, a
         else:
             high = middle
@@ -102,6 +106,7 @@ def cotrain(
     structure: Structure = "auto",
     basis: Basis = "learned",
     seed: int = 0,
+    norm: Norm = "l2",
 ) -> Scale:
     """Grow C from sigma I and fine-tune the network under it in turn; `rounds` times; returns the last C.
 
@@ -111,15 +116,15 @@ def cotrain(
     """
     scale: Scale = Isotropic(sigma, inputs[0].numel())
     pilots = inputs[:PILOTS].to(labels.device)
-    noise = scale.noise(pilot(scale, pilots, seed))
-    least_radius = keep * mean_radius(network, pilots, labels[:PILOTS], noise)
+    noise = scale.noise(pilot(scale, pilots, seed, norm))
+    least_radius = keep * mean_radius(network, pilots, labels[:PILOTS], noise, norm)
     for turn in range(rounds):
         place = folder / f"round{turn}"
         place.mkdir(exist_ok=True)
         weights, region = place / "weights.safetensors", place / "scale.safetensors"
         if not region.exists():
             bounds = {"floor": sigma, "least_radius": least_radius, "growth": growth}
-            kind: dict[str, Any] = {"structure": structure, "basis": basis}
+            kind: dict[str, Any] = {"structure": structure, "basis": basis, "norm": norm}
             save_scale(grow(network, inputs, labels, scale, **bounds, **kind, seed=seed, turn=turn), region)
         scale = load_scale(region)
         if not weights.exists():
