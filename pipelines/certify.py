@@ -134,26 +134,29 @@ def _one(
     settings = prepared.settings
     sigma_x, search_seconds = _sigma_x(prepared, index, batch)
     options = settings.certify
-    found = certify_input(
-        prepared.network,
-        prepared.data.test_inputs[index].to(settings.device),
-        sigma=settings.sigma,
-        method=prepared.method,
-        reference=fitting,
-        measuring=measuring,
-        label=int(prepared.data.test_labels[index]),
-        sigma_x=sigma_x,
-        seed=settings.seed,
-        index=index,
-        batch=batch,
-        samples=options.samples,
-        selection_samples=options.selection_samples,
-        alpha=options.alpha,
-        bound=options.bound,
-        target_radius=options.target_radius,
-        norm=options.norm,
-        grid=prepared.grid,
-    )
+    try:
+        found = certify_input(
+            prepared.network,
+            prepared.data.test_inputs[index].to(settings.device),
+            sigma=settings.sigma,
+            method=prepared.method,
+            reference=fitting,
+            measuring=measuring,
+            label=int(prepared.data.test_labels[index]),
+            sigma_x=sigma_x,
+            seed=settings.seed,
+            index=index,
+            batch=batch,
+            samples=options.samples,
+            selection_samples=options.selection_samples,
+            alpha=options.alpha,
+            bound=options.bound,
+            target_radius=options.target_radius,
+            norm=options.norm,
+            grid=prepared.grid,
+        )
+    except ValueError as error:
+        raise SettingsError(f"input {index}: {error}") from error
     found.record["optimize_seconds"] += search_seconds
     store.save(found.certificate, found.record, shared=prepared.method.one_scale)
 

@@ -41,8 +41,12 @@ class Target(Group):
         return dict(self.model_extra or {})
 
 
+NAME = r"^[\w.+-]+$"
+"""Names are parts of those of folders."""
+
+
 class Data(Target):
-    name: str
+    name: str = Field(pattern=NAME)
     epochs: PositiveInt
     flip: bool
     subset: PositiveInt | None
@@ -71,7 +75,7 @@ class Classifier(Target):
 
 
 class Method(Target):
-    name: str
+    name: str = Field(pattern=NAME)
 
 
 class GaussianTrain(Group):
