@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -40,8 +42,12 @@ class Target(Group):
         return dict(self.model_extra or {})
 
 
+NAME = r"^[\w.+-]+$"
+"""Names are parts of those of folders."""
+
+
 class Data(Target):
-    name: str
+    name: str = Field(pattern=NAME)
     epochs: PositiveInt
     flip: bool
     subset: PositiveInt | None
@@ -70,7 +76,7 @@ class Classifier(Target):
 
 
 class Method(Target):
-    name: str
+    name: str = Field(pattern=NAME)
 
 
 class GaussianTrain(Group):
@@ -106,9 +112,23 @@ class Certify(Group):
     alpha: float = Field(gt=0, lt=1)
     bound: Literal["clopper_pearson", "randomized_clopper_pearson"]
     target_radius: PositiveFloat | None
+    norm: Literal["l2", "l1"]
+    grid: float | Literal["auto"] | None
     mode: Literal["per_input", "memory"]
     batch: PositiveInt | None
     workers: PositiveInt | None
+
+    @field_validator("grid", mode="plain")
+    @classmethod
+    def step(cls, value: Any) -> Any:
+        """A step may be a fraction, 1/255."""
+        if value is None or value == "auto":
+            return value
+        above, _, below = str(value).partition("/")
+        with suppress(ValueError, ZeroDivisionError):
+            if 0 < (step := float(above) / float(below or 1)) < math.inf:
+                return step
+        raise ValueError(f"{value} is no step: auto, null or a positive number such as 1/255 is needed")
 
     @model_validator(mode="after")
     def enough_samples(self) -> Self:

@@ -26,6 +26,7 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
         from safetensors import SafetensorError
 
         from pipelines.config import load
+        from rddrs.files import Unreadable
 
         try:
             settings = load(configuration)
@@ -38,6 +39,8 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
             return prepared.run_folder.name
         except SettingsError as error:
             _fail(f"error: {error}", 2)
+        except Unreadable as error:
+            _fail(f"error: {error}", 1)
         except (OSError, SafetensorError) as error:
             _fail(f"error: {error}; what was finished is kept: run the same command again to go on", 1)
 

@@ -22,6 +22,7 @@ from rddrs.data import Dataset, random_rotation
 from rddrs.digests import file_digest
 from rddrs.methods import Method
 from rddrs.models import Accelerated, Normalized, Rotated, as_logits, digest, load_weights
+from rddrs.noise import Grid, Isotropic
 from rddrs.records import Binding
 from rddrs.threats import PERTURBATIONS, Threat
 from rddrs.version import __version__
@@ -49,6 +50,7 @@ class Prepared:
         names = ["classifier", "train", "sigma", "seed"]
         names += ["threat"] if self.settings.train.name == "covariance" else []
         needed = {name: self.configuration[name] for name in names}
+        needed["norm"] = self.settings.certify.norm
         network = self.settings.classifier.target.rpartition(".")[2].lower()
         return self._folder(
             "classifiers", network, needed | self.settings.data.model_dump(include={"rotation", "flip"})
@@ -59,7 +61,8 @@ class Prepared:
         """Where the records of this configuration lie."""
         if self.settings.run is not None:
             return Path(self.settings.run)
-        return self._folder("runs", self.settings.method.name, self.configuration)
+        norm = "" if self.settings.certify.norm == "l2" else f"-{self.settings.certify.norm}"
+        return self._folder("runs", f"{self.settings.method.name}{norm}", self.configuration)
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -76,6 +79,11 @@ class Prepared:
         identity = [configuration, self.data_digest, weights, start, settings.device.split(":")[0], __version__]
         key = f"sigma{settings.sigma:g}-seed{settings.seed}-{json_digest(identity)[:10]}"
         return settings.root / kind / f"{settings.data.name}-{name}-{key}"
+
+    @property
+    def grid(self) -> float | None:
+        """The step of the grid that noise is rounded to, if any."""
+        return self.data.grid if self.settings.certify.grid == "auto" else self.settings.certify.grid
 
     @property
     def binding(self) -> Binding:
@@ -248,7 +256,7 @@ def prepare(settings: Settings) -> Prepared:
     except ValueError as error:
         raise SettingsError(str(error)) from error
     threat = threat_of(settings, data)
-    method = build("method", settings.method, {"threat": threat})
+    method = build("method", settings.method, {"threat": threat, "norm": settings.certify.norm})
     if not isinstance(method, Method):
         raise SettingsError(f"method._target_={settings.method.target} gives no rddrs.Method: {type(method)}")
     try:
@@ -261,7 +269,23 @@ def prepare(settings: Settings) -> Prepared:
     if settings.data.rotation is not None:
         rotation = random_rotation(data.test_inputs[0].numel(), settings.data.rotation)
         data, network = data.rotated(rotation), Rotated(network, rotation.to(settings.device))
-    return Prepared(settings, data, network, method, threat, indices, data_digest, tuple(notes))
+    prepared = Prepared(settings, data, network, method, threat, indices, data_digest, tuple(notes))
+    check_grid(prepared)
+    return prepared
+
+
+def check_grid(prepared: Prepared) -> None:
+    """Raise SettingsError where an input to be certified does not lie on the grid, or is too far out for its step."""
+    if (step := prepared.grid) is None:
+        return
+    own, inputs = prepared.data.grid, prepared.data.test_inputs
+    finer = own is not None and math.isclose(own / step, round(own / step), rel_tol=1e-9) and own / step > 0.5
+    for index in prepared.indices[:1] if finer else prepared.indices:
+        x = inputs[index].flatten()
+        try:
+            Grid(x, Isotropic(prepared.settings.sigma, len(x)), step)
+        except ValueError as error:
+            raise SettingsError(f"certify.grid={prepared.settings.certify.grid}: input {index}: {error}") from error
 
 
 def counterpart(prepared: Prepared) -> Prepared:

@@ -95,6 +95,7 @@ def _cotrain(prepared: "Prepared", options: CovarianceTrain, folder: "Path", tra
     pilots = data.held_out(settings.seed).to(settings.device)
     growing: dict[str, Any] = options.model_dump(include={"rounds", "keep", "growth", "structure", "basis"})
     growing |= {"sigma": settings.sigma, "seed": settings.seed, "threat": prepared.threat}
+    growing["norm"] = settings.certify.norm
     fitting = partial(cotrain, prepared.network, inputs, labels.to(settings.device), pilots, fine_tune, folder)
     save_scale(fitting(**growing), folder / "scale.safetensors")
 
@@ -108,7 +109,7 @@ def _fit(
 
     settings, data = prepared.settings, prepared.data
     common = settings.train.model_dump(include={"learning_rate", "batch", "optimizer", "schedule"})
-    common |= {"seed": settings.seed, "flip": settings.data.flip}
+    common |= {"seed": settings.seed, "flip": settings.data.flip, "norm": settings.certify.norm}
     inputs, labels = data.trained_on(settings.seed)
     validation = data.held_out(settings.seed)
     module = NoisyTraining(prepared.network, inputs, labels, scale, validation, **common | options)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
 from rddrs.data import Inputs
-from rddrs.noise import Purpose, Scale, generator
+from rddrs.noise import FAMILIES, Norm, Purpose, Scale, generator
 from rddrs.smoothing import Reference
 
 Optimizer = Literal["adam", "sgd"]
@@ -33,7 +33,7 @@ class Pairs(Dataset):
 
 
 class NoisyTraining(lightning.LightningModule):
-    """Trains a network under the noise C z (Cohen's augmentation): cross-entropy.
+    """Trains a network under the noise of a scale (Cohen's augmentation): cross-entropy.
 
     Batches, their order and the noise are keyed by (seed, epoch), counted from `first_epoch`, so that training that is
     resumed after a whole epoch goes on as if it had never stopped. `sgd` has momentum 0.9 and weight decay 5e-4. The
@@ -56,6 +56,7 @@ class NoisyTraining(lightning.LightningModule):
         optimizer: Optimizer = "adam",
         schedule: Schedule = "constant",
         flip: bool = False,
+        norm: Norm = "l2",
     ) -> None:
         super().__init__()
         self.network, self.scale = network, scale
@@ -63,6 +64,7 @@ class NoisyTraining(lightning.LightningModule):
         self._learning_rate, self._optimizer, self._schedule = learning_rate, optimizer, schedule
         self._batch, self._flip, self._validation = batch, flip, validation
         self._seed, self._first_epoch = seed, first_epoch
+        self._family = FAMILIES[norm]
 
     def _source(self, purpose: Purpose) -> torch.Generator:
         device = self.device if purpose is Purpose.TRAINING else "cpu"
@@ -101,8 +103,8 @@ class NoisyTraining(lightning.LightningModule):
         self._validation_noise = generator(self._seed, 0, Purpose.VALIDATION, device=self.device)
 
     def _noisy(self, inputs: Tensor, source: torch.Generator) -> Tensor:
-        z = torch.randn(inputs.flatten(1).shape, generator=source, device=self.device, dtype=inputs.dtype)
-        return inputs + self.scale.noise(z).view_as(inputs)
+        z = self._family.draw(len(inputs), inputs[0], source)
+        return inputs + self.scale.spread(z).view_as(inputs)
 
     def training_step(self, batch: Sequence[Tensor], batch_index: int) -> Tensor:
         inputs, labels = batch

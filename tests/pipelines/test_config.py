@@ -61,7 +61,7 @@ def test_the_data_choose_the_network_unless_it_is_given(overrides: str, network:
 @pytest.mark.parametrize("path", [path for path in GROUPS if str(path.parent) == "method"], ids=str)
 def test_every_method_is_made_with_the_values_of_its_file(path: Path) -> None:
     made = prepared(f"method={path.name}")
-    assert made.method.model_dump() == made.settings.method.arguments
+    assert made.method.model_dump() == made.settings.method.arguments | {"norm": "l2"}
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,12 @@ def test_every_method_is_made_with_the_values_of_its_file(path: Path) -> None:
         ("certify.target_radius=0", "certify.target_radius=0: Input should be greater than 0"),
         ("certify.target_radius=1 certify.bound=randomized_clopper_pearson", "is not used with target_radius=1.0"),
         ("certify.mode=both", "certify.mode=both"),
+        ("certify.norm=linf", "certify.norm=linf"),
+        ("certify.norm=l1 method=rddrs_paper", "method=rddrs_paper is of Gaussian noise and l2 alone"),
+        ("certify.grid=0", "certify.grid: 0 is no step: auto, null or a positive number"),
+        ("certify.grid=fine", "certify.grid: fine is no step"),
+        ("certify.grid=1/255", "certify.grid=0.00392156862745098: input 0: "),
+        ("data=digits certify.grid=1e-9", "certify.grid=1e-09: input 0: grid=1e-09: noise may reach"),
         ("+certify.sample=9", "certify.sample: there is no such key"),
         ("+sigmas=9", "sigmas: there is no such key"),
         ("shard.index=1", "index=1 must be below count=1"),
@@ -152,6 +158,7 @@ def test_the_run_folder_depends_on_all_that_a_result_depends_on(tmp_path: Path) 
         assert folder(same) == base, same
     changed = ["sigma=0.25", "seed=1", "method=rs", "certify.samples=1000", "certify.alpha=0.01", "data.subset=3"]
     changed += ["train.epochs=3", "certify.mode=memory", "data=toy2d", "data.reference=10", "classifier.width=8"]
+    changed += ["certify.norm=l1", "certify.grid=null"]
     assert len({base, *map(folder, changed)}) == len(changed) + 1
 
 
@@ -185,6 +192,7 @@ def test_the_folders_follow_the_content_of_the_data(tmp_path: Path) -> None:
 def test_the_classifier_folder_is_shared_by_methods_and_follows_a_checkpoints_content(tmp_path: Path) -> None:
     assert prepared("method=rs").classifier_folder == prepared("method=ddrs", "data.subset=2").classifier_folder
     assert prepared("sigma=0.25").classifier_folder != prepared().classifier_folder
+    assert prepared("certify.norm=l1").classifier_folder != prepared().classifier_folder
     for name, seed in {"a": 0, "b": 0, "c": 1}.items():
         torch.manual_seed(seed)
         save_file(Perceptron((2,), 3, width=128).state_dict(), tmp_path / f"{name}.safetensors")
