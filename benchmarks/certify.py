@@ -175,6 +175,8 @@ def main() -> None:
         "rddrs, diagonal": this_project(fast, rddrs.Diagonal(levels), samples, own),
         "rddrs, kronecker": this_project(fast, kronecker, samples, own),
     }
+    if data.grid is not None:
+        contestants["rddrs, on the grid"] = this_project(fast, isotropic, samples, batch, grid=data.grid)
     if dim <= LARGEST_FULL:
         full = load_scale(options.full) if options.full else random_full(dim, sigma)
         contestants["rddrs, full"] = this_project(fast, full, samples, own)

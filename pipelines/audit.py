@@ -103,8 +103,9 @@ def terms_of(prepared: "Prepared") -> "Terms":
     """What the configuration asks of every certificate."""
     from rddrs.trust import Terms
 
-    names = ("samples", "selection_samples", "alpha", "bound", "target_radius")
-    return Terms(**{name: getattr(prepared.settings.certify, name) for name in names}, seed=prepared.settings.seed)
+    names = ("samples", "selection_samples", "alpha", "bound", "target_radius", "norm")
+    asked = {name: getattr(prepared.settings.certify, name) for name in names}
+    return Terms(**asked, grid=prepared.grid, seed=prepared.settings.seed)
 
 
 def examined(prepared: "Prepared", store: "Store", terms: "Terms") -> "tuple[pd.DataFrame, list[Difference]]":
@@ -177,8 +178,8 @@ def attacked(
     settings, options = prepared.settings, prepared.settings.audit
     batch = measured_batch(prepared)
     reference = prepared.data.reference(settings.data.reference, settings.seed).to(settings.device)
-    reference.baseline(prepared.network, settings.sigma, settings.seed)
-    keyed: dict[str, Any] = {"sigma": settings.sigma, "seed": settings.seed}
+    reference.baseline(prepared.network, settings.sigma, settings.seed, norm=settings.certify.norm)
+    keyed: dict[str, Any] = {"sigma": settings.sigma, "seed": settings.seed, "norm": settings.certify.norm}
 
     def one(index: int) -> "tuple[dict[str, Any], list[Difference]]":
         certificate = claimed(index)

@@ -47,7 +47,7 @@ def certify(prepared: "Prepared") -> None:
     measuring, fitting = (
         prepared.data.reference(settings.data.reference, settings.seed, part).to(settings.device) for part in (0, 1)
     )
-    measuring.baseline(prepared.network, settings.sigma, settings.seed)
+    measuring.baseline(prepared.network, settings.sigma, settings.seed, norm=settings.certify.norm)
     share_scale(prepared, fitting)
     pool = worker_pool(settings)
     try:
@@ -134,25 +134,30 @@ def _one(
     settings = prepared.settings
     sigma_x, search_seconds = _sigma_x(prepared, index, batch)
     options = settings.certify
-    found = certify_input(
-        prepared.network,
-        prepared.data.test_inputs[index].to(settings.device),
-        sigma=settings.sigma,
-        method=prepared.method,
-        reference=fitting,
-        measuring=measuring,
-        label=int(prepared.data.test_labels[index]),
-        sigma_x=sigma_x,
-        seed=settings.seed,
-        index=index,
-        batch=batch,
-        perturbations=prepared.threat.reported,
-        samples=options.samples,
-        selection_samples=options.selection_samples,
-        alpha=options.alpha,
-        bound=options.bound,
-        target_radius=options.target_radius,
-    )
+    try:
+        found = certify_input(
+            prepared.network,
+            prepared.data.test_inputs[index].to(settings.device),
+            sigma=settings.sigma,
+            method=prepared.method,
+            reference=fitting,
+            measuring=measuring,
+            label=int(prepared.data.test_labels[index]),
+            sigma_x=sigma_x,
+            seed=settings.seed,
+            index=index,
+            batch=batch,
+            perturbations=prepared.threat.reported,
+            samples=options.samples,
+            selection_samples=options.selection_samples,
+            alpha=options.alpha,
+            bound=options.bound,
+            target_radius=options.target_radius,
+            norm=options.norm,
+            grid=prepared.grid,
+        )
+    except ValueError as error:
+        raise SettingsError(f"input {index}: {error}") from error
     found.record["optimize_seconds"] += search_seconds
     store.save(found.certificate, found.record, shared=prepared.method.one_scale)
 
@@ -170,7 +175,9 @@ def _sigma_x(prepared: "Prepared", index: int, batch: int) -> tuple[float | None
         path.parent.mkdir(exist_ok=True)
         x = prepared.data.test_inputs[index].to(settings.device)
         start = time.perf_counter()
-        sigma_x = Problem(prepared.network, x, settings.sigma, None, settings.seed, index, batch).sigma_x
+        sigma_x = Problem(
+            prepared.network, x, settings.sigma, None, settings.seed, index, batch, norm=settings.certify.norm
+        ).sigma_x
         write_text(path, json.dumps({"sigma_x": sigma_x, "seconds": time.perf_counter() - start}))
     found = json.loads(path.read_text())
     return found["sigma_x"], found["seconds"]

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -40,8 +42,12 @@ class Target(Group):
         return dict(self.model_extra or {})
 
 
+NAME = r"^[\w.+-]+$"
+"""Names are parts of those of folders."""
+
+
 class Data(Target):
-    name: str
+    name: str = Field(pattern=NAME)
     epochs: PositiveInt
     flip: bool
     subset: PositiveInt | None
@@ -70,26 +76,37 @@ class Classifier(Target):
 
 
 class Method(Target):
+    name: str = Field(pattern=NAME)
+
+
+class Training(Group):
     name: str
-
-
-class GaussianTrain(Group):
-    name: Literal["gaussian"]
+    objective: dict[str, Any]
     epochs: PositiveInt
     learning_rate: PositiveFloat
     batch: PositiveInt
     start: str | None
     optimizer: Literal["adam", "sgd"]
-    schedule: Literal["constant", "linear", "one_cycle"]
+    schedule: Literal["constant", "linear", "step", "one_cycle"]
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def named(cls, value: Any) -> Any:
+        """A name stands for the objective with its defaults."""
+        return {"name": value} if isinstance(value, str) else value
 
     @property
-    def gaussian(self) -> "GaussianTrain":
-        """What comes before the rounds of a co-training."""
-        shared = self.model_dump(include=set(GaussianTrain.model_fields) - {"name"})
-        return GaussianTrain(name="gaussian", **shared)
+    def isotropic(self) -> "IsotropicTrain":
+        """What comes before the rounds of a co-training: the objective alone."""
+        shared = self.model_dump(include=set(Training.model_fields) - {"name"})
+        return IsotropicTrain(name=self.objective["name"], **shared)
 
 
-class CovarianceTrain(GaussianTrain):
+class IsotropicTrain(Training):
+    name: Literal["gaussian", "consistency", "smoothadv", "macer"]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class CovarianceTrain(Training):
     name: Literal["covariance"]  # pyright: ignore[reportIncompatibleVariableOverride]
     rounds: PositiveInt
     round_epochs: PositiveInt
@@ -106,9 +123,23 @@ class Certify(Group):
     alpha: float = Field(gt=0, lt=1)
     bound: Literal["clopper_pearson", "randomized_clopper_pearson"]
     target_radius: PositiveFloat | None
+    norm: Literal["l2", "l1"]
+    grid: float | Literal["auto"] | None
     mode: Literal["per_input", "memory"]
     batch: PositiveInt | None
     workers: PositiveInt | None
+
+    @field_validator("grid", mode="plain")
+    @classmethod
+    def step(cls, value: Any) -> Any:
+        """A step may be a fraction, 1/255."""
+        if value is None or value == "auto":
+            return value
+        above, _, below = str(value).partition("/")
+        with suppress(ValueError, ZeroDivisionError):
+            if 0 < (step := float(above) / float(below or 1)) < math.inf:
+                return step
+        raise ValueError(f"{value} is no step: auto, null or a positive number such as 1/255 is needed")
 
     @model_validator(mode="after")
     def enough_samples(self) -> Self:
@@ -150,7 +181,7 @@ class Settings(Group):
     data: Data
     classifier: Classifier
     method: Method
-    train: GaussianTrain | CovarianceTrain = Field(discriminator="name")
+    train: IsotropicTrain | CovarianceTrain = Field(discriminator="name")
     certify: Certify
     audit: Audit
     sigma: PositiveFloat
@@ -171,8 +202,8 @@ class Settings(Group):
 
     @model_validator(mode="after")
     def rotation_is_of_isotropic_training(self) -> Self:
-        if self.data.rotation is not None and self.train.name != "gaussian":
-            raise ValueError(f"data.rotation={self.data.rotation} needs train=gaussian, not {self.train.name}")
+        if self.data.rotation is not None and self.train.name == "covariance":
+            raise ValueError(f"data.rotation={self.data.rotation} needs isotropic training, not train=covariance")
         return self
 
     @field_validator("device")

@@ -27,6 +27,7 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
 
         from pipelines.config import load
         from rddrs.data import BrokenInput
+        from rddrs.files import Unreadable
 
         try:
             settings = load(configuration)
@@ -39,6 +40,8 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
             return prepared.run_folder.name
         except (SettingsError, BrokenInput) as error:
             _fail(f"error: {error}", 2)
+        except Unreadable as error:
+            _fail(f"error: {error}", 1)
         except (OSError, SafetensorError) as error:
             _fail(f"error: {error}; what was finished is kept: run the same command again to go on", 1)
 

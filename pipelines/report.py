@@ -70,7 +70,7 @@ def report(prepared: "Prepared") -> None:
     run = Run(store.folder.name, settings.method.name, settings.sigma, records, store.load, configuration)
     publish(store.folder, records, alpha)
     others, aimed = [], prepared.threat.perturbations
-    if aimed and not (settings.method.name == "rs" and settings.train.name == "gaussian"):
+    if aimed and not (settings.method.name == "rs" and settings.train.name != "covariance"):
         others = [isotropic_run(prepared)]
     severities = threat_summary(records, others[0].records if others else None, settings.threat_at)
     with replacing(store.folder / "severities.csv") as part:

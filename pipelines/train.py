@@ -84,7 +84,7 @@ def _cotrain(prepared: "Prepared", options: "CovarianceTrain", folder: "Path", t
     from rddrs.training.cotraining import cotrain
 
     settings, data = prepared.settings, prepared.data
-    train(replace(prepared, settings=settings.model_copy(update={"train": options.gaussian})))
+    train(replace(prepared, settings=settings.model_copy(update={"train": options.isotropic})))
 
     def fine_tune(scale: "Scale", turn: int, place: "Path") -> None:
         epochs = options.last_epochs if turn == options.rounds - 1 else options.round_epochs
@@ -96,6 +96,7 @@ def _cotrain(prepared: "Prepared", options: "CovarianceTrain", folder: "Path", t
     pilots = data.held_out(settings.seed).to(settings.device)
     growing: dict[str, Any] = options.model_dump(include={"rounds", "keep", "growth", "structure", "basis"})
     growing |= {"sigma": settings.sigma, "seed": settings.seed, "threat": prepared.threat}
+    growing["norm"] = settings.certify.norm
     fitting = partial(cotrain, prepared.network, inputs, labels.to(settings.device), pilots, fine_tune, folder)
     save_scale(fitting(**growing), folder / "scale.safetensors")
 
@@ -109,7 +110,8 @@ def _fit(
 
     settings, data = prepared.settings, prepared.data
     common = settings.train.model_dump(include={"learning_rate", "batch", "optimizer", "schedule"})
-    common |= {"seed": settings.seed, "flip": settings.data.flip}
+    common |= {"seed": settings.seed, "flip": settings.data.flip, "norm": settings.certify.norm}
+    common["objective"] = prepared.objective
     inputs, labels = data.trained_on(settings.seed)
     validation = data.held_out(settings.seed)
     module = NoisyTraining(prepared.network, inputs, labels, scale, validation, **common | options)

@@ -42,11 +42,13 @@ __all__ = [  # in the order of the walk
 ]
 # fmt: on
 
-ROOMS = ("noise", "smoothing", "threats", "methods", "certification", "trust", "records", "report")
+ROOMS = ("noise", "smoothing", "data", "models", "threats", "methods", "certification", "trust", "records", "report")
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, from the first room that has it: importing rddrs takes no time, using it imports torch."""
+    """A room, or a public name from the first room that has it: nothing is imported before it is asked for."""
+    if name in ROOMS:
+        return import_module(f"rddrs.{name}")
     if name in __all__:
         for room in ROOMS:
             if hasattr(module := import_module(f"rddrs.{room}"), name):

@@ -6,8 +6,11 @@ and leaves nothing that is half done.
 
 import os
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 
 @contextmanager
@@ -27,3 +30,18 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, all of it or nothing."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+class Unreadable(ValueError):
+    """A file that is damaged or of another run; the message names it and says what to do."""
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Names the file of this project that cannot be read: raises Unreadable."""
+    try:
+        yield
+    except Unreadable:
+        raise
+    except (SafetensorError, OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise Unreadable(f"{path} is damaged ({error}): delete it and run again") from error

@@ -8,10 +8,9 @@ from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
-from scipy.stats import norm
 from torch import Tensor
 
-from rddrs.noise import Purpose, Scale, owned
+from rddrs.noise import FAMILIES, Family, Norm, Purpose, Scale, owned
 from rddrs.rounding import round_down
 from rddrs.smoothing import (
     Classifier,
@@ -41,19 +40,23 @@ def lower_bound(bound: Bound, successes: int, samples: int, alpha: float, seed: 
     return randomized_clopper_pearson(successes, samples, alpha, keyed_uniform(seed, index))
 
 
-def largest_radius(samples: int, alpha: float) -> float:
-    """The largest radius rho that `samples` can certify: Phi^-1(alpha^(1/n)); 0 or less where they certify nothing."""
-    return float(norm.ppf(alpha ** (1 / samples)))
+def largest_radius(samples: int, alpha: float, norm: Norm = "l2") -> float:
+    """The largest radius rho(alpha^(1/n)) that `samples` can certify; 0 where they certify nothing."""
+    return FAMILIES[norm].radius(alpha ** (1 / samples))
 
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
     """The prediction of G_C is constant on { x + delta : |C^-1 delta|_2 < radius }, at confidence 1 - alpha.
 
+    With the `norm` l1 the noise is uniform, the region is |B^-1 delta|_1 < radius, B the factor of C that makes the
+    noise: C itself, but Q diag(lambda) of a `Kronecker`; balls are those of the l1 norm.
+
     `prediction` is -1 for an abstention, and then every radius is 0. `counts` are those of the `samples` certification
     samples (fewer in sum where the classifier answered NaN), `selection_counts` those that chose the class. With the
     seed, the index and the micro-batch `batch` they can be drawn again, bit for bit on the same machine.
     `decision` is that about a target radius, where one was asked for: `samples` are then those that it took.
+    With a `grid`, a step h, the base classifier is F'(u) = F(h round(u / h)), and x stands for its place on the grid.
     A certificate owns its numbers: it copies `x`, and its scale owns those of C.
     """
 
@@ -72,6 +75,8 @@ class Certificate:
     batch: int = field(default=256, kw_only=True)
     bound: Bound = field(default="clopper_pearson", kw_only=True)
     decision: Decision | None = field(default=None, kw_only=True)
+    norm: Norm = field(default="l2", kw_only=True)
+    grid: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "x", owned(self.x))
@@ -97,9 +102,14 @@ class Certificate:
         return {name: round_down(value) for name, value in radii.items()}
 
     @property
+    def family(self) -> Family:
+        """The family of the noise."""
+        return FAMILIES[self.norm]
+
+    @property
     def ball_radius(self) -> float:
-        """rho min(lambda): the radius of the largest l2 ball inside the region."""
-        return self.radius * self.scale.eigenvalues[0].item()
+        """The radius of the largest ball of the norm inside the region: rho min(lambda) of l2."""
+        return self.radius * self.family.ball(self.scale)
 
     @property
     def proxy_radius(self) -> float:
@@ -112,13 +122,12 @@ class Certificate:
         if self.radius == 0:
             return -math.inf
         dim = self.scale.dim
-        unit_ball = dim / 2 * math.log(math.pi) - math.lgamma(dim / 2 + 1)
-        return dim * math.log(self.radius) + self.scale.log_det + unit_ball
+        return dim * math.log(self.radius) + self.scale.log_det + self.family.log_unit_ball(dim)
 
     def contains(self, points: Float[Tensor, "n *shape"]) -> Bool[Tensor, " n"]:
         """Which of the points, each of the input's shape, lie in the region; on the certificate's device."""
         delta = (points.to(self.x.device).double() - self.x.double()).flatten(1)
-        return torch.linalg.vector_norm(self.scale.whiten(delta), dim=1) < self.radius
+        return self.family.length(delta, self.scale) < self.radius
 
 
 def certify(
@@ -131,6 +140,8 @@ def certify(
     alpha: float = 1e-3,
     bound: Bound = "clopper_pearson",
     target_radius: float | None = None,
+    norm: Norm = "l2",
+    grid: float | None = None,
     seed: int = 0,
     index: int = 0,
     batch: int = 256,
@@ -139,16 +150,25 @@ def certify(
     """Certify the smoothed classifier G_C at one input `x` (its own shape, no batch axis).
 
     `selection_samples` draws choose the class, `samples` fresh ones count it, and the one-sided `bound` at `alpha`
-    gives rho = Phi^-1(p_lower); where the bound is at most 1/2 the certificate abstains. Warns where so few
+    gives rho(p_lower) of the family of the `norm`: Phi^-1(p) for Gaussian noise and l2, 2 p - 1 for uniform noise
+    on C [-1, 1]^d and l1; where the bound is at most 1/2 the certificate abstains. Warns where so few
     samples can certify nothing. The scale is moved to the input's device and rounded to its precision first. Raises
     ValueError for arguments out of range, an input that is not finite floating point, a network in train mode, and
     answers that are not logits [n, k] with one k >= 2.
 
-    With a `target_radius` R, in the input's own units, the only question is whether the region holds the l2 ball of
-    radius R, that is whether rho >= R / min(lambda). Sampling stops as soon as that is decided, after `samples` at the
+    With a `target_radius` R, in the input's own units, the only question is whether the region holds the norm's ball of
+    radius R, in l2 whether rho >= R / min(lambda). Sampling stops as soon as that is decided, after `samples` at the
     latest, and `bound` is "sequential". The decision `yes` gives the rho that was asked for and no more; `no` (G_C
-    answers the class with less than the probability Phi(rho) that this needs) and `undecided` give an abstention.
+    answers the class with less than the probability that this rho needs) and `undecided` give an abstention.
     `yes` is false with probability at most `alpha`, and so is `no`.
+
+    With a `grid`, a step h of which every entry of every legal input is a multiple, the certificate is about F'(u) =
+    F(h round(u / h)) and closes the hole of floating point (METHOD section 11): noise is rounded alone, its sum with x
+    is exact, so that the distribution that is sampled is the same for all x on the grid, bit for bit, and F' is the
+    network as it runs, rounding included. What is not proven is that torch's pseudo-random z, and the product C z in
+    floating point, have the exact distribution: their error, the same for all x on the grid, is not counted. Without
+    a grid, and off it, the rounding of x + C z depends on x and is not counted either. Raises ValueError where x is not
+    on the grid.
     """
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
@@ -166,22 +186,23 @@ def certify(
     x = owned_input(x, index)
     if x.numel() != scale.dim:
         raise ValueError(f"x has {x.numel()} entries, the scale has dimension {scale.dim}: they must be equal")
-    if largest_radius(samples, alpha) <= 0:
+    family = FAMILIES[norm]
+    if largest_radius(samples, alpha, norm) == 0:
         warnings.warn(f"{samples} samples can certify nothing at alpha = {alpha}: use more", stacklevel=2)
 
     scale = scale.to(x.device, x.dtype)  # what is certified is the C that the noise is made with
-    sampling = {"seed": seed, "index": index, "batch": batch, "workers": workers}
+    sampling = {"seed": seed, "index": index, "batch": batch, "workers": workers, "norm": norm, "grid": grid}
     chosen = hard_counts(classifier, x, scale, selection_samples, purpose=Purpose.SELECTION, **sampling)
     counting = {"purpose": Purpose.CERTIFICATION, "classes": len(chosen), **sampling}
     top, counts, decision = int(chosen.argmax()), torch.zeros_like(chosen), None
     if target_radius is None:
         counts = hard_counts(classifier, x, scale, samples, **counting)
         p_lower = lower_bound(bound, int(counts[top]), samples, alpha, seed, index)
-        radius = max(0.0, float(norm.ppf(p_lower)))
+        radius = family.radius(p_lower)
     else:
         # The rounding of R / lambda must not leave a ball that is smaller than R by the last bit.
-        asked = target_radius / scale.eigenvalues[0].item() * (1 + 1e-12)
-        needed = float(norm.cdf(asked))
+        asked = target_radius / family.ball(scale) * (1 + 1e-12)
+        needed = family.probability(asked)
         for counts, samples in running_counts(classifier, x, scale, samples, **counting):  # noqa: B020
             if (decision := decide(int(counts[top]), samples, needed, alpha)) != "undecided":
                 break
@@ -202,4 +223,6 @@ def certify(
         batch=batch,
         bound=bound,
         decision=decision,
+        norm=norm,
+        grid=grid,
     )

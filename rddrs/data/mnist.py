@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def read_idx(path: Path) -> Tensor:
         if zeros != 0 or kind != 8:
             raise ValueError("not an idx file of bytes")
         return torch.from_numpy(np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape).copy())
-    except (OSError, EOFError, struct.error, ValueError) as error:
+    except (OSError, EOFError, struct.error, zlib.error, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error}): delete it to have it downloaded again") from error
 
 

@@ -35,7 +35,8 @@ class ANCER(Method):
         status = "done"
         for step in range(self.iterations):
             noise = problem.draw(self.samples, Purpose.ASCENT, step) * theta
-            radius = gap(soft_probabilities(problem.classifier, problem.x, noise), problem.label)
+            probabilities = soft_probabilities(problem.classifier, problem.x, noise)
+            radius = gap(probabilities, problem.label, problem.family)
             objective = radius * (theta.log().mean().exp() + self.kappa * theta.min())
             optimizer.zero_grad()
             (theta.grad,) = torch.autograd.grad(objective, theta)

@@ -9,11 +9,10 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
-from scipy.stats import norm
 from torch import Tensor
 from torch.linalg import LinAlgError  # pyright: ignore[reportAttributeAccessIssue]
 
-from rddrs.noise import Isotropic, Purpose, Scale, draw, generator
+from rddrs.noise import FAMILIES, Family, Isotropic, Norm, Purpose, Scale, generator
 from rddrs.smoothing import (
     Classifier,
     Reference,
@@ -79,6 +78,12 @@ class Problem:
     index: int
     batch: int
     given_sigma_x: float | None = field(default=None)
+    norm: Norm = field(default="l2", kw_only=True)
+
+    @property
+    def family(self) -> Family:
+        """The family of the noise."""
+        return FAMILIES[self.norm]
 
     @property
     def dim(self) -> int:
@@ -105,7 +110,7 @@ class Problem:
         """
         counts = self.counts(scale, samples, Purpose.PILOT)
         p_lower = clopper_pearson(int(counts[self.label]), samples, PILOT_ALPHA)
-        return max(0.0, float(norm.ppf(p_lower)))
+        return self.family.radius(p_lower)
 
     def counts(self, scale: Scale, samples: int, purpose: Purpose) -> Tensor:
         """Hard counts at this input."""
@@ -118,11 +123,12 @@ class Problem:
             seed=self.seed,
             index=self.index,
             batch=self.batch,
+            norm=self.norm,
         )
 
     def draw(self, count: int, purpose: Purpose, block: int) -> Float[Tensor, "n d"]:
-        """`count` standard normal rows, keyed by this input, the purpose and the block."""
-        return draw(count, self.x, generator(self.seed, self.index, purpose, block, self.x.device))
+        """`count` rows z of the family, keyed by this input, the purpose and the block."""
+        return self.family.draw(count, self.x, generator(self.seed, self.index, purpose, block, self.x.device))
 
 
 @runtime_checkable
@@ -139,11 +145,15 @@ class SharedScale(Protocol):
 
 
 class Method(BaseModel, ABC):
-    """A method's hyper-parameters, checked when it is made; `propose` finds a noise scale for one input."""
+    """A method's hyper-parameters, checked when it is made; `propose` finds a noise scale for one input.
+
+    `norm` is that of the certificates which it proposes for: l2 with Gaussian noise, l1 with uniform noise.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True
     )
+    norm: Norm = "l2"
 
     def propose(
         self,
@@ -157,7 +167,7 @@ class Method(BaseModel, ABC):
         sigma_x: float | None = None,
         batch: int = 256,
     ) -> Proposal:
-        """A scale for the input `x` (its own shape, no batch axis) of a classifier trained under N(0, sigma^2 I).
+        """A scale for the input `x` (its own shape, no batch axis) of a classifier trained under sigma z.
 
         `reference` are labelled training inputs, which a guarded method needs. `sigma_x` spares the search for the
         best isotropic noise level where it is known. Random numbers are keyed by (seed, index). A numerical failure
@@ -177,14 +187,14 @@ class Method(BaseModel, ABC):
         if isinstance(reference, tuple):
             reference = Reference(*reference)
         reference = reference and reference.to(x.device)
-        problem = Problem(classifier, x, sigma, reference, seed, index, batch, sigma_x)
+        problem = Problem(classifier, x, sigma, reference, seed, index, batch, sigma_x, norm=self.norm)
         try:
             return replace(self.solve(problem), x=x)
         except (FloatingPointError, LinAlgError) as error:
             return Proposal(Isotropic(sigma, x.numel()), f"failed: {error}", sigma, x=x)
 
     def require(self, dim: int) -> None:
-        """Raises ValueError, with the reason, where inputs of this dimension are too large for the method."""
+        """Raises ValueError, with the reason, where the method cannot do its norm, or inputs of this dimension."""
 
     @property
     def uses_sigma_x(self) -> bool:

@@ -41,7 +41,7 @@ class DDRS(Method):
         for step in range(self.iterations):
             noise = sigma * problem.draw(self.samples, Purpose.ASCENT, step)
             probabilities = soft_probabilities(problem.classifier, problem.x, noise)
-            (gradient,) = torch.autograd.grad(sigma * gap(probabilities, problem.label), sigma)
+            (gradient,) = torch.autograd.grad(sigma * gap(probabilities, problem.label, problem.family), sigma)
             with torch.no_grad():
                 sigma += self.gamma * gradient
             if not (torch.isfinite(sigma) and sigma > 0):

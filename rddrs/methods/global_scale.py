@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Privat
 from rddrs.methods.ascent import BACKTRACKS, climb, margin_radius, margins, objective
 from rddrs.methods.base import Method, Problem, Proposal
 from rddrs.methods.flats import Basis, Flat, Structure, flat_at, moment_of, slopes, spreads_of, structured
-from rddrs.noise import Isotropic, Purpose, Scale, draw, generator
+from rddrs.noise import FAMILIES, Isotropic, Purpose, Scale, generator
 from rddrs.smoothing import Classifier, Known, Reference, fidelity
 from rddrs.threats import Threat
 
@@ -89,13 +89,13 @@ class GlobalScale(Method):
             chosen = torch.randint(
                 len(reference.inputs), (self.inputs,), generator=source, device=reference.inputs.device
             )
-            z = torch.randn(self.inputs, self.samples // 2, len(a), generator=source, device=a.device, dtype=a.dtype)
+            z = FAMILIES[self.norm].draw(self.inputs * self.samples // 2, a, source).unflatten(0, (self.inputs, -1))
             noise = flat.noise(a, torch.cat([z, -z], dim=1).flatten(0, 1))
             noisy = reference.inputs[chosen].flatten(1).repeat_interleave(self.samples, dim=0) + noise
             labels = reference.labels[chosen].repeat_interleave(self.samples)
             found = margins(classifier(noisy.view(-1, *shape)), labels, self.temperature)
             smallest = (flat.lowest(sigma).neg() + a).min().exp()
-            radii = margin_radius(found.view(self.inputs, self.samples))
+            radii = margin_radius(found.view(self.inputs, self.samples), FAMILIES[self.norm])
             return objective(radii, flat.aim(a), smallest, found, kappa=self.kappa, mu=self.mu)
 
         return climb(value, flat.lowest(sigma), self.iterations, self.gamma)
@@ -106,7 +106,7 @@ class GlobalScale(Method):
         source = self._source(reference, seed, 1 + turn * (self.iterations + 1) + self.iterations)
         example = reference.inputs[0].flatten()
         chosen = torch.randint(len(reference.inputs), (self.outer,), generator=source, device=example.device)
-        rows = partial(draw, like=example, source=source)
+        rows = partial(FAMILIES[self.norm].draw, like=example, source=source)
         return slopes(classifier, reference.inputs, reference.labels, chosen, scale, rows, self.temperature)
 
     def _backtrack(
@@ -116,7 +116,8 @@ class GlobalScale(Method):
             scale = flat.scale(share * a, sigma)
             if not self.guard:
                 return scale
-            measured = fidelity(classifier, scale, reference, sigma=sigma, seed=seed, purpose=Purpose.GUARD)
+            keyed = {"seed": seed, "purpose": Purpose.GUARD}
+            measured = fidelity(classifier, scale, reference, sigma=sigma, norm=self.norm, **keyed)
             if measured.value >= self.guard:
                 return scale
         return None

@@ -60,5 +60,6 @@ class Guard:
             index=problem.index,
             purpose=Purpose.GUARD,
             draws=GUARD_DRAWS,
+            norm=problem.norm,
         )
         return measured.value >= self._threshold

@@ -14,7 +14,7 @@ from rddrs.methods.base import Method, Problem, Proposal
 from rddrs.methods.flats import Basis, Flat, Structure, flat_at, moment_of, slopes, spreads_of, structured, trace
 from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.guard import Guard
-from rddrs.noise import Isotropic, Purpose, Scale, draw, generator
+from rddrs.noise import Isotropic, Purpose, Scale, generator
 from rddrs.threats import Threat
 
 
@@ -47,7 +47,8 @@ class RDDRS(Method):
     _global: GlobalScale = PrivateAttr()
 
     def model_post_init(self, _: Any) -> None:
-        self._global = GlobalScale(structure=self.structure, basis=self.basis, threat=self.threat)
+        own: dict[str, Any] = {"structure": self.structure, "basis": self.basis, "threat": self.threat}
+        self._global = GlobalScale(**own, norm=self.norm)
 
     @property
     def uses_sigma_x(self) -> bool:
@@ -104,7 +105,7 @@ class RDDRS(Method):
         self, problem: Problem, inputs: Tensor, labels: Tensor, chosen: Tensor, scale: Scale, block: int
     ) -> Iterator[Tensor]:
         source = generator(problem.seed, problem.index, Purpose.ASCENT, block, problem.x.device)
-        rows = partial(draw, like=problem.x, source=source)
+        rows = partial(problem.family.draw, like=problem.x, source=source)
         return slopes(problem.classifier, inputs, labels, chosen, scale, rows, self.temperature)
 
     def _ascend(self, problem: Problem, flat: Flat, floor: float, turn: int) -> Float[Tensor, " d"]:
@@ -123,7 +124,7 @@ class RDDRS(Method):
                 labels = torch.cat([labels, problem.reference.labels[chosen]])
             noisy = (inputs + noise[: len(inputs)]).view(-1, *problem.x.shape)
             found = margins(problem.classifier(noisy), labels, self.temperature)
-            radii = margin_radius(found[None, :half])
+            radii = margin_radius(found[None, :half], problem.family)
             mu = self.mu if problem.reference is not None else 0.0
             return objective(radii, flat.aim(a), (a - lowest).min().exp(), found[half:], kappa=self.kappa, mu=mu)
 

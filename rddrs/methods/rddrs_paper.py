@@ -41,6 +41,11 @@ class RDDRSPaper(Method):
         return True
 
     def require(self, dim: int) -> None:
+        if self.norm != "l2":
+            raise ValueError(
+                f"method=rddrs_paper is of Gaussian noise and l2 alone, as its paper is, not of {self.norm}: "
+                "use rs, ddrs, ancer, rddrs or rddrs_global"
+            )
         if dim > LARGEST:
             hours = self.iterations * STEP_SECONDS * (dim / 784) ** 3 / 3600
             raise ValueError(

@@ -38,6 +38,10 @@ class Diagonal(Scale):
     def whiten(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return delta.double() / self._theta.double()
 
+    @property
+    def cross_polytope(self) -> float:
+        return self.eigenvalues[0].item()
+
     def deviations(self) -> Float[Tensor, " d"]:
         return self._theta.double()
 

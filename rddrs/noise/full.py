@@ -66,6 +66,13 @@ class Full(Scale):
     def whiten(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return torch.cholesky_solve(delta.double().mT, self.cholesky).mT
 
+    @cached_property
+    def cross_polytope(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+        inverse = torch.cholesky_inverse(self.cholesky)
+        condition = (self.norm / self.eigenvalues[0]).item()
+        slack = 4 * self.dim * condition * torch.finfo(torch.float64).eps
+        return max(0.0, (1 - slack) / inverse.abs().sum(dim=0).max().item())
+
     def deviations(self) -> Float[Tensor, " d"]:
         return self._matrix.double().norm(dim=1)
 

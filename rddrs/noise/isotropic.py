@@ -40,6 +40,10 @@ class Isotropic(Scale):
     def whiten(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return delta.double() / self.sigma
 
+    @property
+    def cross_polytope(self) -> float:
+        return self.eigenvalues[0].item()
+
     def deviations(self) -> Float[Tensor, " d"]:
         return self.eigenvalues
 

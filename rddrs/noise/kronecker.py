@@ -81,18 +81,32 @@ class Kronecker(Scale):
         return [torch.linalg.inv(factor.double()) for factor in self._factors]
 
     def noise(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        turned = rotate(z, [matrix.mT.to(z) for matrix in self._nearest], self._values.shape)
-        levels = self._values.flatten().to(z)
-        return rotate(turned * levels, [factor.to(z) for factor in self._factors], self._values.shape)
+        return self.spread(rotate(z, [matrix.mT.to(z) for matrix in self._nearest], self._values.shape))
 
     def adjoint(self, w: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        return rotate(self.extent(w), [matrix.to(w) for matrix in self._nearest], self._values.shape)
+
+    def extent(self, w: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         turned = rotate(w, [factor.mT.to(w) for factor in self._factors], self._values.shape)
-        levels = self._values.flatten().to(w)
-        return rotate(turned * levels, [matrix.to(w) for matrix in self._nearest], self._values.shape)
+        return turned * self._values.flatten().to(w)
 
     def whiten(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        turned = rotate(delta.double(), self._inverses, self._values.shape)
-        return rotate(turned / self._values.double().flatten(), self._nearest, self._values.shape)
+        return rotate(self.coordinates(delta), self._nearest, self._values.shape)
+
+    def spread(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        return rotate(z * self._values.flatten().to(z), [factor.to(z) for factor in self._factors], self._values.shape)
+
+    def coordinates(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        return rotate(delta.double(), self._inverses, self._values.shape) / self._values.double().flatten()
+
+    @cached_property
+    def cross_polytope(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+        lengths = rotate(
+            1 / self._values.double().flatten()[None],
+            [inverse.abs().mT for inverse in self._inverses],
+            self._values.shape,
+        )
+        return (1 - 1e-12 * self.dim) / lengths.max().item()
 
     @cached_property
     def _rotation(self) -> "Rotation":

@@ -51,6 +51,19 @@ class Scale(ABC):
     def perturb(self, x: Float[Tensor, " d"], z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """x + C z for every row z, as fast as can be, without a gradient; `z` may be overwritten."""
 
+    def spread(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """B z for every row z, with a gradient: B, here C, is what `perturb` makes noise with; B B^T = C C."""
+        return self.noise(z)
+
+    def coordinates(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """B^-1 delta for every row delta, float64."""
+        return self.whiten(delta)
+
+    @property
+    @abstractmethod
+    def cross_polytope(self) -> float:
+        """1 / max_j |B^-1 e_j|_1: the radius of the largest l1 ball that |B^-1 delta|_1 <= 1 holds, rounded down."""
+
     @abstractmethod
     def whiten(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """C^-1 delta for every row delta, float64."""
@@ -58,6 +71,10 @@ class Scale(ABC):
     def adjoint(self, w: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """C^T w for every row w: w . (C u) reaches |C^T w| for |u| = 1. C is symmetric, but for rounding."""
         return self.noise(w)
+
+    def extent(self, w: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """B^T w for every row w: w . (B u) reaches its dual norm for |u| = 1."""
+        return self.adjoint(w)
 
     @property
     def norm(self) -> float:

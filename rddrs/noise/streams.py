@@ -8,8 +8,6 @@ from enum import IntEnum
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 _WORDS, _PLACE = 624, slice(24, 24 + 8 * 624)
 _FRESH = torch.Generator().manual_seed(0).get_state().numpy()
@@ -59,8 +57,3 @@ def generator(
     state[:8].view(np.uint64)[0] = start  # what `initial_seed` answers
     state[_PLACE].view(np.uint64)[:] = np.frombuffer(key, np.uint32, offset=8)
     return source.set_state(torch.from_numpy(state))
-
-
-def draw(count: int, like: Float[Tensor, "*shape"], source: torch.Generator) -> Float[Tensor, "n d"]:
-    """`count` standard normal rows of the dimension, dtype and device of the input `like`."""
-    return torch.randn(count, like.numel(), generator=source, dtype=like.dtype, device=like.device)

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rddrs.files import replacing
+from rddrs.files import reading, replacing
 from rddrs.noise.diagonal import Diagonal
 from rddrs.noise.full import Full
 from rddrs.noise.isotropic import Isotropic
@@ -40,5 +40,6 @@ def save_scale(scale: Scale, path: Path) -> None:
 
 
 def load_scale(path: Path) -> Scale:
-    """The scale that `save_scale` wrote."""
-    return from_tensors(load_file(path))
+    """The scale that `save_scale` wrote; raises Unreadable where the file is damaged."""
+    with reading(path):
+        return from_tensors(load_file(path))

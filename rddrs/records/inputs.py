@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rddrs.certification import Certificate, certified_severities, certify
 from rddrs.methods import RDDRS, Method, Proposal
+from rddrs.noise import Norm
 from rddrs.records.store import measures
 from rddrs.smoothing import Classifier, Fidelity, Reference, fidelity
 from rddrs.threats import PERTURBATIONS, Perturbation
@@ -43,17 +44,20 @@ def certify_input(
     index: int = 0,
     batch: int = 256,
     perturbations: Sequence[Perturbation] = PERTURBATIONS,
+    norm: Norm = "l2",
     **certification: Any,
 ) -> CertifiedInput:
     """Propose a scale for the input `x`, certify it with fresh samples, and measure what the certificate is worth.
 
-    `classifier` maps inputs [n, *shape] to logits [n, k] and was trained under N(0, sigma^2 I); `method` is RDDRS with
-    its defaults unless given. `reference` are labelled training inputs; half of them are for the method, and fidelity
-    and contradictions are measured on the other half, or on `measuring`, with all of `reference` for the method.
-    The record has the certified severities of `perturbations`, of those that make sense for inputs of this shape.
-    `certification` goes to `certify`: samples, alpha, target_radius ... Raises ValueError as `propose` and `certify`.
+    `classifier` maps inputs [n, *shape] to logits [n, k] and was trained under sigma times the noise of the `norm`;
+    `method` is RDDRS with its defaults unless given. `reference` are labelled training inputs; half of them are for the
+    method, and fidelity and contradictions are measured on the other half, or on `measuring`, with all of `reference`
+    for the method. The record has the certified severities of `perturbations`, of those that make sense for the input.
+    `certification` goes to `certify`: samples, alpha, grid ... Raises ValueError as `propose` and `certify`.
     """
-    method = RDDRS() if method is None else method
+    method = RDDRS(norm=norm) if method is None else method
+    if method.norm != norm:
+        raise ValueError(f"method: it proposes for norm={method.norm}, not for {norm}: give both the same")
     if isinstance(reference, tuple):
         reference = Reference(*reference)
     if measuring is None and reference is not None:
@@ -62,7 +66,7 @@ def certify_input(
     start = time.perf_counter()
     proposal = method.propose(classifier, x, sigma=sigma, reference=reference, sigma_x=sigma_x, batch=batch, **keyed)
     proposed = time.perf_counter()
-    certificate = certify(classifier, x, proposal.scale, batch=batch, **keyed, **certification)
+    certificate = certify(classifier, x, proposal.scale, batch=batch, norm=norm, **keyed, **certification)
     certified = time.perf_counter()
     record = derived(certificate, label=label, measuring=measuring, perturbations=perturbations) | {
         "sigma_x": proposal.sigma_x,
@@ -74,7 +78,7 @@ def certify_input(
     }
     kept = None
     if measuring is not None:
-        kept = fidelity(classifier, certificate.scale, measuring, sigma=sigma, **keyed)
+        kept = fidelity(classifier, certificate.scale, measuring, sigma=sigma, norm=norm, **keyed)
         record |= worth(kept)
     return CertifiedInput(proposal, certificate, kept, record)
 
@@ -92,6 +96,8 @@ def derived(
         **({} if label is None else {"label": label, "correct": certificate.prediction == label}),
         **measures(certificate),
         **({} if measuring is None else {"contradictions": contradictions(certificate, measuring)}),
+        "norm": certificate.norm,
+        **({} if certificate.grid is None else {"grid": certificate.grid}),
         "batch": certificate.batch,
         "seed": certificate.seed,
         **{f"severity_{name}": value for name, value in certified_severities(certificate, perturbations).items()},

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from rddrs.certification import Certificate
-from rddrs.files import replacing, write_text
+from rddrs.files import Unreadable, reading, replacing, write_text
 from rddrs.noise import from_tensors
 from rddrs.records.store import kept, rebuild
 from rddrs.trust import Outcome, certificate_digest
@@ -29,11 +29,12 @@ class Folder:
         return sorted(int(file.stem) for file in self.path.glob("[0-9]*.safetensors"))
 
     def read(self, index: int) -> Outcome:
-        with safe_open(self.path / f"{index}.safetensors", "pt") as file:
+        path = self.path / f"{index}.safetensors"
+        with reading(path), safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             header = json.loads(file.metadata()["outcome"])
-        x, values = tensors.pop("x"), header.pop("certificate")
-        return Outcome(rebuild(x, from_tensors(tensors), index, values), **header)
+            x, values = tensors.pop("x"), header.pop("certificate")
+            return Outcome(rebuild(x, from_tensors(tensors), index, values), **header)
 
     def write(self, outcome: Outcome) -> None:
         it = outcome.certificate
@@ -60,11 +61,13 @@ class Ledger:
 
     def read(self, index: int) -> Outcome:
         path = self.path / f"{index}.json"
-        header, raw = json.loads(path.read_text()), self._raw(index)
-        if header["raw"] != certificate_digest(raw):
-            raise ValueError(f"{path} is of another certificate than that of input {index}: delete {self.path}")
-        left = {name: header.pop(name) for name in _LEFT}
-        return Outcome(replace(raw, **left), **header)
+        raw = self._raw(index)
+        with reading(path):
+            header = json.loads(path.read_text())
+            if header["raw"] != certificate_digest(raw):
+                raise Unreadable(f"{path} is of another certificate than that of input {index}: delete {self.path}")
+            left = {name: header.pop(name) for name in _LEFT}
+            return Outcome(replace(raw, **left), **header)
 
     def claimed(self, index: int) -> Certificate:
         """What is claimed of an input: what the memory left of its certificate; an abstention where it left nothing."""

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from rddrs.certification import Certificate
-from rddrs.files import replacing
+from rddrs.files import Unreadable, reading, replacing
 from rddrs.noise import Scale, from_tensors, load_scale, save_scale
 from rddrs.records.binding import Binding
 
@@ -31,7 +31,7 @@ COLUMNS = [
 
 _KEPT = (
     *("prediction", "p_lower", "radius", "selection_counts", "counts", "alpha", "bound", "decision"),
-    *("seed", "samples", "selection_samples", "batch"),
+    *("seed", "samples", "selection_samples", "batch", "norm", "grid"),
 )
 
 
@@ -116,8 +116,8 @@ class Store:
     def _shared_scale(self, digest: str) -> Scale:
         if digest not in self._scales:
             path = self._scale_path(digest)
-            with _damage(path):
-                scale = load_scale(path)
+            scale = load_scale(path)
+            with reading(path):
                 if scale.digest != digest:
                     raise ValueError("it holds another scale")
             self._scales[digest] = scale
@@ -127,7 +127,7 @@ class Store:
     def _opened(self, index: int) -> Iterator[tuple[Any, dict[str, Any]]]:
         """The file of a region and what it states."""
         path = self.path(index)
-        with _damage(path), safe_open(path, "pt") as file:
+        with reading(path), safe_open(path, "pt") as file:
             stated = {name: json.loads(text) for name, text in file.metadata().items()}
             others = self.binding.differences(stated.get("binding", {})) if self.binding else []
             if others:
@@ -169,18 +169,3 @@ class Store:
             raise ValueError(f"{len(missing)} of {len(wanted)} inputs are not certified yet: {missing}")
         table = pd.DataFrame([self.record(index) for index in wanted])
         return table.reindex(columns=[*COLUMNS, *table.columns.difference(COLUMNS, sort=False)])
-
-
-class Unreadable(ValueError):
-    """A file that is damaged or of another run; the message names it and says what to do."""
-
-
-@contextmanager
-def _damage(path: Path) -> Iterator[None]:
-    """Names the file that cannot be read."""
-    try:
-        yield
-    except Unreadable:
-        raise
-    except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise Unreadable(f"{path} is damaged ({error}): delete it and run again") from error

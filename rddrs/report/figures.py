@@ -138,7 +138,7 @@ def comparison_figure(runs: Sequence[Run], column: str = "proxy_radius") -> Figu
 
 @styled
 def ball_figure(runs: Sequence[Run]) -> Figure:
-    """The share of inputs whose region holds the l2 ball of radius R, whatever their label, one panel a sigma."""
+    """The share of inputs whose region holds the norm's ball of radius R, whatever their label, one panel a sigma."""
 
     def held(run: Run, column: str) -> Float[ndarray, " n"]:
         return np.where(run.records["prediction"] != ABSTAIN, run.records[column], -1.0)
@@ -264,8 +264,8 @@ def _shared(runs: Sequence[Run]) -> list[int]:
 
 CAPTIONS = {
     "certified_accuracy": "Share of inputs that are right and certified up to the radius. Bands: 95 % Clopper-Pearson.",
-    "certified_accuracy_ball": "The same against the radius of the largest l2 ball inside the certified region.",
-    "ball_coverage": "Share of inputs, right or wrong, whose certified region holds the l2 ball of that radius.",
+    "certified_accuracy_ball": "The same against the radius of the largest ball, in the run's norm, inside the region.",
+    "ball_coverage": "Share of inputs, right or wrong, whose region holds the ball of that radius, in the run's norm.",
     "radii": "How many inputs have which radius. Abstentions have radius 0.",
     "spectra": "Eigenvalues of the noise scale C, sorted: median over inputs, band from 10 % to 90 %.",
     "fidelity": "Accuracy of the smoothed classifier on other inputs, relative to isotropic noise, against the size of "

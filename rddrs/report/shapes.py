@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy import ndarray
 
+from rddrs.noise import FAMILIES
 from rddrs.pictures.images import brightness, covariance_map, noise_map, picture, principal_axes
 from rddrs.report.style import PALETTE, looks, panels, styled
 from rddrs.report.tables import Run, labels
@@ -78,8 +79,9 @@ def region_figure(classifier: Classifier, runs: Sequence[Run], index: int) -> Fi
     center = x.detach().flatten().double().cpu()
     reach = 0.1
     for run, look in looks(runs).items():
-        (radius,) = run.records.loc[run.records["index"] == index, "radius"]
-        edge = radius * run.load(index)[1].to("cpu").noise(circle)
+        radius, norm = run.records.set_index("index").loc[index, ["radius", "norm"]]
+        sphere = circle / torch.linalg.vector_norm(circle, FAMILIES[norm].order, dim=1, keepdim=True)
+        edge = radius * run.load(index)[1].to("cpu").spread(sphere)
         reach = max(reach, edge.abs().max().item())
         if radius == 0:
             look["label"] += " (abstained)"

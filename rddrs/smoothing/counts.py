@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rddrs.noise import Purpose, Scale, generator, owned
+from rddrs.noise import FAMILIES, Family, Grid, Norm, Purpose, Scale, generator, owned
 from rddrs.smoothing.cores import on_single_cores
 from rddrs.smoothing.edge import Classifier, logits_of
 
@@ -35,19 +35,26 @@ def hard_counts(
     workers: int = 1,
     first: int = 0,
     classes: int | None = None,
+    norm: Norm = "l2",
+    grid: float | None = None,
 ) -> Int[Tensor, " k"]:
-    """How often the classifier answers each class at `samples` draws of x + C z.
+    """How often the classifier answers each class at `samples` draws of x + B z, with a `grid` of its multiples.
+
+    z is of the family of the `norm`, B the factor of C that noise is made with.
 
     Draws at which the classifier answers NaN are counted for no class. Each of the `workers` threads runs the network
     on one core, so that their number never changes a count (but for the rounding of a full scale's product where
     fewer than six draws are left over for the last one). `first` is the number of the first block. Raises ValueError
-    where the answers are not logits [n, k], of as many classes in every call, of `classes` where these are given.
+    where the answers are not logits [n, k], of as many classes in every call, of `classes` where these are given, and
+    where x does not lie on the grid.
     """
     blocks = range(first, first + -(-samples // batch))
     sizes = [(block, min(batch, samples - batch * (block - first))) for block in blocks]
     workers = min(workers, len(sizes))
     stream = partial(generator, seed, index, purpose, device=x.device)
-    count = partial(_count, classifier, owned(x), scale.to(x.device, x.dtype), stream, classes)
+    x, scale = owned(x), scale.to(x.device, x.dtype)
+    placed = None if grid is None else Grid(x.flatten(), scale, grid)
+    count = partial(_count, classifier, x, scale, FAMILIES[norm], stream, classes, placed)
     found = on_single_cores(count, [sizes[worker::workers] for worker in range(workers)])
     if len(widths := {len(counts) - 1 for counts in found}) > 1:
         raise ValueError(f"classifier: it answers {sorted(widths)} classes in turn: they must not change")
@@ -84,12 +91,15 @@ def _count(
     classifier: Classifier,
     x: Float[Tensor, "*shape"],
     scale: Scale,
+    family: Family,
     stream: Callable[[int], torch.Generator],
     classes: int | None,
+    grid: Grid | None,
     sizes: list[tuple[int, int]],
 ) -> Int[Tensor, " k1"]:
     """The counts of some blocks, each given by its number and size, and those of the votes for no class."""
     flat, largest = x.flatten(), max(size for _, size in sizes)
+    center = flat if grid is None else torch.zeros_like(flat)
     together = max(1, NOISE // (largest * flat.numel()))
     z = flat.new_empty(min(together, len(sizes)) * largest, flat.numel())
     total = x.new_zeros((), dtype=torch.long)
@@ -97,11 +107,11 @@ def _count(
         blocks, parts = map(list, zip(*sizes[start : start + together], strict=True))
         noise = z[: sum(parts)]
         for block, rows in zip(blocks, noise.split(parts), strict=True):
-            rows.normal_(generator=stream(block))
-        noisy = scale.perturb(flat, noise).view(-1, *x.shape)
+            family.fill(rows, stream(block))
         answers = []
-        for rows in noisy.split(parts):
-            answers.append(logits_of(classifier, rows, classes))
+        for rows in scale.perturb(center, noise).split(parts):
+            rows = rows if grid is None else grid(rows)  # here, where the core's cache will hold them
+            answers.append(logits_of(classifier, rows.view(-1, *x.shape), classes))
             classes = answers[-1].shape[1]
         total = total + torch.bincount(votes(torch.cat(answers)), minlength=answers[0].shape[1] + 1)
     return total

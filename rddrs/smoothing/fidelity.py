@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rddrs.noise import Isotropic, Purpose, Scale, generator
+from rddrs.noise import FAMILIES, Isotropic, Norm, Purpose, Scale, generator
 from rddrs.smoothing.counts import votes
 from rddrs.smoothing.edge import Classifier, Known, check_evaluates, logits_of
 
@@ -40,14 +40,15 @@ class Reference:
         """Every second input, and the others."""
         return tuple(Reference(self.inputs[start::2], self.labels[start::2]) for start in (0, 1))  # pyright: ignore
 
-    def baseline(self, classifier: Classifier, sigma: float, seed: int, draws: int = DRAWS) -> float:
+    def baseline(self, classifier: Classifier, sigma: float, seed: int, draws: int = DRAWS, norm: Norm = "l2") -> float:
         """The accuracy of the isotropic G_sigma."""
         known = self._baselines.of(classifier)
-        if (sigma, seed, draws) not in known:
+        if (key := (sigma, seed, draws, norm)) not in known:
             scale = Isotropic(sigma, self.inputs[0].numel())
-            answers = predict(classifier, self.inputs, scale, seed=seed, purpose=Purpose.BASELINE, draws=draws)
-            known[sigma, seed, draws] = (answers == self.labels).double().mean().item()
-        return known[sigma, seed, draws]
+            keyed = {"seed": seed, "purpose": Purpose.BASELINE}
+            answers = predict(classifier, self.inputs, scale, draws=draws, norm=norm, **keyed)
+            known[key] = (answers == self.labels).double().mean().item()
+        return known[key]
 
     def to(self, device: torch.device | str) -> "Reference":
         """The same set on another device, with the baselines that are known; itself if it is there."""
@@ -81,6 +82,7 @@ def predict(
     index: int = 0,
     purpose: Purpose = Purpose.FIDELITY,
     draws: int = DRAWS,
+    norm: Norm = "l2",
 ) -> Int[Tensor, " m"]:
     """The answer of G_C at each input: the majority of `draws` noisy answers, keyed by (seed, index, purpose)."""
     scale = scale.to(inputs.device)
@@ -90,9 +92,7 @@ def predict(
     for _ in range(draws):
         answers = []
         for part in inputs.split(256):
-            noisy = part.flatten(1) + scale.noise(
-                torch.randn(part.flatten(1).shape, generator=source, dtype=part.dtype, device=part.device)
-            )
+            noisy = part.flatten(1) + scale.spread(FAMILIES[norm].draw(len(part), part[0], source))
             logits = logits_of(classifier, noisy.view(-1, *shape), classes)
             classes = logits.shape[1]
             answers.append(torch.nn.functional.one_hot(votes(logits), classes + 1))
@@ -111,15 +111,17 @@ def fidelity(
     index: int = 0,
     purpose: Purpose = Purpose.FIDELITY,
     draws: int = DRAWS,
+    norm: Norm = "l2",
 ) -> Fidelity:
-    """The fidelity of G_C, from `draws` noise draws an input of the reference set.
+    """The fidelity of G_C under the noise of the `norm`, from `draws` draws an input of the reference set.
 
     Raises ValueError for a network in train mode.
     """
     check_evaluates(classifier)
-    answers = predict(classifier, reference.inputs, scale, seed=seed, index=index, purpose=purpose, draws=draws)
+    keyed = {"seed": seed, "index": index, "purpose": purpose}
+    answers = predict(classifier, reference.inputs, scale, draws=draws, norm=norm, **keyed)
     accuracy = (answers == reference.labels).double().mean().item()
     classes = int(max(answers.max(), reference.labels.max())) + 1
     shares = torch.bincount(answers, minlength=classes).double() / len(answers)
-    baseline = reference.baseline(classifier, sigma, seed, draws)
+    baseline = reference.baseline(classifier, sigma, seed, draws, norm)
     return Fidelity(accuracy / max(baseline, 1 / len(answers)), accuracy, tuple(shares.tolist()))

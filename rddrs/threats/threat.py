@@ -77,10 +77,11 @@ class Threat:
         severities = [sign * share * perturbation.limit for share in SHARES for sign in signs]
         for part in inputs.split(ROWS):
             rows = part.double().cpu().numpy()
-            moved = [(perturbation.function(x, severity) - x) / severity for x in rows for severity in severities]
-            if any(it.shape != rows.shape[1:] for it in moved):
-                raise ValueError(f"{perturbation.name} must keep the input's shape {rows.shape[1:]}")
-            yield torch.from_numpy(np.stack(moved)).flatten(1).to(inputs)
+            moved = np.stack([[perturbation.function(x, severity) for severity in severities] for x in rows])
+            if moved.shape[2:] != rows.shape[1:]:
+                raise ValueError(f"it must keep the input's shape, not make it {moved.shape[2:]}")
+            spread = np.reshape(severities, (-1, *[1] * (rows.ndim - 1)))
+            yield torch.from_numpy((moved - rows[:, None]) / spread).flatten(0, 1).flatten(1).to(inputs)
 
 
 def _perturbation(part: Part) -> Perturbation:

@@ -28,7 +28,7 @@ from rddrs.methods import (
     structured,
 )
 from rddrs.models import load_weights, save_weights
-from rddrs.noise import Isotropic, Purpose, Scale, draw, generator, load_scale, save_scale
+from rddrs.noise import FAMILIES, Isotropic, Norm, Purpose, Scale, generator, load_scale, save_scale
 from rddrs.smoothing import Classifier, Reference
 from rddrs.threats import Threat
 
@@ -39,23 +39,24 @@ PILOTS, DRAWS, OUTER = 128, 64, 8_000
 """Inputs and draws at each that measure the mean radius, and draws that make the outer product."""
 
 
-def pilot(scale: Scale, like: Float[Tensor, "*shape"], seed: int) -> Float[Tensor, "n d"]:
-    """The standard normal rows of the pilots: the same for every scale, so that scales are compared without luck."""
+def pilot(scale: Scale, like: Float[Tensor, "*shape"], seed: int, norm: Norm = "l2") -> Float[Tensor, "n d"]:
+    """The rows z of the pilots: the same for every scale, so that scales are compared without luck."""
     source = generator(seed, 0, Purpose.PILOT, device=like.device)
-    return torch.randn(DRAWS, scale.dim, generator=source, dtype=like.dtype, device=like.device)
+    return FAMILIES[norm].draw(DRAWS, like.new_empty(scale.dim), source)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def mean_radius(
     classifier: Classifier,
     pilots: Reference,
     noise: Float[Tensor, "n d"],
+    norm: Norm = "l2",
 ) -> float:
     """The mean margin radius of the first pilots under the given noise."""
     radii = []
     for x, label in zip(pilots.inputs[:PILOTS], pilots.labels[:PILOTS], strict=True):
         logits = classifier((x.flatten() + noise).view(-1, *x.shape))
-        radii.append(margin_radius(margins(logits, label.expand(len(noise)))[None]))
+        radii.append(margin_radius(margins(logits, label.expand(len(noise)))[None], FAMILIES[norm]))
     return torch.cat(radii).mean().item()
 
 
@@ -74,6 +75,7 @@ def grow(
     threat: Threat = VOLUME,
     seed: int = 0,
     turn: int = 0,
+    norm: Norm = "l2",
 ) -> Scale:
     """The largest scale, in closed form, at which the pilots' mean radius is at least `least_radius`.
 
@@ -86,19 +88,20 @@ def grow(
     def found() -> Iterator[Tensor]:
         source = generator(seed, 0, Purpose.GLOBAL, turn, labels.device)
         chosen = torch.randint(len(inputs), (OUTER,), generator=source, device=labels.device)
-        return slopes(classifier, inputs, labels, chosen, scale, partial(draw, like=pilots.inputs[0], source=source))
+        rows = partial(FAMILIES[norm].draw, like=pilots.inputs[0], source=source)
+        return slopes(classifier, inputs, labels, chosen, scale, rows)
 
     base = structured(scale, structure, basis, pilots.inputs, found, threat)
     flat = flat_at(base, moment_of(found(), base), threat, spreads_of(threat, pilots.inputs, base))
     lowest = flat.lowest(floor)
-    aligned = flat.aligned(pilot(scale, pilots.inputs, seed))
+    aligned = flat.aligned(pilot(scale, pilots.inputs, seed, norm))
     used = flat.aim.shares > UNUSED / scale.dim
     logs = (flat.target / flat.target.max()).log().where(used, -torch.inf)
     low, high, best = -1.0, 2 * math.log(growth) - logs[used].min().item(), None
     for _ in range(10):
         middle = (low + high) / 2
         a = ((middle + logs) / 2).clamp(-math.log(growth), math.log(growth)).maximum(lowest)
-        if mean_radius(classifier, pilots, flat.noise(a, aligned)) >= least_radius:
+        if mean_radius(classifier, pilots, flat.noise(a, aligned), norm) >= least_radius:
             low, best = middle, a
         else:
             high = middle
@@ -121,6 +124,7 @@ def cotrain(
     basis: Basis = "learned",
     threat: Threat = VOLUME,
     seed: int = 0,
+    norm: Norm = "l2",
 ) -> Scale:
     """Grow C from sigma I and fine-tune the network under it in turn; `rounds` times; returns the last C.
 
@@ -130,14 +134,15 @@ def cotrain(
     read, so that what was stopped goes on.
     """
     scale: Scale = Isotropic(sigma, inputs[0].numel())
-    least_radius = keep * mean_radius(network, pilots, scale.noise(pilot(scale, pilots.inputs, seed)))
+    noise = scale.noise(pilot(scale, pilots.inputs, seed, norm))
+    least_radius = keep * mean_radius(network, pilots, noise, norm)
     for turn in range(rounds):
         place = folder / f"round{turn}"
         place.mkdir(exist_ok=True)
         weights, region = place / "weights.safetensors", place / "scale.safetensors"
         if not region.exists():
             bounds = {"floor": sigma, "least_radius": least_radius, "growth": growth}
-            kind: dict[str, Any] = {"structure": structure, "basis": basis, "threat": threat}
+            kind: dict[str, Any] = {"structure": structure, "basis": basis, "threat": threat, "norm": norm}
             save_scale(grow(network, inputs, labels, pilots, scale, **bounds, **kind, seed=seed, turn=turn), region)
         scale = load_scale(region)
         if not weights.exists():

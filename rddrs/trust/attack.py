@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rddrs.certification import ABSTAIN, Certificate, certified_severity
-from rddrs.noise import Purpose, draw, generator
+from rddrs.noise import FAMILIES, Norm, Purpose, generator
 from rddrs.smoothing import (
     Classifier,
     Reference,
@@ -22,10 +22,13 @@ from rddrs.threats import Perturbation
 INSIDE = 1 - 1e-4
 """An attack on a region stays this far inside, so that the rounding of its points cannot carry them out."""
 
+PLACES = 33
+"""How many points between one that was found and the input are tried for a place on the grid within the radius."""
+
 
 @dataclass(frozen=True)
 class Attack:
-    """The best point that an attack found at |C^-1 delta| <= factor * radius.
+    """The best point that an attack found at |B^-1 delta| <= factor * radius, in the norm of the certificate.
 
     `kind` is how it was found: `ascent`, `random`, `segment` or the name of a perturbation. `upper` is the upper
     confidence bound of the certified class's probability at the point, from fresh samples; `broken` says that it is
@@ -60,13 +63,13 @@ def attack(
     batch: int = 256,
     workers: int = 1,
 ) -> Attack:
-    """Looks for a point with |C^-1 delta| <= factor * radius where the smoothed classifier answers another class.
+    """Looks for a point with |B^-1 delta| <= factor * radius where the smoothed classifier answers another class.
 
     Candidates: projected gradient ascent in the region's own norm, on the probability of the certified class as mean
     over `draws` noise samples a step; random points of the boundary; the segments to the nearest reference inputs of
     other classes. `screening` samples choose among them, and `samples` fresh ones judge that one choice: under a
-    valid certificate it is `broken` with probability `level` at most. Raises ValueError for an abstention
-    and for a network in train mode. Computes on the certificate's device.
+    valid certificate it is `broken` with probability `level` at most. A certificate on a grid is attacked at points of
+    the grid. Raises ValueError for an abstention and for a network in train mode. Computes on the certificate's device.
     """
     check_evaluates(classifier)
     if certificate.prediction == ABSTAIN:
@@ -74,13 +77,13 @@ def attack(
     source = generator(seed, certificate.index, Purpose.ATTACK, block=0, device=certificate.x.device)
     radius = factor * certificate.radius
     candidates = [("ascent", _ascent(classifier, certificate, radius, steps, draws, source))]
-    directions = draw(random_points, certificate.x, source)
-    whitened = radius * directions / directions.norm(dim=1, keepdim=True)
-    deltas = certificate.scale.noise(whitened).view(-1, *certificate.x.shape)
+    corners = steepest(certificate.norm, FAMILIES["l2"].draw(random_points, certificate.x, source))
+    deltas = certificate.scale.spread(radius * corners).view(-1, *certificate.x.shape)
     candidates += [("random", certificate.x + delta) for delta in deltas]
     if reference is not None:
         reference = reference.to(certificate.x.device)
         candidates += [("segment", point) for point in _segments(certificate, reference, radius, neighbours)]
+    candidates = [(kind, _placed(certificate, point, radius)) for kind, point in candidates]
     keys = (seed, batch, workers)
     shares = [
         count_class(classifier, certificate, point, screening, Purpose.ATTACK, *keys, first=1 + 1024 * number)
@@ -130,7 +133,7 @@ def _verdict(
     """What fresh samples say of one point, which was chosen without them."""
     found = count_class(classifier, certificate, point, samples, Purpose.VERDICT, seed, batch, workers)
     delta = point.double() - certificate.x.double()
-    distance = certificate.scale.whiten(delta.flatten()[None]).norm().item()
+    distance = certificate.family.length(delta.flatten()[None], certificate.scale).item()
     return Attack(factor, kind, distance, found / samples, clopper_pearson_upper(found, samples, level))
 
 
@@ -157,8 +160,21 @@ def count_class(
         batch=batch,
         workers=workers,
         first=first,
+        norm=certificate.norm,
+        grid=certificate.grid,
     )
     return int(counts[certificate.prediction]) if certificate.prediction < len(counts) else 0
+
+
+def _placed(certificate: Certificate, point: Float[Tensor, "*shape"], radius: float) -> Float[Tensor, "*shape"]:
+    """The point; with a grid, the place of the last on its way from x whose place is within the radius."""
+    if (step := certificate.grid) is None:
+        return point
+    shares = torch.linspace(1, 0, PLACES, dtype=torch.float64, device=point.device).view(-1, *[1] * point.ndim)
+    x = certificate.x.double()
+    places = step * ((x + shares * (point.double() - x)) / step).round()
+    within = certificate.family.length((places - x).flatten(1), certificate.scale) <= radius
+    return places[int(within.int().argmax())].to(point)
 
 
 def _ascent(
@@ -169,30 +185,49 @@ def _ascent(
     draws: int,
     source: torch.Generator,
 ) -> Float[Tensor, "*shape"]:
-    """Projected gradient ascent on -log p of the certified class, in u = C^-1 delta with |u| <= radius."""
+    """Projected gradient ascent on -log p of the certified class, in u = B^-1 delta with |u| <= radius."""
     x, scale = certificate.x, certificate.scale
     whitened = torch.zeros(1, x.numel(), dtype=x.dtype, device=x.device)
     step = 2.5 * radius / steps
     for _ in range(steps):
         whitened.requires_grad_()
-        point = x + scale.noise(whitened).view_as(x)
-        probabilities = soft_probabilities(classifier, point, scale.noise(draw(draws, x, source)))
+        point = x + scale.spread(whitened).view_as(x)
+        noise = scale.spread(certificate.family.draw(draws, x, source))
+        probabilities = soft_probabilities(classifier, point, noise)
         loss = -probabilities[certificate.prediction].clamp_min(torch.finfo(x.dtype).tiny).log()
         gradient = torch.autograd.grad(loss, whitened)[0] if loss.requires_grad else torch.zeros_like(whitened)
         with torch.no_grad():
             if not (torch.isfinite(gradient).all() and gradient.abs().max() > 0):
-                gradient = draw(1, x, source)
-            whitened = whitened + step * gradient / gradient.norm()
-            whitened = whitened * min(1.0, radius / whitened.norm().item())
-    return x + scale.noise(whitened.detach()).view_as(x)
+                gradient = FAMILIES["l2"].draw(1, x, source)
+            whitened = projected(certificate.norm, whitened + step * steepest(certificate.norm, gradient), radius)
+    return x + scale.spread(whitened.detach()).view_as(x)
+
+
+def steepest(norm: Norm, slopes: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """For every row the direction of length 1 that ascends most: itself in l2, the largest slope's axis in l1."""
+    if norm == "l2":
+        return slopes / slopes.norm(dim=1, keepdim=True)
+    axis = slopes.abs().argmax(dim=1, keepdim=True)
+    return torch.zeros_like(slopes).scatter(1, axis, slopes.gather(1, axis).sign())
+
+
+def projected(norm: Norm, rows: Float[Tensor, "n d"], radius: float) -> Float[Tensor, "n d"]:
+    """The nearest rows, by l2, of a length of at most `radius`; in l1 by a threshold (Duchi et al., ICML 2008)."""
+    if norm == "l2":
+        return rows * (radius / rows.norm(dim=1, keepdim=True)).clamp_max(1.0)
+    sizes = rows.abs().sort(dim=1, descending=True).values
+    means = (sizes.cumsum(dim=1) - radius) / torch.arange(1, rows.shape[1] + 1, device=rows.device)
+    kept = (sizes > means).sum(dim=1, keepdim=True).clamp_min(1)
+    threshold = means.gather(1, kept - 1).clamp_min(0)
+    return rows.sign() * (rows.abs() - threshold).clamp_min(0)
 
 
 def _segments(
     certificate: Certificate, reference: Reference, radius: float, neighbours: int
 ) -> list[Float[Tensor, "*shape"]]:
-    """The points where the segments to the nearest reference inputs of other classes leave |C^-1 delta| <= radius."""
+    """The points where the segments to the nearest reference inputs of other classes leave |B^-1 delta| <= radius."""
     others = reference.inputs[reference.labels != certificate.prediction].to(certificate.x)
     deltas = others - certificate.x
-    distances = certificate.scale.whiten(deltas.flatten(1)).norm(dim=1)
+    distances = certificate.family.length(deltas.flatten(1), certificate.scale)
     nearest = distances.argsort()[:neighbours]
     return [certificate.x + deltas[i] * min(1.0, radius / distances[i].item()) for i in nearest.tolist()]

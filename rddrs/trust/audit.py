@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from scipy.stats import binom, norm
+from scipy.stats import binom
 from torch import Tensor
 
 from rddrs.certification import Certificate, lower_bound
@@ -136,8 +136,8 @@ def count_differences(classifier: Classifier, certificate: Certificate, *, worke
         (Purpose.CERTIFICATION, certificate.counts, certificate.samples),
     ):
         drawing = (classifier, certificate.x, certificate.scale, samples)
-        keys = {"purpose": purpose, "seed": certificate.seed, "index": certificate.index}
-        sampling: dict[str, Any] = {**keys, "batch": certificate.batch, "workers": workers}
+        keys = {"purpose": purpose, "seed": certificate.seed, "index": certificate.index, "norm": certificate.norm}
+        sampling: dict[str, Any] = {**keys, "grid": certificate.grid, "batch": certificate.batch, "workers": workers}
         if purpose is Purpose.CERTIFICATION and certificate.decision is not None:
             *_, (again, _) = running_counts(*drawing, **sampling)
         else:
@@ -154,7 +154,7 @@ def recomputed_radius(certificate: Certificate) -> float:
     if certificate.prediction != top:
         return 0.0
     it = certificate
-    return max(0.0, float(norm.ppf(lower_bound(it.bound, it.counts[top], it.samples, it.alpha, it.seed, it.index))))
+    return it.family.radius(lower_bound(it.bound, it.counts[top], it.samples, it.alpha, it.seed, it.index))
 
 
 def recount(
@@ -168,8 +168,8 @@ def recount(
 ) -> tuple[float, float]:
     """The share of fresh samples that answer the certified class, and the p-value of the claim.
 
-    The radius rho claims a probability of at least Phi(rho); the p-value is the binomial probability, exact, of no
-    more successes than were found if it were just that.
+    The radius rho claims a probability, Phi(rho) of Gaussian noise; the p-value is the binomial probability, exact, of
+    no more successes than were found if it were just that.
     """
     found = count_class(classifier, certificate, certificate.x, samples, Purpose.RECOUNT, seed, batch, workers)
-    return found / samples, float(binom.cdf(found, samples, norm.cdf(certificate.radius)))
+    return found / samples, float(binom.cdf(found, samples, certificate.family.probability(certificate.radius)))

@@ -51,6 +51,14 @@ class Ellipsoid:
         condition = self.scale.norm / self.scale.eigenvalues[0].item()
         return norm * (1 + rounding(self.scale.dim) * condition) < self.radius
 
+    def reach(self, normal: Float[Tensor, "1 d"]) -> Tensor:
+        """How far it reaches along a unit normal from its centre, for a radius of 1, rounded up."""
+        return self.scale.adjoint(normal).norm() + rounding(self.scale.dim) * size(self.scale)
+
+    def touching(self, first: "Ellipsoid", delta: Float[Tensor, " d"]) -> Float[Tensor, " d"] | None:
+        """The normal where it grows to touch `first`, `delta` away; None where its centre lies inside."""
+        return _touching_normal(first, self, delta)
+
 
 def clearance(first: Ellipsoid, second: Ellipsoid, enough: float = math.inf) -> float:
     """The largest radius at which `second`, its shape kept, is proven to be disjoint from `first`.
@@ -71,7 +79,7 @@ def clearance(first: Ellipsoid, second: Ellipsoid, enough: float = math.inf) -> 
         proven = _proven(first, second, delta, normal)
         if proven >= enough:
             return proven
-    normal = _touching_normal(first, second, delta)
+    normal = second.touching(first, delta)
     return 0.0 if normal is None else _proven(first, second, delta, normal)
 
 
@@ -194,14 +202,13 @@ def _one_basis(
 def _proven(first: Ellipsoid, second: Ellipsoid, delta: Float[Tensor, " d"], normal: Float[Tensor, " d"]) -> float:
     """The radius up to which the hyperplane with this normal separates `second` from `first`, rounded down.
 
-    Along a unit normal w, `first` reaches down to w.delta - rho_1 |C_1 w| and `second` up to rho_2 |C_2 w|.
+    Along a unit normal w an ellipsoid `first` reaches down to w.delta - rho_1 |C_1 w|, `second` up to rho_2 |C_2 w|.
     """
     if not (normal.isfinite().all() and normal.abs().max() > 0):
         return 0.0
     normal = normal / normal.abs().max()
     normal = (normal / normal.norm())[None]
     slack = rounding(second.scale.dim)
-    reach = first.radius * (first.scale.adjoint(normal).norm() + slack * size(first.scale))
+    reach = first.radius * first.reach(normal)
     gap = normal[0] @ delta - reach - slack * (delta.norm() + reach)
-    width = second.scale.adjoint(normal).norm() + slack * size(second.scale)
-    return max(0.0, (gap / width).item() * (1 - slack))
+    return max(0.0, (gap / second.reach(normal)).item() * (1 - slack))

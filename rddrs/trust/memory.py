@@ -16,6 +16,7 @@ from rddrs.certification import ABSTAIN, Certificate
 from rddrs.noise import Isotropic
 from rddrs.trust.ellipsoids import Ellipsoid, clearance, rounding
 from rddrs.trust.outcome import Outcome, Recalled, Store, Volatile, certificate_digest
+from rddrs.trust.polytopes import CrossPolytope
 from rddrs.trust.shadows import Rows, Shadows, directions
 
 RENEWALS = tuple(4**power for power in range(6))
@@ -107,9 +108,11 @@ class Memory:
     def reconcile(self, certificate: Certificate) -> Outcome:
         """What the memory leaves of a certificate; changes nothing. One that is remembered keeps its outcome.
 
-        Raises ValueError where another certificate is remembered under the same index.
+        Raises ValueError where another certificate is remembered under the same index, or one of another norm.
         """
         with self._lock:
+            if self._indices and (norm := self._read(self._indices[0]).certificate.norm) != certificate.norm:
+                raise ValueError(f"the memory holds regions of {norm}, not of {certificate.norm}: use a new memory")
             if certificate.index in self:
                 kept = self._read(certificate.index)
                 if kept.raw != certificate_digest(certificate):
@@ -235,4 +238,5 @@ def overlaps(
 
 
 def _region(certificate: Certificate) -> Ellipsoid:
-    return Ellipsoid(certificate.x.flatten().cpu(), certificate.scale.to("cpu"), certificate.radius)
+    kind = Ellipsoid if certificate.norm == "l2" else CrossPolytope
+    return kind(certificate.x.flatten().cpu(), certificate.scale.to("cpu"), certificate.radius)

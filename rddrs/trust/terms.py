@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 
 import torch
-from scipy.stats import norm
 
 from rddrs.certification import ABSTAIN, Certificate, lower_bound
 from rddrs.certification.certify import Bound
+from rddrs.noise import Norm
 from rddrs.smoothing import decide
 
 
@@ -22,6 +22,8 @@ class Terms:
     alpha: float = 1e-3
     bound: Bound = "clopper_pearson"
     target_radius: float | None = None
+    norm: Norm = "l2"
+    grid: float | None = None
     seed: int = 0
 
     def applied(self, certificate: Certificate) -> Certificate:
@@ -33,13 +35,15 @@ class Terms:
             selection_samples=self.selection_samples,
             alpha=self.alpha,
             bound="sequential" if early else self.bound,
+            norm=self.norm,
+            grid=self.grid,
             seed=self.seed,
         )
 
     def differences(self, certificate: Certificate) -> dict[str, tuple[object, object]]:
         """The terms that the certificate does not state as they are: its own and the right one, by name."""
         right = self.applied(certificate)
-        names = ("samples", "selection_samples", "alpha", "bound", "seed")
+        names = ("samples", "selection_samples", "alpha", "bound", "norm", "grid", "seed")
         pairs = {name: (getattr(certificate, name), getattr(right, name)) for name in names}
         return {name: (stated, asked) for name, (stated, asked) in pairs.items() if stated != asked}
 
@@ -51,10 +55,10 @@ class Terms:
         decision = None
         if self.target_radius is None:
             p_lower = lower_bound(it.bound, successes, it.samples, it.alpha, it.seed, it.index)
-            radius = max(0.0, float(norm.ppf(p_lower)))
+            radius = it.family.radius(p_lower)
         else:
-            asked = self.target_radius / it.scale.eigenvalues[0].item() * (1 + 1e-12)
-            needed = float(norm.cdf(asked))
+            asked = self.target_radius / it.family.ball(it.scale) * (1 + 1e-12)
+            needed = it.family.probability(asked)
             decision = decide(successes, it.samples, needed, it.alpha)
             p_lower, radius = (needed, asked) if decision == "yes" else (0.0, 0.0)
         prediction = top if radius > 0 else ABSTAIN

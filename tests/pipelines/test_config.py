@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from pipelines.config import Settings, load
 from pipelines.entry import CONFIGURATION
 from pipelines.errors import SettingsError
-from pipelines.prepare import Prepared, prepare
+from pipelines.prepare import Prepared, counterpart, prepare
 from rddrs.models.perceptron import Perceptron
 
 GROUPS = [path.relative_to(CONFIGURATION).with_suffix("") for path in sorted(CONFIGURATION.glob("*/*.yaml"))]
@@ -61,7 +61,7 @@ def test_the_data_choose_the_network_unless_it_is_given(overrides: str, network:
 @pytest.mark.parametrize("path", [path for path in GROUPS if str(path.parent) == "method"], ids=str)
 def test_every_method_is_made_with_the_values_of_its_file(path: Path) -> None:
     made = prepared(f"method={path.name}")
-    assert made.method.model_dump() == made.settings.method.arguments
+    assert made.method.model_dump() == made.settings.method.arguments | {"norm": "l2"}
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,12 @@ def test_every_method_is_made_with_the_values_of_its_file(path: Path) -> None:
         ("certify.target_radius=0", "certify.target_radius=0: Input should be greater than 0"),
         ("certify.target_radius=1 certify.bound=randomized_clopper_pearson", "is not used with target_radius=1.0"),
         ("certify.mode=both", "certify.mode=both"),
+        ("certify.norm=linf", "certify.norm=linf"),
+        ("certify.norm=l1 method=rddrs_paper", "method=rddrs_paper is of Gaussian noise and l2 alone"),
+        ("certify.grid=0", "certify.grid: 0 is no step: auto, null or a positive number"),
+        ("certify.grid=fine", "certify.grid: fine is no step"),
+        ("certify.grid=1/255", "certify.grid=0.00392156862745098: input 0: "),
+        ("data=digits certify.grid=1e-9", "certify.grid=1e-09: input 0: grid=1e-09: noise may reach"),
         ("+certify.sample=9", "certify.sample: there is no such key"),
         ("+sigmas=9", "sigmas: there is no such key"),
         ("shard.index=1", "index=1 must be below count=1"),
@@ -99,6 +105,19 @@ def test_every_method_is_made_with_the_values_of_its_file(path: Path) -> None:
         ("classifier.normalize.mean=[1] classifier.normalize.std=[1]", "have 2 channels: one a channel is needed"),
         ("classifier.checkpoint=nowhere.pt", "classifier.checkpoint=nowhere.pt: there is no such file"),
         ("classifier.output=scores", "classifier.output=scores"),
+        ("train=consistency train.objective.weight=-1", "train.objective.weight=-1: Input should be greater than"),
+        ("train=consistency +train.objective.wait=1", "train.objective.wait: there is no such key"),
+        (
+            "train=covariance train.objective=boost",
+            "train.objective.name=boost: it must be one of gaussian",
+        ),
+        ("threat=[fog]", "threat: there is no perturbation fog: rotation, shift"),
+        ("threat=[rotation]", "rotation needs images [channels, height, width], not inputs of shape (2,)"),
+        ("threat={brightness:-1}", "threat.brightness=-1: Input should be greater than or equal to 0"),
+        ("threat={brightness:0}", "not all 0"),
+        ("threat=[nowhere.npy]", "threat=nowhere.npy: patterns of shape (2,) are needed"),
+        ("threat=[nowhere.fog]", "threat=nowhere.fog cannot be imported"),
+        ("threat_at={brightnes:0.1}", "threat_at.brightnes: there is no such perturbation: blue_cast"),
     ],
 )
 def test_bad_values_are_named(override: str, named: str) -> None:
@@ -145,7 +164,38 @@ def test_the_run_folder_depends_on_all_that_a_result_depends_on(tmp_path: Path) 
         assert folder(same) == base, same
     changed = ["sigma=0.25", "seed=1", "method=rs", "certify.samples=1000", "certify.alpha=0.01", "data.subset=3"]
     changed += ["train.epochs=3", "certify.mode=memory", "data=toy2d", "data.reference=10", "classifier.width=8"]
+    changed += ["certify.norm=l1", "certify.grid=null"]
     assert len({base, *map(folder, changed)}) == len(changed) + 1
+
+
+@pytest.mark.parametrize("name", ["gaussian", "consistency", "smoothadv", "macer"])
+def test_a_co_training_begins_with_the_classifier_of_its_objective(name: str) -> None:
+    """Given by its name or with its constants, which are those of the objective's own file."""
+    alone, grown = prepared(f"train={name}"), prepared("train=covariance", f"train.objective={name}")
+    assert alone.objective == grown.objective
+    written = prepared("train=covariance", f"train.objective={{{', '.join(f'{k}: {v}' for k, v in named(alone))}}}")
+    assert written.objective == alone.objective
+    assert counterpart(written).classifier_folder == alone.classifier_folder
+
+
+def named(it: Prepared) -> list[tuple[str, object]]:
+    return list(it.settings.train.objective.items())
+
+
+def test_a_threat_is_part_of_what_it_changes(tmp_path: Path) -> None:
+    """Of the classifier that grows with a scale and of a method that aims; another pattern is another threat."""
+    np.save(tmp_path / "a.npy", np.ones(2))
+    np.save(tmp_path / "b.npy", np.eye(2))
+    aimed = "threat={brightness: 1, volume: 1}"
+    for fixed in ("method=rs", "method=ancer"):
+        assert prepared(fixed, aimed).run_folder == prepared(fixed).run_folder
+        assert prepared(fixed, aimed).classifier_folder == prepared(fixed).classifier_folder
+    for aiming in (["method=rddrs"], ["method=rddrs_global"], ["train=covariance", "method=rs"]):
+        places = [f"threat=[{tmp_path / name}.npy]" for name in "ab"]
+        assert len({prepared(*aiming, *each).run_folder for each in ([], [aimed], *([it] for it in places))}) == 4
+    assert prepared("train=covariance", aimed).classifier_folder != prepared("train=covariance").classifier_folder
+    patterns = prepared(f"threat=[{tmp_path / 'b'}.npy,contrast]").threat
+    assert patterns.weights == (0.25, 0.25, 0.5)
 
 
 def test_the_folders_follow_the_content_of_the_data(tmp_path: Path) -> None:
@@ -162,6 +212,7 @@ def test_the_folders_follow_the_content_of_the_data(tmp_path: Path) -> None:
 def test_the_classifier_folder_is_shared_by_methods_and_follows_a_checkpoints_content(tmp_path: Path) -> None:
     assert prepared("method=rs").classifier_folder == prepared("method=ddrs", "data.subset=2").classifier_folder
     assert prepared("sigma=0.25").classifier_folder != prepared().classifier_folder
+    assert prepared("certify.norm=l1").classifier_folder != prepared().classifier_folder
     for name, seed in {"a": 0, "b": 0, "c": 1}.items():
         torch.manual_seed(seed)
         save_file(Perceptron((2,), 3, width=128).state_dict(), tmp_path / f"{name}.safetensors")

@@ -77,6 +77,7 @@ def make(method: str, shape: tuple[int, ...], scale_of: Callable[[int, int], Sca
                 "index": index,
                 "label": label,
                 "prediction": certificate.prediction,
+                "norm": certificate.norm,
                 "correct": certificate.prediction == label,
                 "radius": certificate.radius,
                 "proxy_radius": certificate.proxy_radius,

@@ -10,11 +10,13 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from rddrs import Isotropic
-from rddrs.noise.streams import Purpose, draw, generator
+from rddrs.noise import FAMILIES
+from rddrs.noise.streams import Purpose, generator
 from rddrs.smoothing.counts import hard_counts, votes
 from rddrs.smoothing.probabilities import soft_probabilities
 from rddrs.smoothing.speed import measure_batch
 
+draw = FAMILIES["l2"].draw
 SAMPLES, BATCH = 1_003, 64
 
 
