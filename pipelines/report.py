@@ -116,12 +116,14 @@ def report(prepared: "Prepared") -> None:
 
 
 def isotropic_run(prepared: "Prepared") -> "Run":
-    """The counterpart under isotropic noise, certified where it is not there yet."""
+    """The counterpart under isotropic noise, a run of its own, made where it is not there yet."""
     from pipelines.prepare import counterpart
     from rddrs.report import Run
 
     other = counterpart(prepared)
-    certify(other)
+    if not (other.run_folder / "records.parquet").exists():
+        certify(other)
+        report(other)
     store, settings = opened_store(other), other.settings
     configuration = (store.folder / "config.yaml").read_text()
     records = store.records(other.indices)
