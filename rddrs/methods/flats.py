@@ -202,8 +202,9 @@ def moment_of(slopes: Iterable[Float[Tensor, "n d"]], base: Full | Kronecker) ->
 
 
 def spreads_of(threat: Threat, inputs: Float[Tensor, "m *shape"], base: Full | Kronecker) -> list[Tensor]:
-    """The whitened D_k of each part of a threat, of C^-1 delta for the displacements delta of the inputs."""
-    return [fold((base.whiten(part) for part in threat.displacements(it, inputs)), base) for it in threat.perturbations]
+    """The whitened D_k of each part of a threat, of the coordinates in the region's axes of the displacements."""
+    parts = (threat.displacements(it, inputs) for it in threat.perturbations)
+    return [fold(map(base.coordinates, rows), base) for rows in parts]
 
 
 def trace(moment: Tensor) -> Tensor:
@@ -272,8 +273,8 @@ FIXED = {"dct": cosines, "pixel": partial(torch.eye, dtype=torch.float64)}
 """The factors Q_i of the bases that are not learned, float64, by their size."""
 
 
-def moments(rows: Iterable[Float[Tensor, "n d"]], shape: Sequence[int]) -> list[Float[Tensor, "n n"]]:
-    """E[sum over the other axes of g g^T] of each axis, of trace 1, float64: their eigenvectors are a learned basis."""
+def moments(rows: Iterable[Float[Tensor, "n d"]], shape: Sequence[int]) -> list[Tensor]:
+    """E[sum over the other axes of g g^T] of each axis, [n, n], of trace 1, float64: a learned basis diagonalises it."""
     found = [torch.zeros(size, size, dtype=torch.float64) for size in shape]
     for part in rows:
         tensor = part.double().cpu().view(-1, *shape)

@@ -9,7 +9,7 @@ from torch import nn
 from rddrs import Full, Isotropic, Kronecker, Reference, fidelity
 from rddrs.data import Stored
 from rddrs.methods.ascent import climb, margin_radius, margins, objective
-from rddrs.methods.flats import FullFlat, KroneckerFlat, flat_at, moment_of, slopes
+from rddrs.methods.flats import FullFlat, KroneckerFlat, flat_at, moment_of, slopes, spreads_of, structured
 from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.rddrs import RDDRS
 from rddrs.noise import spd
@@ -185,6 +185,18 @@ def test_both_structures_aim_alike(spd_matrix):
     torch.testing.assert_close(own.target.sort().values, full.target.sort().values, rtol=1e-4, atol=0)
     order = full.vectors.abs().argmax(dim=0)
     torch.testing.assert_close(own.aim.shares[order], full.aim.shares, rtol=1e-4, atol=1e-6)
+
+
+def test_a_learned_basis_holds_the_threat_and_its_displacements_are_measured_in_it():
+    """Brightness and a cast lie on few axes; their whitened sizes are those that the certificate's norm has."""
+    inputs = torch.rand(4, 3, 2, 5, generator=torch.Generator().manual_seed(0))
+    threat = Threat("brightness", "red_cast")
+    base = structured(Isotropic(0.5, 30), "kronecker", "learned", inputs, lambda: [normal(50, 30).float()], threat)
+    scale = Kronecker(base.factors, torch.linspace(0.5, 2, 30).view(3, 2, 5))
+    for it, spread in zip(threat.perturbations, spreads_of(threat, inputs, scale), strict=True):
+        (rows,) = threat.displacements(it, inputs)
+        assert spread.sum() == pytest.approx(scale.whiten(rows).square().sum(dim=1).mean().item(), rel=1e-5)
+        assert (spread > 1e-6 * spread.sum()).sum() <= 3
 
 
 def test_the_method_turns_with_the_network():
