@@ -3,16 +3,17 @@
 python -m benchmarks.certify data=mnist data.root=FOLDER [OVERRIDE ...] [--full FILE] [--samples 100000] [--rounds 9]
 
 Overrides are those of `python -m pipelines.train`, which makes the classifier. Every round takes one test input
-through all the contestants, in an order that turns, on one core; seconds are those of the processor, so that other
-work on the machine counts little. Peers and `raw network` run the plain network; with `classifier.precision=bfloat16
+through all the contestants, in an order that turns, on one core, in the main thread as in a script of their users (in
+other threads PyTorch's allocations may cost less); seconds are those of the processor, so that other work on the
+machine counts little. Peers and `raw network` run the plain network; with `classifier.precision=bfloat16
 classifier.compile=true` this project runs it in that form (give `classifier.checkpoint`, so that both have one set of
-weights). With `--cores N` every round takes N inputs, and seconds are those of the clock: a
-peer and the raw network take one input after another, on N of torch's threads; this project takes them side by side,
-on a thread each. `of the raw network` is the median over rounds of the ratio within a round. All use the micro-batch at
-which the raw network alone, on noise that is drawn beforehand, is fastest. `bash scripts/peers.sh` installs the peers
-in an environment of their own, `.venv-peers`; those that are missing are left out. ANCER has no certification of its
-own: it is the class `Smooth` of ddsmoothing with a noise level for every pixel. ART draws the noise of all samples at
-once.
+weights). With `--cores N` every round takes N inputs, and seconds are those of the clock: a peer and the raw network
+take one input after another, on N of torch's threads; this project takes them side by side, on a thread each. `of the
+raw network` is the median over rounds of the ratio within a round. All use the micro-batch at which the raw network
+alone, on noise that is drawn beforehand, is fastest; this project that of its own form of it. `bash scripts/peers.sh`
+installs the peers in an environment of their own, `.venv-peers`; those that are missing are left out. ANCER has no
+certification of its own: it is the class `Smooth` of ddsmoothing with a noise level for every pixel. ART draws the
+noise of all samples at once.
 """
 
 import argparse
@@ -113,12 +114,19 @@ def measure(contestants: dict[str, Contestant], inputs: Tensor, cores: int) -> p
     """Forward passes a second: a row for every round, a column for every contestant."""
     rows, names = [], list(contestants)
     clock = time.process_time if cores == 1 else time.perf_counter
+    torch.set_num_threads(1 if cores == 1 else torch.get_num_threads())
     for turn, several in enumerate(inputs.split(cores)):
         for name in [*names[turn % len(names) :], *names[: turn % len(names)]]:
             workers = cores if name.startswith("rddrs") else 1
+            indices = range(cores * turn, cores * turn + len(several))
             start = clock()
-            with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(cores // workers,)) as pool:
-                passes = sum(pool.map(contestants[name], several, range(cores * turn, cores * turn + len(several))))
+            if cores == 1:
+                passes = contestants[name](several[0], turn)
+            else:
+                with ThreadPoolExecutor(
+                    workers, initializer=torch.set_num_threads, initargs=(cores // workers,)
+                ) as pool:
+                    passes = sum(pool.map(contestants[name], several, indices))
             rows.append({"round": turn, "name": name, "rate": passes / (clock() - start)})
     return pd.DataFrame(rows).pivot(index="round", columns="name", values="rate").reindex(columns=names)
 
@@ -157,20 +165,21 @@ def main() -> None:
     dim = data.test_inputs[0].numel()
     inputs = data.test_inputs[data.evaluation_indices(options.rounds * options.cores)]
     batch = options.batch or measure_batch(network, inputs[0])
+    own = options.batch or measure_batch(fast, inputs[0])
     isotropic, levels = rddrs.Isotropic(sigma, dim), torch.linspace(sigma, 2 * sigma, dim)
     factors = [torch.linalg.qr(torch.randn(size, size, dtype=torch.float64)).Q.float() for size in data.shape]
     kronecker = rddrs.Kronecker(factors, levels.view(data.shape))
     contestants = {
         "raw network": raw_network(network, inputs[0], samples, batch, sigma),
-        "rddrs, isotropic": this_project(fast, isotropic, samples, batch),
-        "rddrs, diagonal": this_project(fast, rddrs.Diagonal(levels), samples, batch),
-        "rddrs, kronecker": this_project(fast, kronecker, samples, batch),
+        "rddrs, isotropic": this_project(fast, isotropic, samples, own),
+        "rddrs, diagonal": this_project(fast, rddrs.Diagonal(levels), samples, own),
+        "rddrs, kronecker": this_project(fast, kronecker, samples, own),
     }
     if data.grid is not None:
         contestants["rddrs, on the grid"] = this_project(fast, isotropic, samples, batch, grid=data.grid)
     if dim <= LARGEST_FULL:
         full = load_scale(options.full) if options.full else random_full(dim, sigma)
-        contestants["rddrs, full"] = this_project(fast, full, samples, batch)
+        contestants["rddrs, full"] = this_project(fast, full, samples, own)
     peers: dict[str, Callable[[], Contestant]] = {
         "ddsmoothing": lambda: smooth(network, sigma, samples, batch),
         "ancer": lambda: smooth(network, levels.view(1, *data.shape), samples, batch),

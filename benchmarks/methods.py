@@ -78,6 +78,7 @@ def main() -> None:
                 seed=settings.seed,
                 index=index,
                 batch=options.batch,
+                perturbations=prepared.threat.reported,
                 samples=settings.certify.samples,
                 selection_samples=settings.certify.selection_samples,
                 alpha=settings.certify.alpha,

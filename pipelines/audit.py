@@ -116,20 +116,22 @@ def examined(prepared: "Prepared", store: "Store", terms: "Terms") -> "tuple[pd.
 
     settings, data = prepared.settings, prepared.data
     binding = prepared.binding
-    measuring = data.reference(settings.data.reference, settings.seed)
+    measuring, told = data.reference(settings.data.reference, settings.seed), prepared.threat.reported
     known: dict[str, Any] = {"mode": "global" if prepared.method.one_scale else "per_input"}
     known |= {"batch": settings.certify.batch} if settings.certify.batch else {}
     rows: dict[int, dict[str, Any]] = {}
     wrong = []
     for index in prepared.indices:
         x, label = data.test_inputs[index], int(data.test_labels[index])
-        found = examine(store, index, x, label, measuring, terms=terms, binding=binding, known=known)
+        found = examine(
+            store, index, x, label, measuring, terms=terms, binding=binding, known=known, perturbations=told
+        )
         wrong += found.differences
         if found.record is not None:
             rows[index] = found.record
             known.setdefault("batch", found.record["batch"])  # whatever it is, it is that of all
     if settings.certify.mode == "memory":
-        rows, found = memory_again(store, terms, rows, measuring)
+        rows, found = memory_again(store, terms, rows, measuring, told)
         wrong += found
     return pd.DataFrame([rows[index] for index in prepared.indices if index in rows]), wrong
 
@@ -188,6 +190,7 @@ def attacked(
             index=index,
             terms=terms,
             reference=reference,
+            perturbations=prepared.threat.perturbations,
             samples=options.samples,
             false_alarm=options.false_alarm,
             outside=options.outside,

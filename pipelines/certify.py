@@ -147,6 +147,7 @@ def _one(
             seed=settings.seed,
             index=index,
             batch=batch,
+            perturbations=prepared.threat.reported,
             samples=options.samples,
             selection_samples=options.selection_samples,
             alpha=options.alpha,

@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -86,6 +87,12 @@ class GaussianTrain(Group):
     start: str | None
     optimizer: Literal["adam", "sgd"]
     schedule: Literal["constant", "linear", "one_cycle"]
+
+    @property
+    def gaussian(self) -> "GaussianTrain":
+        """What comes before the rounds of a co-training."""
+        shared = self.model_dump(include=set(GaussianTrain.model_fields) - {"name"})
+        return GaussianTrain(name="gaussian", **shared)
 
 
 class CovarianceTrain(GaussianTrain):
@@ -167,12 +174,20 @@ class Settings(Group):
     certify: Certify
     audit: Audit
     sigma: PositiveFloat
+    threat: dict[str, NonNegativeFloat]
+    threat_at: dict[str, PositiveFloat]
     seed: NonNegativeInt
     device: str
     output_root: str
     shard: Shard
     runs: list[str]
     run: str | None
+
+    @field_validator("threat", "threat_at", mode="before")
+    @classmethod
+    def by_name(cls, value: Any) -> Any:
+        """Perturbations by name with their weights, or severities: each 1 in a list; none where it is null."""
+        return dict.fromkeys(value, 1.0) if isinstance(value, list) else {} if value is None else value
 
     @model_validator(mode="after")
     def rotation_is_of_isotropic_training(self) -> Self:
@@ -207,7 +222,7 @@ class Settings(Group):
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """What a result depends on, beside contents (of the data and of given weights), the code and the device."""
+        """What a result depends on, beside the threat, contents (data, given weights), code and device."""
         values = self.model_dump(include={"classifier", "method", "train", "certify", "sigma", "seed"}, by_alias=True)
         del values["classifier"]["checkpoint"], values["train"]["start"], values["certify"]["workers"]
         return values | {"data": self.data.model_dump(include={"name", "flip", "subset", "reference", "rotation"})}

@@ -9,11 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from hydra.utils import get_object
 from pydantic import ValidationError
 from torch import nn
 
+from pipelines.config import Method as MethodSettings
 from pipelines.config import Settings, Target, explain, json_digest
 from pipelines.errors import SettingsError
 from rddrs.data import Dataset, random_rotation
@@ -22,6 +24,7 @@ from rddrs.methods import Method
 from rddrs.models import Accelerated, Normalized, Rotated, as_logits, digest, load_weights
 from rddrs.noise import Grid, Isotropic
 from rddrs.records import Binding
+from rddrs.threats import PERTURBATIONS, Threat
 from rddrs.version import __version__
 
 
@@ -36,6 +39,7 @@ class Prepared:
     data: Dataset
     network: nn.Module
     method: Method
+    threat: Threat
     indices: list[int]
     data_digest: str  # of the data as it was read, before a rotation
     notes: tuple[str, ...] = ()
@@ -43,9 +47,9 @@ class Prepared:
     @cached_property
     def classifier_folder(self) -> Path:
         """Where the classifier of this configuration lies: shared by all methods, subsets and certifications."""
-        whole = self.settings.configuration
-        needed = {name: whole[name] for name in ("classifier", "train", "sigma", "seed")}
-        needed["norm"] = self.settings.certify.norm
+        names = ["classifier", "train", "sigma", "seed"]
+        names += ["threat"] if self.settings.train.name == "covariance" else []
+        needed = {name: self.configuration[name] for name in names} | {"norm": self.settings.certify.norm}
         network = self.settings.classifier.target.rpartition(".")[2].lower()
         return self._folder(
             "classifiers", network, needed | self.settings.data.model_dump(include={"rotation", "flip"})
@@ -57,7 +61,14 @@ class Prepared:
         if self.settings.run is not None:
             return Path(self.settings.run)
         norm = "" if self.settings.certify.norm == "l2" else f"-{self.settings.certify.norm}"
-        return self._folder("runs", f"{self.settings.method.name}{norm}", self.settings.configuration)
+        return self._folder("runs", f"{self.settings.method.name}{norm}", self.configuration)
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """What the configuration decides of a result: the threat where something is aimed at it."""
+        own = self.threat.reported != PERTURBATIONS or "threat" in type(self.method).model_fields
+        aimed = own or self.settings.train.name == "covariance"
+        return self.settings.configuration | ({"threat": repr(self.threat)} if aimed else {})
 
     def _folder(self, kind: str, name: str, configuration: dict[str, Any]) -> Path:
         """A folder whose name ends in a digest of all that its content depends on, data and weights by content."""
@@ -76,7 +87,7 @@ class Prepared:
     @property
     def binding(self) -> Binding:
         """What the certificates of this run are bound to, once the network has its weights."""
-        return Binding(digest(self.network), self.data_digest, json_digest(self.settings.configuration))
+        return Binding(digest(self.network), self.data_digest, json_digest(self.configuration))
 
 
 def build(key: str, group: Target, offered: dict[str, Any]) -> Any:
@@ -195,6 +206,37 @@ def doubts(network: nn.Module, settings: Settings, data: Dataset) -> list[str]:
     return found
 
 
+def threat_of(settings: Settings, data: Dataset) -> Threat:
+    """What the settings name: perturbations of the project, importable functions, files of patterns, and the volume."""
+    parts, weights = [], []
+    for name, weight in settings.threat.items():
+        if name == "volume":
+            continue
+        found: list[Any] = [name]
+        if name.endswith(".npy"):
+            try:
+                found = list(np.load(name).reshape(-1, *data.shape))
+            except (OSError, ValueError) as error:
+                raise SettingsError(f"threat={name}: patterns of shape {data.shape} are needed: {error}") from error
+        elif "." in name:
+            try:
+                found = [get_object(name)]
+            except Exception as error:
+                raise SettingsError(f"threat={name} cannot be imported: {error}") from error
+        parts += found
+        weights += [weight / len(found)] * len(found)
+    try:
+        threat = Threat(*parts, weights=weights, volume=settings.threat.get("volume", 0.0 if parts else 1.0))
+        threat.require(data.shape)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    known = {it.name for it in threat.reported}
+    for name in settings.threat_at:
+        if name not in known:
+            raise SettingsError(f"threat_at.{name}: there is no such perturbation: {', '.join(sorted(known))}")
+    return threat
+
+
 def prepare(settings: Settings) -> Prepared:
     """Build everything that the settings name; raises SettingsError."""
     for key, file in {
@@ -212,7 +254,8 @@ def prepare(settings: Settings) -> Prepared:
         indices = data.evaluation_indices(settings.data.subset)
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    method = build("method", settings.method, {"norm": settings.certify.norm})
+    threat = threat_of(settings, data)
+    method = build("method", settings.method, {"threat": threat, "norm": settings.certify.norm})
     if not isinstance(method, Method):
         raise SettingsError(f"method._target_={settings.method.target} gives no rddrs.Method: {type(method)}")
     try:
@@ -225,7 +268,7 @@ def prepare(settings: Settings) -> Prepared:
     if settings.data.rotation is not None:
         rotation = random_rotation(data.test_inputs[0].numel(), settings.data.rotation)
         data, network = data.rotated(rotation), Rotated(network, rotation.to(settings.device))
-    prepared = Prepared(settings, data, network, method, indices, data_digest, tuple(notes))
+    prepared = Prepared(settings, data, network, method, threat, indices, data_digest, tuple(notes))
     check_grid(prepared)
     return prepared
 
@@ -242,6 +285,15 @@ def check_grid(prepared: Prepared) -> None:
             Grid(x, Isotropic(prepared.settings.sigma, len(x)), step)
         except ValueError as error:
             raise SettingsError(f"certify.grid={prepared.settings.certify.grid}: input {index}: {error}") from error
+
+
+def counterpart(prepared: Prepared) -> Prepared:
+    """The same inputs under RS, with the classifier that a co-training begins with."""
+    settings = prepared.settings
+    method = MethodSettings(name="rs", _target_="rddrs.RS")
+    changes: dict[str, Any] = {"method": method, "train": settings.train.gaussian}
+    changes["certify"] = settings.certify.model_copy(update={"mode": "per_input"})
+    return prepare(settings.model_copy(update=changes))
 
 
 def unrotated(prepared: Prepared) -> Prepared:

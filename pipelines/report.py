@@ -6,16 +6,19 @@ With `runs=[KEY,KEY]` it sets finished runs side by side instead.
 import shlex
 from typing import TYPE_CHECKING
 
-from pipelines.certify import opened_store
+from pipelines.certify import certify, opened_store
 from pipelines.compare import compare_runs, plane_figures
 from pipelines.entry import entry
 from pipelines.errors import SettingsError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from pipelines.prepare import Prepared
     from rddrs.records import Store
+    from rddrs.report import Run
+    from rddrs.threats import Perturbation
 
 PICTURES = 500
 """At most so many inputs of a run are drawn for the dashboard, evenly spaced."""
@@ -26,6 +29,7 @@ def report(prepared: "Prepared") -> None:
     import pandas as pd
     from rich.console import Console
 
+    from rddrs.files import replacing
     from rddrs.records import write_manifest
     from rddrs.records.tracking import Tracker, database, provenance
     from rddrs.report import (
@@ -41,8 +45,10 @@ def report(prepared: "Prepared") -> None:
         run_figures,
         save,
         severity_figure,
-        severity_table,
+        severity_metrics,
         summary_of,
+        threat_summary,
+        threat_table,
         write_page,
     )
 
@@ -63,7 +69,14 @@ def report(prepared: "Prepared") -> None:
     configuration = (store.folder / "config.yaml").read_text()
     run = Run(store.folder.name, settings.method.name, settings.sigma, records, store.load, configuration)
     publish(store.folder, records, alpha)
-    figures = run_figures(run) | {"severities": severity_figure([run])} | plane_figures(settings.root, [run])
+    others, aimed = [], prepared.threat.perturbations
+    if aimed and not (settings.method.name == "rs" and settings.train.name == "gaussian"):
+        others = [isotropic_run(prepared)]
+    severities = threat_summary(records, others[0].records if others else None, settings.threat_at)
+    with replacing(store.folder / "severities.csv") as part:
+        severities.to_csv(part, index=False)
+    figures = run_figures(run) | {"severities": severity_figure([run, *others])} | plane_figures(settings.root, [run])
+    figures |= sheet_of(run, aimed)
     for name, figure in figures.items():
         save(figure, store.folder / "figures" / name)
     page = write_page(store.folder / "report.html", [run], figures, run.name)
@@ -73,20 +86,20 @@ def report(prepared: "Prepared") -> None:
     tracker.parameters(settings.model_dump(by_alias=True, exclude={"shard", "output_root", "run"}))
     tracker.tags(provenance())
     tracker.per_input(records, PER_INPUT)
-    tracker.metrics(metrics_of(records, alpha))
+    tracker.metrics(metrics_of(records, alpha) | severity_metrics(severities))
     tracker.link(store.regions.glob("*.safetensors"), "regions")
     tracker.link((store.folder / "scales").glob("*.safetensors"), "scales")
     tracker.link((store.folder / "memory").glob("*.json"), "memory")
     tracker.link((store.folder / "figures").iterdir(), "figures")
     tracker.pictures("input/region", evenly(records, PICTURES), lambda index: portrait(*store.load(index)))
-    write_manifest(store.folder, prepared.binding, settings.configuration)
-    names = ("config.yaml", "manifest.json", "records.csv", "records.parquet", "summary.json", "report.html")
-    tracker.link([store.folder / name for name in names], "records")
+    write_manifest(store.folder, prepared.binding, prepared.configuration)
+    names = ("config.yaml", "manifest.json", "records.csv", "records.parquet", "summary.json", "severities.csv")
+    tracker.link([store.folder / name for name in (*names, "report.html")], "records")
     tracker.finish()
 
     console = Console()
     console.print(closing_table(summary, records, store.folder.name))
-    console.print(severity_table(records))
+    console.print(threat_table(severities, [it.name for it in aimed]))
     if summary["fidelity"] < LOW_FIDELITY:
         console.print(
             f"[bold red]warning[/]: these certificates are vacuous: method={settings.method.name} has a mean fidelity "
@@ -102,6 +115,34 @@ def report(prepared: "Prepared") -> None:
     console.print(f"             {tracker.address}", soft_wrap=True, highlight=False)
 
 
+def isotropic_run(prepared: "Prepared") -> "Run":
+    """The counterpart under isotropic noise, certified where it is not there yet."""
+    from pipelines.prepare import counterpart
+    from rddrs.report import Run
+
+    other = counterpart(prepared)
+    certify(other)
+    store, settings = opened_store(other), other.settings
+    configuration = (store.folder / "config.yaml").read_text()
+    records = store.records(other.indices)
+    return Run(store.folder.name, settings.method.name, settings.sigma, records, store.load, configuration)
+
+
+def sheet_of(run: "Run", aimed: "tuple[Perturbation, ...]") -> "dict[str, Figure]":
+    """The contact sheet of the right answer in the middle, by the severity of what the scale is aimed at first."""
+    from rddrs.report import contact_sheet, picture
+
+    right = run.records.query("correct")
+    if not aimed or right.empty:
+        return {}
+    order = right[f"severity_{aimed[0].name}"].to_numpy().argsort()
+    row = right.iloc[int(order[len(right) // 2])]
+    x, _ = run.load(int(row["index"]))
+    if picture(x.numpy()) is None:
+        return {}
+    return {"contact_sheet": contact_sheet(x, {it.name: row[f"severity_{it.name}"] for it in aimed}, aimed)}
+
+
 def remember(prepared: "Prepared", store: "Store", records: "pd.DataFrame") -> "pd.DataFrame":
     """The records after the memory, in the order of the run's indices."""
     import pandas as pd
@@ -112,7 +153,9 @@ def remember(prepared: "Prepared", store: "Store", records: "pd.DataFrame") -> "
     reference = prepared.data.reference(prepared.settings.data.reference, prepared.settings.seed)
     memory = Memory(Ledger(store.folder / "memory", store.certificate), reference=reference.inputs)
     rows = records.set_index("index", drop=False).to_dict("index")
-    found = remembered(memory, map(store.certificate, sorted(prepared.indices)), rows, reference)
+    found = remembered(
+        memory, map(store.certificate, sorted(prepared.indices)), rows, reference, prepared.threat.reported
+    )
     by_index = {row["index"]: row for row in found}
     return pd.DataFrame([by_index[index] for index in prepared.indices])
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipelines.config import CovarianceTrain, GaussianTrain
+from pipelines.config import CovarianceTrain
 from pipelines.entry import entry
 from pipelines.errors import SettingsError
 
@@ -83,9 +83,7 @@ def _cotrain(prepared: "Prepared", options: CovarianceTrain, folder: "Path", tra
     from rddrs.training.cotraining import cotrain
 
     settings, data = prepared.settings, prepared.data
-    shared = options.model_dump(include=set(GaussianTrain.model_fields) - {"name"})
-    gaussian = GaussianTrain(name="gaussian", **shared)
-    train(replace(prepared, settings=settings.model_copy(update={"train": gaussian})))
+    train(replace(prepared, settings=settings.model_copy(update={"train": options.gaussian})))
 
     def fine_tune(scale: "Scale", turn: int, place: "Path") -> None:
         epochs = options.last_epochs if turn == options.rounds - 1 else options.round_epochs
@@ -93,13 +91,13 @@ def _cotrain(prepared: "Prepared", options: CovarianceTrain, folder: "Path", tra
         _fit(prepared, scale, place, tracker, epochs=epochs, first_epoch=1000 * (turn + 1), schedule=schedule)
         tracker.metrics({"round/geometric_mean": scale.geometric_mean}, step=turn)
 
-    inputs, labels = data.train_inputs, data.train_labels.to(settings.device)
-    growing = options.model_dump(include={"rounds", "keep", "growth", "structure", "basis"})
-    fitting = partial(cotrain, prepared.network, inputs, labels, fine_tune, folder)
-    save_scale(
-        fitting(sigma=settings.sigma, seed=settings.seed, norm=settings.certify.norm, **growing),
-        folder / "scale.safetensors",
-    )
+    inputs, labels = data.trained_on(settings.seed)
+    pilots = data.held_out(settings.seed).to(settings.device)
+    growing: dict[str, Any] = options.model_dump(include={"rounds", "keep", "growth", "structure", "basis"})
+    growing |= {"sigma": settings.sigma, "seed": settings.seed, "norm": settings.certify.norm}
+    growing |= {"threat": prepared.threat}
+    fitting = partial(cotrain, prepared.network, inputs, labels.to(settings.device), pilots, fine_tune, folder)
+    save_scale(fitting(**growing), folder / "scale.safetensors")
 
 
 def _fit(
@@ -112,8 +110,8 @@ def _fit(
     settings, data = prepared.settings, prepared.data
     common = settings.train.model_dump(include={"learning_rate", "batch", "optimizer", "schedule"})
     common |= {"seed": settings.seed, "flip": settings.data.flip, "norm": settings.certify.norm}
-    validation = data.reference(settings.data.reference, settings.seed)
-    inputs, labels = data.train_inputs, data.train_labels
+    inputs, labels = data.trained_on(settings.seed)
+    validation = data.held_out(settings.seed)
     module = NoisyTraining(prepared.network, inputs, labels, scale, validation, **common | options)
     fit(module, epochs=epochs, folder=folder, device=settings.device, logger=tracker.lightning_logger())
 

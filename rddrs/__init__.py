@@ -15,6 +15,7 @@ Certify any classifier that maps inputs [n, *shape] to logits [n, k], one input 
 
 from rddrs.noise import Scale, Isotropic, Diagonal, Full, Kronecker
 from rddrs.smoothing import Reference, Fidelity, fidelity
+from rddrs.threats import Threat, Perturbation
 from rddrs.methods import Method, Proposal, RS, DDRS, ANCER, RDDRSPaper, RDDRS, GlobalScale
 from rddrs.certification import certify, Certificate
 from rddrs.trust import contradictions, Attack, attack, Audit, audit, Memory
@@ -25,6 +26,7 @@ from rddrs.version import __version__
 __all__ = [  # in the order of the walk
     "Scale", "Isotropic", "Diagonal", "Full", "Kronecker",
     "Reference", "Fidelity", "fidelity",
+    "Threat", "Perturbation",
     "Method", "Proposal", "RS", "DDRS", "ANCER", "RDDRSPaper", "RDDRS", "GlobalScale",
     "certify", "Certificate",
     "contradictions", "Attack", "attack", "Audit", "audit", "Memory",

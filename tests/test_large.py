@@ -92,13 +92,10 @@ def test_growth_attack_and_memory_take_large_inputs_and_no_dense_matrix(setting,
         monkeypatch.setattr(f"rddrs.training.cotraining.{name}", value)
     start = Isotropic(0.25, dim)
     with no_dense_tensors(dim):
-        least = 0.9 * mean_radius(network, inputs, reference.labels, start.noise(pilot(start, inputs, 0)))
-        growing = partial(grow, network, Stored(inputs), reference.labels, start, floor=0.25, growth=2.0)
-        grown = growing(least_radius=least)
+        least = 0.9 * mean_radius(network, reference, start.noise(pilot(start, inputs, 0)))
+        growing = partial(grow, network, Stored(inputs), reference.labels, reference, start, floor=0.25, growth=2.0)
+        grown, own = growing(least_radius=least), growing(least_radius=least, basis="dct")
         assert isinstance(grown, Kronecker) and grown.geometric_mean > 0.3
-        own = grow(
-            network, Stored(inputs), reference.labels, start, floor=0.25, least_radius=least, growth=2.0, basis="dct"
-        )
         memory = Memory(shadows=4)
         for index, scale in enumerate([grown, grown, own]):
             certificate = certify(network, inputs[index], scale, samples=64, batch=8, index=index)

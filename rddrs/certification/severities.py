@@ -1,10 +1,12 @@
 """Certified severities: up to which severity of a named perturbation a certificate covers it (METHOD section 4.5)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from rddrs.certification.certify import Certificate
-from rddrs.certification.perturbations import PERTURBATIONS, Perturbation
+from rddrs.threats import PERTURBATIONS, Perturbation
 
 STEPS = 400
 
@@ -17,9 +19,7 @@ def certified_severity(certificate: Certificate, perturbation: Perturbation, ste
     perturbation is none for inputs of this shape or changes their shape.
     """
     shape = tuple(certificate.x.shape)
-    if not perturbation.applies(shape):
-        needed = f"[{perturbation.channels or 'channels'}, height, width]"
-        raise ValueError(f"{perturbation.name} needs images {needed}, not inputs of shape {shape}")
+    perturbation.require(shape)
     if certificate.radius == 0:
         return 0.0
     x = certificate.x.cpu().double().numpy()
@@ -38,9 +38,8 @@ def certified_severity(certificate: Certificate, perturbation: Perturbation, ste
 
 
 def certified_severities(
-    certificate: Certificate, perturbations: tuple[Perturbation, ...] | None = None, steps: int = STEPS
+    certificate: Certificate, perturbations: Sequence[Perturbation] = PERTURBATIONS, steps: int = STEPS
 ) -> dict[str, float]:
     """The certified severity of every perturbation that makes sense for the input, by name."""
-    chosen = PERTURBATIONS if perturbations is None else perturbations
     shape = tuple(certificate.x.shape)
-    return {each.name: certified_severity(certificate, each, steps) for each in chosen if each.applies(shape)}
+    return {each.name: certified_severity(certificate, each, steps) for each in perturbations if each.applies(shape)}

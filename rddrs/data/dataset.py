@@ -4,13 +4,16 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from rddrs.data.inputs import as_inputs, as_labels
+from rddrs.data.inputs import Inputs, Selected, as_inputs, as_labels
 from rddrs.digests import digest
 from rddrs.noise import Purpose, generator
 from rddrs.smoothing import Reference
+
+HELD_OUT = 500
+"""Training inputs, or a tenth of them where that is less, that no network is trained on."""
 
 
 class Dataset:
@@ -94,7 +97,25 @@ class Dataset:
 
         Part 0 is for measuring: what a method looks at is part 1, so that its fidelity is not that of what it fitted.
         """
-        order = torch.randperm(len(self.train_inputs), generator=generator(seed, 0, Purpose.REFERENCE))
+        order = self._order(seed)
         size = min(size, len(order) // 2)
-        chosen = order[part * size : (part + 1) * size]
-        return Reference(self.train_inputs[chosen], self.train_labels[chosen])
+        return self._chosen(order[part * size : (part + 1) * size])
+
+    def held_out(self, seed: int) -> Reference:
+        """The training inputs that are kept from training, for its validation and for the growth of a scale."""
+        return self._chosen(self._order(seed)[len(self.train_inputs) - self._held :])
+
+    def trained_on(self, seed: int) -> tuple[Inputs, Int[Tensor, " n"]]:
+        """The training inputs that are not held out, and their labels."""
+        rows = self._order(seed)[: max(1, len(self.train_inputs) - self._held)]
+        return Selected(self.train_inputs, rows.tolist()), self.train_labels[rows]
+
+    @property
+    def _held(self) -> int:
+        return min(HELD_OUT, max(1, len(self.train_inputs) // 10))
+
+    def _order(self, seed: int) -> Int[Tensor, " n"]:
+        return torch.randperm(len(self.train_inputs), generator=generator(seed, 0, Purpose.REFERENCE))
+
+    def _chosen(self, rows: Int[Tensor, " n"]) -> Reference:
+        return Reference(self.train_inputs[rows], self.train_labels[rows])

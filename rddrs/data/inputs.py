@@ -117,6 +117,21 @@ class Items(Inputs):
         return found.hexdigest()
 
 
+class Selected(Inputs):
+    """Some rows of other inputs, in the order given."""
+
+    def __init__(self, inputs: Inputs, rows: Sequence[int]) -> None:
+        self._inputs, self._rows = inputs, rows
+        self.shape, self.grid, self.lazy = (len(rows), *inputs.shape[1:]), inputs.grid, inputs.lazy
+
+    def batch(self, rows: Sequence[int]) -> Float[Tensor, "n *shape"]:
+        return self._inputs.batch([self._rows[row] for row in rows])
+
+    @property
+    def digest(self) -> str:
+        return digest(f"rows of {self._inputs.digest}", {"rows": torch.tensor(self._rows)})
+
+
 def scaled(values: Tensor) -> Tensor:
     """Bytes in [0, 1]; other numbers as they are."""
     return values.float() / 255 if values.dtype is torch.uint8 else values

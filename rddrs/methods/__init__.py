@@ -4,7 +4,7 @@ from rddrs.methods.ancer import ANCER
 from rddrs.methods.ascent import margin_radius, margins
 from rddrs.methods.base import Method, Problem, Proposal
 from rddrs.methods.ddrs import DDRS
-from rddrs.methods.flats import Basis, Structure, flat_at, fold, slopes, structured
+from rddrs.methods.flats import VOLUME, Basis, Structure, flat_at, moment_of, slopes, spreads_of, structured
 from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.rddrs import RDDRS
 from rddrs.methods.rddrs_paper import RDDRSPaper
@@ -15,6 +15,7 @@ __all__ = [
     "DDRS",
     "RDDRS",
     "RS",
+    "VOLUME",
     "Basis",
     "GlobalScale",
     "Method",
@@ -23,9 +24,10 @@ __all__ = [
     "RDDRSPaper",
     "Structure",
     "flat_at",
-    "fold",
     "margin_radius",
     "margins",
+    "moment_of",
     "slopes",
+    "spreads_of",
     "structured",
 ]

@@ -36,21 +36,22 @@ def margin_radius(margins: Float[Tensor, "m n"], family: Family = FAMILIES["l2"]
 
 def objective(
     radii: Float[Tensor, " m"],
-    growth: Float[Tensor, " d"],
+    gain: Float[Tensor, ""],
     smallest: Float[Tensor, ""] | float,
     reference_margins: Float[Tensor, " n"],
     *,
     kappa: float,
     mu: float,
 ) -> Float[Tensor, ""]:
-    """J = log R + (1/d) log det C(a) + kappa lambda_min - mu (share of wrong answers on the reference inputs).
+    """J = log R + gain + kappa lambda_min - mu (share of wrong answers on the reference inputs).
 
-    log R is averaged over the `radii`, so that an input whose radius is small counts most; `growth` is a, up to a
-    constant the log-determinant. The share of wrong answers is soft: the mean of sigmoid(-margin).
+    log R is averaged over the `radii`, so that an input whose radius is small counts most; `gain` is what an `Aim`
+    makes of a: up to a constant (1/d) log det C where volume is the aim. The share of wrong answers is soft: the mean
+    of sigmoid(-margin).
     """
     log_radius = radii.clamp_min(SMALLEST_RADIUS).log().mean()
     wrong = torch.sigmoid(-reference_margins).mean() if mu else 0.0
-    return log_radius + growth.mean() + kappa * smallest - mu * wrong
+    return log_radius + gain + kappa * smallest - mu * wrong
 
 
 def climb(

@@ -131,7 +131,9 @@ class Method(BaseModel, ABC):
     `norm` is that of the certificates which it proposes for: l2 with Gaussian noise, l1 with uniform noise.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True
+    )
     norm: Norm = "l2"
 
     def propose(

@@ -6,12 +6,15 @@ With the covariance Sigma = C C and orthonormal V, the noise z diag(exp a) V^T C
 
 a flat of the affine-invariant metric, in which a is the only unknown: d numbers instead of d (d + 1) / 2. One
 product with a fixed matrix makes the noise, so that a step costs little more than the network. A full C is whitened
-anew for every flat, V are eigenvectors of the whitened outer product M of the margin's gradients. In a Kronecker
-eigenbasis V = Q stays, and of M its diagonal in that basis is all that is needed.
+anew for every flat, V are eigenvectors of the whitened covariance that the first-order model of the margin aims at:
+those of the outer product M of the margin's gradients where the aim is volume. In a Kronecker eigenbasis V = Q stays,
+and of M, and of the second moments D of a threat's displacements, their diagonals in that basis are all that is needed.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -24,21 +27,59 @@ from rddrs.data import Inputs
 from rddrs.methods.ascent import margins
 from rddrs.noise import Full, Kronecker, Scale, rotate, spd
 from rddrs.smoothing import Classifier
+from rddrs.threats import Threat
 
 LARGEST_FULL = 1_024
 """Up to this dimension `auto` is a full scale."""
+
+SMALLEST, SMALLEST_FULL, EPSILON = 1e-12, 1e-4, 1e-8
+"""The smallest eigenvalue of M, as a share of the largest, and the epsilon of D + epsilon I, of trace 1.
+
+A full C aimed at a threat needs the second, so that the geometric mean can be computed, and the third, small enough
+for the directions that no part of the threat uses to get no share of the noise.
+"""
+
+TIE = 1e-6
+"""The least weight of the slopes in a learned basis: they decide among directions that no displacement has."""
+
+VOLUME = Threat()
 
 Structure = Literal["auto", "full", "kronecker"]
 Basis = Literal["learned", "dct", "pixel"]
 
 
+@dataclass(frozen=True, eq=False)
+class Aim:
+    """What is to grow along a flat: `volume` times log-volume, `weights` times log-severities of a threat's parts.
+
+    `spreads` [k, d] are the parts' mean squared displacements along the flat's axes, in units of their noise levels.
+    """
+
+    volume: float
+    weights: Float[Tensor, " k"]
+    spreads: Float[Tensor, "k d"]
+
+    def __call__(self, a: Float[Tensor, " d"]) -> Float[Tensor, ""]:
+        """The weighted sum of (1/d) log det C(a) and of -(1/2) log tr(D_k Sigma(a)^-1), up to a constant."""
+        severities = -(self.spreads * (-2 * a).exp()).sum(dim=1).log() / 2
+        return self.volume * a.mean() + (self.weights * severities).sum()
+
+    @property
+    def shares(self) -> Float[Tensor, " d"]:
+        """How much each axis matters: the gradient at a = 0; their sum is 1."""
+        relative = self.spreads / self.spreads.sum(dim=1, keepdim=True)
+        return self.volume / self.spreads.shape[1] + self.weights @ relative
+
+
 class Flat(ABC):
     """The scales that a in R^d reaches from C; a = 0 is C itself.
 
-    `sensitivity` is the margin's mean squared slope along each of the flat's axes, in units of their noise levels.
+    Up to a factor `target` is the covariance, along each of the flat's axes in units of its noise level, that the
+    first-order model aims at; `aim` is what is to grow.
     """
 
-    sensitivity: Float[Tensor, " d"]
+    target: Float[Tensor, " d"]
+    aim: Aim
 
     @abstractmethod
     def noise(self, a: Float[Tensor, " d"], z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
@@ -58,13 +99,29 @@ class Flat(ABC):
 
 
 class FullFlat(Flat):
-    """The flat at a full C = `matrix` spanned by the eigenvectors V of a whitened outer product, [d, d]."""
+    """The flat at a full C = `matrix` whose axes are the eigenvectors V of the whitened covariance that is aimed at.
 
-    def __init__(self, matrix: Float[Tensor, "d d"], whitened: Float[Tensor, "d d"]) -> None:
-        values, vectors = torch.linalg.eigh(spd.symmetric(whitened.double()))
+    `moment` is the whitened M, `spreads` the whitened D of each part of the threat, all [d, d].
+    """
+
+    def __init__(
+        self, matrix: Float[Tensor, "d d"], moment: Float[Tensor, "d d"], threat: Threat, spreads: Sequence[Tensor]
+    ) -> None:
+        values, vectors = torch.linalg.eigh(spd.symmetric(moment.double()))
+        target = 1 / values.clamp_min(SMALLEST * values[-1])
+        if spreads:
+            values = values.clamp_min(SMALLEST_FULL * values[-1])
+            inverse = (vectors * (values.sum() / values)) @ vectors.mT
+            feared = sum(weight / it.trace() * it.double() for weight, it in zip(threat.weights, spreads, strict=True))
+            half = threat.volume / len(matrix) / 2
+            regular = EPSILON * torch.eye(len(matrix), device=matrix.device, dtype=torch.float64)
+            aimed = half * inverse + spd.geometric_mean(inverse, feared + half**2 * inverse + regular)
+            target, vectors = torch.linalg.eigh(aimed)
         self.vectors = vectors.to(matrix.dtype)
         self.factor = (vectors.mT @ matrix.double()).to(matrix.dtype)
-        self.sensitivity = values.clamp_min(0).to(matrix.dtype)
+        self.target = target.to(matrix.dtype)
+        rows = [torch.einsum("ji,jk,ki->i", vectors, it.double(), vectors) for it in spreads]
+        self.aim = Aim(threat.volume, *weighed(threat, rows, self.target))
 
     def noise(self, a: Float[Tensor, " d"], z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return (z * a.exp()) @ self.factor
@@ -82,11 +139,19 @@ class FullFlat(Flat):
 
 
 class KroneckerFlat(Flat):
-    """The flat at a Kronecker C in its own eigenbasis Q; `squares` is the diagonal of the whitened M, [d]."""
+    """The flat at a Kronecker C in its own eigenbasis Q.
 
-    def __init__(self, base: Kronecker, squares: Float[Tensor, " d"]) -> None:
+    `moment` is the diagonal of the whitened M, `spreads` those of the whitened D of each part of the threat, all [d].
+    """
+
+    def __init__(self, base: Kronecker, moment: Float[Tensor, " d"], threat: Threat, spreads: Sequence[Tensor]) -> None:
         self._factors, self._values = base.factors, base.values
-        self.sensitivity = squares.to(self._values)
+        inverse = moment.sum() / moment.clamp_min(SMALLEST * moment.max())
+        half = threat.volume / len(moment) / 2
+        feared = sum((weight / it.sum() * it for weight, it in zip(threat.weights, spreads, strict=True)), 0 * moment)
+        target = half * inverse + ((feared + half**2 * inverse) * inverse).sqrt()
+        self.target = target.clamp_min(SMALLEST * target.max()).to(self._values)
+        self.aim = Aim(threat.volume, *weighed(threat, spreads, self.target))
 
     def noise(self, a: Float[Tensor, " d"], z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return rotate(z * (a.exp() * self._values.flatten()), self._factors, self._values.shape)
@@ -101,30 +166,48 @@ class KroneckerFlat(Flat):
         return Kronecker(self._factors, (self._values * a.exp().view_as(self._values)).clamp_min(floor))
 
 
-def flat_at(base: Full | Kronecker, moment: Tensor) -> Flat:
-    """The flat at C that a moment of `fold` spans."""
-    return KroneckerFlat(base, moment) if isinstance(base, Kronecker) else FullFlat(base.matrix, moment)
+def weighed(threat: Threat, rows: Sequence[Tensor], like: Float[Tensor, " d"]) -> tuple[Tensor, Tensor]:
+    """The weights of a threat's parts and their displacements along a flat's axes, as tensors."""
+    return like.new_tensor(threat.weights), torch.stack([*rows]).to(like) if rows else like.new_zeros(0, len(like))
 
 
-def fold(slopes: Iterable[Float[Tensor, "n d"]], base: Full | Kronecker) -> Tensor:
-    """The whitened M, the mean of C g g^T C: [d, d] for a full C, its diagonal in Q, [d], for a Kronecker C."""
+def flat_at(base: Full | Kronecker, moment: Tensor, threat: Threat = VOLUME, spreads: Sequence[Tensor] = ()) -> Flat:
+    """The flat at C for the M and the D_k that `fold` made.
+
+    Its target solves Sigma M Sigma / tr(M) = (volume / d) Sigma + sum_k weights_k D_k / tr(D_k), in whitened units:
+    where the weighted sum of log R, the log-volume and the log-severities is stationary at Sigma = I. Of the volume
+    alone that is M^-1, of a threat alone the geometric mean M^-1 # D (METHOD section 8); else the square is completed.
+    """
     if isinstance(base, Kronecker):
-        turns, levels = [factor.mT for factor in base.factors], base.values.flatten()
-    else:
-        matrix = base.matrix
+        return KroneckerFlat(base, moment, threat, spreads)
+    return FullFlat(base.matrix, moment, threat, spreads)
+
+
+def fold(rows: Iterable[Float[Tensor, "n d"]], base: Full | Kronecker) -> Tensor:
+    """The mean of w w^T over whitened rows w: [d, d] for a full C, its diagonal in Q, [d], for a Kronecker C."""
     total, count = torch.zeros(()), 0
-    for part in slopes:
-        if isinstance(base, Kronecker):
-            total = total + (rotate(part, turns, base.values.shape) * levels).square().sum(dim=0)
-        else:
-            whitened = part @ matrix
-            total = total + whitened.mT @ whitened
+    for part in rows:
+        total = total + (part.square().sum(dim=0) if isinstance(base, Kronecker) else part.mT @ part)
         count += len(part)
     return total / count
 
 
+def moment_of(slopes: Iterable[Float[Tensor, "n d"]], base: Full | Kronecker) -> Tensor:
+    """The whitened M, of C g for the margin's gradients g."""
+    if isinstance(base, Kronecker):
+        turns, levels = [factor.mT for factor in base.factors], base.values.flatten()
+        return fold((rotate(part, turns, base.values.shape) * levels for part in slopes), base)
+    matrix = base.matrix
+    return fold((part @ matrix for part in slopes), base)
+
+
+def spreads_of(threat: Threat, inputs: Float[Tensor, "m *shape"], base: Full | Kronecker) -> list[Tensor]:
+    """The whitened D_k of each part of a threat, of C^-1 delta for the displacements delta of the inputs."""
+    return [fold((base.whiten(part) for part in threat.displacements(it, inputs)), base) for it in threat.perturbations]
+
+
 def trace(moment: Tensor) -> Tensor:
-    """The trace of the M that `fold` made."""
+    """The trace of what `fold` made."""
     return moment.trace() if moment.ndim == 2 else moment.sum()
 
 
@@ -147,40 +230,54 @@ def slopes(
 
 
 def structured(
-    scale: Scale, structure: Structure, basis: Basis, shape: Sequence[int], found: Callable[[], Iterable[Tensor]]
+    scale: Scale,
+    structure: Structure,
+    basis: Basis,
+    inputs: Float[Tensor, "m *shape"],
+    found: Callable[[], Iterable[Float[Tensor, "n d"]]],
+    threat: Threat = VOLUME,
 ) -> Full | Kronecker:
     """An isotropic scale as a full or a Kronecker one; one that is either already stays what it is.
 
-    `auto` is full up to d = 1,024. `found()` gives the slopes that a learned basis is made from. Raises ValueError
-    where the scale has another structure than the one that is asked for.
+    `auto` is full up to d = 1,024. `found()` gives the slopes, and the threat displaces the `inputs`, that a learned
+    basis is made from. Raises ValueError where the scale has another structure than the one that is asked for.
     """
     if isinstance(scale, Full | Kronecker):
         if structure not in ("auto", type(scale).__name__.lower()):
             raise ValueError(f"structure={structure}: the scale to start from is {type(scale).__name__}: use auto")
         return scale
-    rows = next(iter(found()))
     if structure == "full" or (structure == "auto" and scale.dim <= LARGEST_FULL):
-        return Full(scale.matrix.to(rows))
-    factors = eigenbasis(basis, shape, found())
-    return Kronecker([factor.to(rows) for factor in factors], torch.full(tuple(shape), scale.geometric_mean).to(rows))
-
-
-def eigenbasis(basis: Basis, shape: Sequence[int], found: Iterable[Float[Tensor, "n d"]]) -> list[Float[Tensor, "n n"]]:
-    """The factors Q_i of a basis, float64.
-
-    `learned`: the eigenvectors of E[sum over the other axes of g g^T]; `dct`: type II, orthonormal; `pixel`: the
-    identity.
-    """
-    if basis == "pixel":
-        return [torch.eye(size, dtype=torch.float64) for size in shape]
-    if basis == "dct":
-        return [
-            torch.from_numpy(np.asarray(scipy.fft.dct(np.eye(size), norm="ortho", axis=0)).T.copy()) for size in shape
+        return Full(scale.matrix.to(inputs))
+    shape = inputs.shape[1:]
+    values = torch.full(tuple(shape), scale.geometric_mean).to(inputs)
+    if basis != "learned":
+        factors = [FIXED[basis](size) for size in shape]
+    else:
+        displaced = [threat.displacements(it, inputs) for it in threat.perturbations]
+        weights = [max(threat.volume, TIE), *threat.weights]
+        sums = zip(*(moments(rows, shape) for rows in (found(), *displaced)), strict=True)
+        factors = [
+            torch.linalg.eigh(sum(weight * it for weight, it in zip(weights, axis, strict=True))).eigenvectors
+            for axis in sums
         ]
-    moments = [torch.zeros(size, size, dtype=torch.float64) for size in shape]
-    for part in found:
+    return Kronecker([factor.to(inputs) for factor in factors], values)
+
+
+def cosines(size: int) -> Float[Tensor, "n n"]:
+    """The orthonormal cosine basis, type II, a column each, float64."""
+    return torch.from_numpy(np.asarray(scipy.fft.dct(np.eye(size), norm="ortho", axis=0)).T.copy())
+
+
+FIXED = {"dct": cosines, "pixel": partial(torch.eye, dtype=torch.float64)}
+"""The factors Q_i of the bases that are not learned, float64, by their size."""
+
+
+def moments(rows: Iterable[Float[Tensor, "n d"]], shape: Sequence[int]) -> list[Float[Tensor, "n n"]]:
+    """E[sum over the other axes of g g^T] of each axis, of trace 1, float64: their eigenvectors are a learned basis."""
+    found = [torch.zeros(size, size, dtype=torch.float64) for size in shape]
+    for part in rows:
         tensor = part.double().cpu().view(-1, *shape)
-        for axis, moment in enumerate(moments, start=1):
-            rows = tensor.movedim(axis, -1).reshape(-1, len(moment))
-            moment += rows.mT @ rows
-    return [torch.linalg.eigh(moment).eigenvectors for moment in moments]
+        for axis, moment in enumerate(found, start=1):
+            folded = tensor.movedim(axis, -1).reshape(-1, len(moment))
+            moment += folded.mT @ folded
+    return [moment / moment.trace() for moment in found]

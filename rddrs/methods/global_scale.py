@@ -9,9 +9,10 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Privat
 
 from rddrs.methods.ascent import BACKTRACKS, climb, margin_radius, margins, objective
 from rddrs.methods.base import Method, Problem, Proposal
-from rddrs.methods.flats import Basis, Flat, Structure, flat_at, fold, slopes, structured
+from rddrs.methods.flats import Basis, Flat, Structure, flat_at, moment_of, slopes, spreads_of, structured
 from rddrs.noise import FAMILIES, Isotropic, Purpose, Scale, generator
 from rddrs.smoothing import Classifier, Known, Reference, fidelity
+from rddrs.threats import Threat
 
 
 class GlobalScale(Method):
@@ -19,8 +20,8 @@ class GlobalScale(Method):
 
     Every iteration takes `samples` antithetic draws at each of `inputs` random reference inputs. After each round the
     step is shortened until the fidelity is at least `guard` (0: off); a round that no shortening saves ends the
-    search. `structure` and `basis` say what kind of C it is. It is optimised once for a classifier object, sigma and
-    seed, and remembered: `propose` returns it.
+    search. `structure` and `basis` say what kind of C it is, `threat` what it is aimed at: the volume by default. It is
+    optimised once for a classifier object, sigma and seed, and remembered: `propose` returns it.
     """
 
     gamma: PositiveFloat = 0.1
@@ -35,6 +36,7 @@ class GlobalScale(Method):
     temperature: PositiveFloat = 2.0
     structure: Structure = "auto"
     basis: Basis = "learned"
+    threat: Threat = Field(default_factory=Threat, exclude=True)
     _known: Known = PrivateAttr(default_factory=Known)
     _lock: Lock = PrivateAttr(default_factory=Lock)
 
@@ -67,8 +69,9 @@ class GlobalScale(Method):
         scale: Scale = Isotropic(sigma, len(example))
         for turn in range(self.rounds):
             found = partial(self._slopes, classifier, reference, scale, seed, turn)
-            base = structured(scale, self.structure, self.basis, reference.inputs.shape[1:], found)
-            flat = flat_at(base, fold(found(), base))
+            base = structured(scale, self.structure, self.basis, reference.inputs, found, self.threat)
+            spreads = spreads_of(self.threat, reference.inputs, base)
+            flat = flat_at(base, moment_of(found(), base), self.threat, spreads)
             a = self._ascend(classifier, reference, flat, sigma, seed, turn)
             kept = self._backtrack(classifier, reference, flat, a, sigma, seed)
             if kept is None:
@@ -93,7 +96,7 @@ class GlobalScale(Method):
             found = margins(classifier(noisy.view(-1, *shape)), labels, self.temperature)
             smallest = (flat.lowest(sigma).neg() + a).min().exp()
             radii = margin_radius(found.view(self.inputs, self.samples), FAMILIES[self.norm])
-            return objective(radii, a, smallest, found, kappa=self.kappa, mu=self.mu)
+            return objective(radii, flat.aim(a), smallest, found, kappa=self.kappa, mu=self.mu)
 
         return climb(value, flat.lowest(sigma), self.iterations, self.gamma)
 

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from rddrs.methods.ascent import BACKTRACKS, climb, margin_radius, margins, objective
 from rddrs.methods.base import Method, Problem, Proposal
-from rddrs.methods.flats import Basis, Flat, Structure, flat_at, fold, slopes, structured, trace
+from rddrs.methods.flats import Basis, Flat, Structure, flat_at, moment_of, slopes, spreads_of, structured, trace
 from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.guard import Guard
 from rddrs.noise import Isotropic, Purpose, Scale, generator
+from rddrs.threats import Threat
 
 
 class RDDRS(Method):
@@ -24,7 +25,8 @@ class RDDRS(Method):
     inputs, where wrong answers are penalised by `mu`. A round's step is shortened until the guard keeps it: a pilot
     certificate of larger volume with a fidelity of at least `guard`. A round of which nothing is kept ends the
     ascent. The eigenvalues stay above the floor. `start` is sigma I or the global scale of the reference inputs,
-    which is optimised once. `structure` and `basis` say what kind of C. Without a reference set (guard=0) the ascent
+    which is optimised once. `structure` and `basis` say what kind of C; it is aimed at the displacements of x by
+    `threat`, at the volume by default. Without a reference set (guard=0) the ascent
     sees x alone.
     """
 
@@ -41,10 +43,12 @@ class RDDRS(Method):
     start: Literal["isotropic", "global"] = "global"
     structure: Structure = "auto"
     basis: Basis = "learned"
+    threat: Threat = Field(default_factory=Threat, exclude=True)
     _global: GlobalScale = PrivateAttr()
 
     def model_post_init(self, _: Any) -> None:
-        self._global = GlobalScale(structure=self.structure, basis=self.basis, norm=self.norm)
+        kind = {"structure": self.structure, "basis": self.basis, "threat": self.threat, "norm": self.norm}
+        self._global = GlobalScale(**kind)
 
     @property
     def uses_sigma_x(self) -> bool:
@@ -92,9 +96,10 @@ class RDDRS(Method):
             sets.append(
                 partial(self._slopes, problem, reference.inputs, reference.labels, chosen, scale, 1 << 19 | block)
             )
-        base = structured(scale, self.structure, self.basis, problem.x.shape, sets[-1])
-        moments = [fold(each(), base) for each in sets]
-        return flat_at(base, torch.stack([moment / trace(moment) for moment in moments]).sum(dim=0))
+        base = structured(scale, self.structure, self.basis, problem.x[None], sets[-1], self.threat)
+        moments = [moment_of(each(), base) for each in sets]
+        moment = torch.stack([moment / trace(moment) for moment in moments]).sum(dim=0)
+        return flat_at(base, moment, self.threat, spreads_of(self.threat, problem.x[None], base))
 
     def _slopes(
         self, problem: Problem, inputs: Tensor, labels: Tensor, chosen: Tensor, scale: Scale, block: int
@@ -121,7 +126,7 @@ class RDDRS(Method):
             found = margins(problem.classifier(noisy), labels, self.temperature)
             radii = margin_radius(found[None, :half], problem.family)
             mu = self.mu if problem.reference is not None else 0.0
-            return objective(radii, a, (a - lowest).min().exp(), found[half:], kappa=self.kappa, mu=mu)
+            return objective(radii, flat.aim(a), (a - lowest).min().exp(), found[half:], kappa=self.kappa, mu=mu)
 
         return climb(value, lowest, self.iterations, self.gamma)
 

@@ -13,7 +13,7 @@ from torch._inductor import config as inductor
 from rddrs.models.adapters import Adapter
 
 Precision = Literal["float32", "bfloat16"]
-ROWS = 128
+ROWS = 64
 """Inputs that a compiled network runs at once, always as many: what it answers to one depends on no other."""
 
 

@@ -1,6 +1,6 @@
 """Whether what a run keeps of its inputs follows from counts, data and configuration; no file is believed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,6 +16,7 @@ from rddrs.records.inputs import derived, remembered
 from rddrs.records.outcomes import Ledger
 from rddrs.records.store import Store
 from rddrs.smoothing import Fidelity, Reference
+from rddrs.threats import PERTURBATIONS, Perturbation
 from rddrs.trust import Memory, Terms
 
 _CLAIMED = ("prediction", "p_lower", "radius", "decision")
@@ -39,6 +40,7 @@ def examine(
     terms: Terms,
     binding: Binding,
     known: dict[str, Any],
+    perturbations: Sequence[Perturbation] = PERTURBATIONS,
 ) -> Examined:
     """The region and record of one input, against its counts, the data and the run's configuration.
 
@@ -57,7 +59,7 @@ def examine(
     proven = terms.proven(certificate)
     claimed, right = ({name: getattr(it, name) for name in _CLAIMED} for it in (certificate, proven))
     found += differences(file, claimed, right, index)
-    follows = derived(proven, label=label, measuring=measuring) | known
+    follows = derived(proven, label=label, measuring=measuring, perturbations=perturbations) | known
     found += differences(file, stated["record"], follows, index)
     return Examined(found, stated["record"] | follows)
 
@@ -70,7 +72,11 @@ def worth_differences(index: int, stated: Mapping[str, Any], measured: Fidelity,
 
 
 def memory_again(
-    store: Store, terms: Terms, records: Mapping[int, dict[str, Any]], measuring: Reference
+    store: Store,
+    terms: Terms,
+    records: Mapping[int, dict[str, Any]],
+    measuring: Reference,
+    perturbations: Sequence[Perturbation] = PERTURBATIONS,
 ) -> tuple[dict[int, dict[str, Any]], list[Difference]]:
     """The records after a new pass of the memory over what is proven, and where the run's own outcomes differ."""
 
@@ -80,7 +86,8 @@ def memory_again(
     with TemporaryDirectory() as folder:
         ledger = Ledger(folder, proven)
         memory = Memory(ledger, reference=measuring.inputs)
-        after = {row["index"]: row for row in remembered(memory, map(proven, sorted(records)), records, measuring)}
+        rows = remembered(memory, map(proven, sorted(records)), records, measuring, perturbations)
+        after = {row["index"]: row for row in rows}
         return after, [found for index in after for found in _outcome_differences(store, ledger, index)]
 
 

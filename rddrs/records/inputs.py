@@ -1,7 +1,7 @@
 """One input from beginning to end: a proposal, its certificate, what it is worth, and the record of it all."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from rddrs.methods import RDDRS, Method, Proposal
 from rddrs.noise import Norm
 from rddrs.records.store import measures
 from rddrs.smoothing import Classifier, Fidelity, Reference, fidelity
+from rddrs.threats import PERTURBATIONS, Perturbation
 from rddrs.trust import Memory, admit_in_order, contradictions
 
 
@@ -43,6 +44,7 @@ def certify_input(
     index: int = 0,
     batch: int = 256,
     norm: Norm = "l2",
+    perturbations: Sequence[Perturbation] = PERTURBATIONS,
     **certification: Any,
 ) -> CertifiedInput:
     """Propose a scale for the input `x`, certify it with fresh samples, and measure what the certificate is worth.
@@ -50,8 +52,8 @@ def certify_input(
     `classifier` maps inputs [n, *shape] to logits [n, k] and was trained under sigma times the noise of the `norm`;
     `method` is RDDRS with its defaults unless given. `reference` are labelled training inputs; half of them are for the
     method, and fidelity and contradictions are measured on the other half, or on `measuring`, with all of `reference`
-    for the method.
-    `certification` goes to `certify`: samples, alpha, grid ... Raises ValueError as `propose` and `certify`.
+    for the method. The record has the certified severities of `perturbations`, of those that make sense for inputs of
+    this shape. `certification` goes to `certify`: samples, alpha, grid ... Raises ValueError as both of them.
     """
     method = RDDRS(norm=norm) if method is None else method
     if method.norm != norm:
@@ -66,7 +68,7 @@ def certify_input(
     proposed = time.perf_counter()
     certificate = certify(classifier, x, proposal.scale, batch=batch, norm=norm, **keyed, **certification)
     certified = time.perf_counter()
-    record = derived(certificate, label=label, measuring=measuring) | {
+    record = derived(certificate, label=label, measuring=measuring, perturbations=perturbations) | {
         "sigma_x": proposal.sigma_x,
         "status": proposal.status,
         "optimize_seconds": proposed - start,
@@ -81,7 +83,13 @@ def certify_input(
     return CertifiedInput(proposal, certificate, kept, record)
 
 
-def derived(certificate: Certificate, *, label: int | None, measuring: Reference | None) -> dict[str, Any]:
+def derived(
+    certificate: Certificate,
+    *,
+    label: int | None,
+    measuring: Reference | None,
+    perturbations: Sequence[Perturbation] = PERTURBATIONS,
+) -> dict[str, Any]:
     """The columns of a record that follow from the certificate, the input's label and the reference inputs."""
     return {
         "index": certificate.index,
@@ -92,7 +100,7 @@ def derived(certificate: Certificate, *, label: int | None, measuring: Reference
         **({} if certificate.grid is None else {"grid": certificate.grid}),
         "batch": certificate.batch,
         "seed": certificate.seed,
-        **{f"severity_{name}": value for name, value in certified_severities(certificate).items()},
+        **{f"severity_{name}": value for name, value in certified_severities(certificate, perturbations).items()},
     }
 
 
@@ -107,7 +115,11 @@ def worth(measured: Fidelity) -> dict[str, Any]:
 
 
 def remembered(
-    memory: Memory, certificates: Iterable[Certificate], records: Mapping[int, dict[str, Any]], measuring: Reference
+    memory: Memory,
+    certificates: Iterable[Certificate],
+    records: Mapping[int, dict[str, Any]],
+    measuring: Reference,
+    perturbations: Sequence[Perturbation] = PERTURBATIONS,
 ) -> Iterator[dict[str, Any]]:
     """The records, by index, after the memory: what it leaves of every certificate, in order of indices, and why.
 
@@ -115,7 +127,9 @@ def remembered(
     """
     for outcome in admit_in_order(memory, certificates):
         left, record = outcome.certificate, records[outcome.certificate.index]
-        changed = derived(left, label=record["label"], measuring=measuring) if outcome.reason else {}
+        changed = {}
+        if outcome.reason:
+            changed = derived(left, label=record["label"], measuring=measuring, perturbations=perturbations)
         yield (
             record
             | changed

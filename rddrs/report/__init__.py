@@ -12,6 +12,7 @@ from rddrs.report.figures import histogram_figure as histogram_figure
 from rddrs.report.figures import run_figures as run_figures
 from rddrs.report.figures import scatter_figure as scatter_figure
 from rddrs.report.figures import spectrum_figure as spectrum_figure
+from rddrs.report.images import picture as picture
 from rddrs.report.page import write_page as write_page
 from rddrs.report.portraits import portrait as portrait
 from rddrs.report.publication import PER_INPUT as PER_INPUT
@@ -23,7 +24,6 @@ from rddrs.report.publication import published_differences as published_differen
 from rddrs.report.publication import summary_of as summary_of
 from rddrs.report.severities import mean_severities as mean_severities
 from rddrs.report.severities import severity_figure as severity_figure
-from rddrs.report.severities import severity_table as severity_table
 from rddrs.report.shapes import eigenvector_figure as eigenvector_figure
 from rddrs.report.shapes import region_figure as region_figure
 from rddrs.report.style import save as save
@@ -35,3 +35,7 @@ from rddrs.report.tables import compare as compare
 from rddrs.report.tables import comparison_table as comparison_table
 from rddrs.report.tables import round_down as round_down
 from rddrs.report.tables import summarize as summarize
+from rddrs.report.threats import contact_sheet as contact_sheet
+from rddrs.report.threats import severity_metrics as severity_metrics
+from rddrs.report.threats import threat_summary as threat_summary
+from rddrs.report.threats import threat_table as threat_table

@@ -27,6 +27,9 @@ def audit_table(summary: dict[str, int | float], audits: pd.DataFrame) -> Table:
         share = (claimed["outside.upper"] < 0.5).mean()
         factor = claimed["outside.factor"].iloc[0]
         table.add_row(f"attacks that succeed at {factor:g} times the radius", f"{share:.3f}")
+        for column in claimed.filter(regex=r"^along\..*\.outside\.upper$"):
+            name, share = column.split(".")[1].replace("_", " "), (claimed[column] < 0.5).mean()
+            table.add_row(f"{name} that succeeds at {factor:g} times the certified severity", f"{share:.3f}")
     return table
 
 

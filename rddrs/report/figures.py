@@ -275,6 +275,8 @@ CAPTIONS = {
     "longest and shortest axes of the region (eigenvectors of C).",
     "severities": "Share of inputs that are right and certified up to the severity of a named perturbation; the fuller "
     "a line, the larger its sigma.",
+    "contact_sheet": "One input at nothing, a half, all and twice the severity that is certified for it, for each "
+    "perturbation that the scale is aimed at. Each row has one range of brightness.",
     "regions": "Decision regions of the classifier, the input, and the region that each run certifies.",
 }
 """What each figure shows, in a sentence."""

@@ -5,36 +5,29 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
-from rddrs.certification import PERTURBATIONS, Perturbation
 from rddrs.report.style import looks, panels, styled
-from rddrs.report.tables import Run, round_down, share_at_least
+from rddrs.report.tables import Run, share_at_least
+from rddrs.threats import PERTURBATIONS
 
 PREFIX = "severity_"
 _COLUMNS = 4
+_UNITS = {each.name: each.unit for each in PERTURBATIONS}
 
 
-def _measured(records: pd.DataFrame) -> list[Perturbation]:
-    return [each for each in PERTURBATIONS if PREFIX + each.name in records]
+def unit_of(name: str) -> str:
+    """The unit of a named perturbation's severity; empty for one of a user's own."""
+    return _UNITS.get(name, "")
+
+
+def _measured(records: pd.DataFrame) -> list[str]:
+    return [str(column).removeprefix(PREFIX) for column in records if str(column).startswith(PREFIX)]
 
 
 def mean_severities(records: pd.DataFrame) -> dict[str, float]:
     """The mean certified severity of every perturbation that the records hold, 0 where the prediction is wrong."""
     correct = records["correct"].to_numpy(float)
-    return {each.name: float(np.mean(records[PREFIX + each.name] * correct)) for each in _measured(records)}
-
-
-def severity_table(records: pd.DataFrame) -> Table:
-    """Up to which severity of each perturbation the answers are certified, on average; rounded down."""
-    means = mean_severities(records)
-    table = Table("certified against, on average", box=SIMPLE_HEAD)
-    table.add_column("up to", justify="right")
-    table.add_column("unit")
-    for each in _measured(records):
-        table.add_row(each.name.replace("_", " "), round_down(means[each.name]), each.unit)
-    return table
+    return {name: float(np.mean(records[PREFIX + name] * correct)) for name in _measured(records)}
 
 
 @styled
@@ -43,18 +36,18 @@ def severity_figure(runs: Sequence[Run]) -> Figure:
 
     Runs of different sigma differ in strength: the fullest line is that of the largest.
     """
-    measured = [each for each in PERTURBATIONS if any(PREFIX + each.name in run.records for run in runs)]
+    measured = list(dict.fromkeys(name for run in runs for name in _measured(run.records)))
     figure, axes = panels(min(_COLUMNS, len(measured)), -(-len(measured) // _COLUMNS), 2.6, 2.2, sharey=True)
     appearance = looks(runs)
     sigmas = sorted({run.sigma for run in runs}, reverse=True)
     strength = dict(zip(sigmas, np.linspace(1, 0.35, len(sigmas)).tolist(), strict=True))
-    for axis, each in zip(axes.flat, measured, strict=False):
+    for axis, name in zip(axes.flat, measured, strict=False):
         for run in runs:
-            if PREFIX + each.name in run.records:
-                values = np.where(run.records["correct"], run.records[PREFIX + each.name], -1.0)
+            if PREFIX + name in run.records:
+                values = np.where(run.records["correct"], run.records[PREFIX + name], -1.0)
                 grid = np.unique([0.0, *values[values >= 0]])
                 axis.step(grid, share_at_least(values, grid), where="pre", alpha=strength[run.sigma], **appearance[run])
-        axis.set(title=each.name.replace("_", " "), xlabel=each.unit, ylim=(0, 1.03))
+        axis.set(title=name.replace("_", " "), xlabel=unit_of(name), ylim=(0, 1.03))
     for axis in axes.flat[len(measured) :]:
         axis.set_visible(False)
     if len(runs) > 1:

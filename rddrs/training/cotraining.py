@@ -15,13 +15,28 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rddrs.data import Inputs
-from rddrs.methods import Basis, Structure, flat_at, fold, margin_radius, margins, slopes, structured
+from rddrs.methods import (
+    VOLUME,
+    Basis,
+    Structure,
+    flat_at,
+    margin_radius,
+    margins,
+    moment_of,
+    slopes,
+    spreads_of,
+    structured,
+)
 from rddrs.models import load_weights, save_weights
 from rddrs.noise import FAMILIES, Isotropic, Norm, Purpose, Scale, generator, load_scale, save_scale
-from rddrs.smoothing import Classifier
+from rddrs.smoothing import Classifier, Reference
+from rddrs.threats import Threat
+
+UNUSED = 1e-3
+"""An axis of a flat is of no use below this share of the aim, in units of the mean."""
 
 PILOTS, DRAWS, OUTER = 128, 64, 8_000
-"""Training inputs and draws at each that measure the mean radius, and draws that make the outer product."""
+"""Inputs and draws at each that measure the mean radius, and draws that make the outer product."""
 
 
 def pilot(scale: Scale, like: Float[Tensor, "*shape"], seed: int, norm: Norm = "l2") -> Float[Tensor, "n d"]:
@@ -33,14 +48,13 @@ def pilot(scale: Scale, like: Float[Tensor, "*shape"], seed: int, norm: Norm = "
 @torch.no_grad()
 def mean_radius(
     classifier: Classifier,
-    inputs: Float[Tensor, "m *shape"],
-    labels: Int[Tensor, " m"],
+    pilots: Reference,
     noise: Float[Tensor, "n d"],
     norm: Norm = "l2",
 ) -> float:
-    """The mean margin radius of inputs under the given noise."""
+    """The mean margin radius of the first pilots under the given noise."""
     radii = []
-    for x, label in zip(inputs, labels, strict=True):
+    for x, label in zip(pilots.inputs[:PILOTS], pilots.labels[:PILOTS], strict=True):
         logits = classifier((x.flatten() + noise).view(-1, *x.shape))
         radii.append(margin_radius(margins(logits, label.expand(len(noise)))[None], FAMILIES[norm]))
     return torch.cat(radii).mean().item()
@@ -50,6 +64,7 @@ def grow(
     classifier: Classifier,
     inputs: Inputs,
     labels: Int[Tensor, " n"],
+    pilots: Reference,
     scale: Scale,
     *,
     floor: float,
@@ -57,35 +72,36 @@ def grow(
     growth: float,
     structure: Structure = "auto",
     basis: Basis = "learned",
+    threat: Threat = VOLUME,
     seed: int = 0,
     turn: int = 0,
     norm: Norm = "l2",
 ) -> Scale:
-    """The scale of largest volume, in closed form, at which the mean radius is at least `least_radius`.
+    """The largest scale, in closed form, at which the pilots' mean radius is at least `least_radius`.
 
-    To first order the margin's variance is tr(M Sigma), which for a given volume is least at Sigma = t M^-1. Along the
-    eigenvectors of the whitened M that is a = log(t / sensitivity) / 2, here kept between the floor and log(growth);
-    t is found by bisection. The scale given is returned where no t will do.
+    To first order the margin's variance is tr(M Sigma): least for a given volume at Sigma = t M^-1, and for the given
+    severity of a threat at t M^-1 # D. Along the axes of the flat that is a = log(t target) / 2, here kept between the
+    floor and log(growth), at the floor for what the aim does not use; t is found by bisection. The scale given is
+    returned where no t will do.
     """
-    pilots = inputs[:PILOTS].to(labels.device)
 
     def found() -> Iterator[Tensor]:
         source = generator(seed, 0, Purpose.GLOBAL, turn, labels.device)
         chosen = torch.randint(len(inputs), (OUTER,), generator=source, device=labels.device)
-        return slopes(
-            classifier, inputs, labels, chosen, scale, partial(FAMILIES[norm].draw, like=pilots[0], source=source)
-        )
+        rows = partial(FAMILIES[norm].draw, like=pilots.inputs[0], source=source)
+        return slopes(classifier, inputs, labels, chosen, scale, rows)
 
-    base = structured(scale, structure, basis, pilots.shape[1:], found)
-    flat = flat_at(base, fold(found(), base))
+    base = structured(scale, structure, basis, pilots.inputs, found, threat)
+    flat = flat_at(base, moment_of(found(), base), threat, spreads_of(threat, pilots.inputs, base))
     lowest = flat.lowest(floor)
-    aligned = flat.aligned(pilot(scale, pilots, seed, norm))
-    logs = (flat.sensitivity / flat.sensitivity.max()).clamp_min(1e-12).log()
-    low, high, best = logs.min().item() - 1, 2 * math.log(growth), None
+    aligned = flat.aligned(pilot(scale, pilots.inputs, seed, norm))
+    used = flat.aim.shares > UNUSED / scale.dim
+    logs = (flat.target / flat.target.max()).log().where(used, -torch.inf)
+    low, high, best = -1.0, 2 * math.log(growth) - logs[used].min().item(), None
     for _ in range(10):
         middle = (low + high) / 2
-        a = ((middle - logs) / 2).clamp(-math.log(growth), math.log(growth)).maximum(lowest)
-        if mean_radius(classifier, pilots, labels[:PILOTS], flat.noise(a, aligned), norm) >= least_radius:
+        a = ((middle + logs) / 2).clamp(-math.log(growth), math.log(growth)).maximum(lowest)
+        if mean_radius(classifier, pilots, flat.noise(a, aligned), norm) >= least_radius:
             low, best = middle, a
         else:
             high = middle
@@ -96,6 +112,7 @@ def cotrain(
     network: nn.Module,
     inputs: Inputs,
     labels: Int[Tensor, " n"],
+    pilots: Reference,
     fine_tune: Callable[[Scale, int, Path], None],
     folder: Path,
     *,
@@ -105,27 +122,28 @@ def cotrain(
     growth: float,
     structure: Structure = "auto",
     basis: Basis = "learned",
+    threat: Threat = VOLUME,
     seed: int = 0,
     norm: Norm = "l2",
 ) -> Scale:
     """Grow C from sigma I and fine-tune the network under it in turn; `rounds` times; returns the last C.
 
     `fine_tune(scale, turn, folder)` trains the network in place under the noise of a scale and leaves it frozen. A
-    round must leave the share `keep` of the mean radius at the start. Finished rounds are kept below `folder` and
+    round must leave the share `keep` of the pilots' mean radius at the start: inputs that the network is not trained
+    on, whose radius longer training does not raise. Finished rounds are kept below `folder` and
     read, so that what was stopped goes on.
     """
     scale: Scale = Isotropic(sigma, inputs[0].numel())
-    pilots = inputs[:PILOTS].to(labels.device)
-    noise = scale.noise(pilot(scale, pilots, seed, norm))
-    least_radius = keep * mean_radius(network, pilots, labels[:PILOTS], noise, norm)
+    noise = scale.noise(pilot(scale, pilots.inputs, seed, norm))
+    least_radius = keep * mean_radius(network, pilots, noise, norm)
     for turn in range(rounds):
         place = folder / f"round{turn}"
         place.mkdir(exist_ok=True)
         weights, region = place / "weights.safetensors", place / "scale.safetensors"
         if not region.exists():
             bounds = {"floor": sigma, "least_radius": least_radius, "growth": growth}
-            kind: dict[str, Any] = {"structure": structure, "basis": basis, "norm": norm}
-            save_scale(grow(network, inputs, labels, scale, **bounds, **kind, seed=seed, turn=turn), region)
+            kind: dict[str, Any] = {"structure": structure, "basis": basis, "threat": threat, "norm": norm}
+            save_scale(grow(network, inputs, labels, pilots, scale, **bounds, **kind, seed=seed, turn=turn), region)
         scale = load_scale(region)
         if not weights.exists():
             fine_tune(scale, turn, place)

@@ -1,12 +1,14 @@
 """An attack on a certified region: the worst point that it finds, judged by a fresh exact test."""
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.certification import ABSTAIN, Certificate
+from rddrs.certification import ABSTAIN, Certificate, certified_severity
 from rddrs.noise import FAMILIES, Norm, Purpose, generator
 from rddrs.smoothing import (
     Classifier,
@@ -16,6 +18,7 @@ from rddrs.smoothing import (
     hard_counts,
     soft_probabilities,
 )
+from rddrs.threats import Perturbation
 
 INSIDE = 1 - 1e-4
 """An attack on a region stays this far inside, so that the rounding of its points cannot carry them out."""
@@ -28,9 +31,9 @@ PLACES = 33
 class Attack:
     """The best point that an attack found at |B^-1 delta| <= factor * radius, in the norm of the certificate.
 
-    `kind` is how it was found: `ascent`, `random` or `segment`. `upper` is the upper confidence bound of the
-    certified class's probability at the point, from fresh samples; `broken` says that it is below one half, which no
-    point of a valid region allows.
+    `kind` is how it was found: `ascent`, `random`, `segment` or the name of a perturbation. `upper` is the upper
+    confidence bound of the certified class's probability at the point, from fresh samples; `broken` says that it is
+    below one half, which no point of a valid region allows.
     """
 
     factor: float
@@ -88,7 +91,49 @@ def attack(
         for number, (_, point) in enumerate(candidates)
     ]
     kind, point = candidates[min(range(len(shares)), key=shares.__getitem__)]
-    found = count_class(classifier, certificate, point, samples, Purpose.VERDICT, *keys)
+    return _verdict(classifier, certificate, point, samples, level, *keys, factor=factor, kind=kind)
+
+
+def attack_along(
+    classifier: Classifier,
+    certificate: Certificate,
+    perturbation: Perturbation,
+    *,
+    factor: float = 1.0,
+    samples: int = 10_000,
+    level: float = 1e-4,
+    seed: int = 0,
+    batch: int = 256,
+    workers: int = 1,
+) -> Attack:
+    """The verdict on T_s(x), s = `factor` times the severity that the certificate covers; `kind` is the perturbation.
+
+    Under a valid certificate it is `broken` for a factor of 1 with probability `level` at most. Raises ValueError where
+    the perturbation is none for the input.
+    """
+    severity = factor * certified_severity(certificate, perturbation)
+    x = certificate.x
+    point = torch.from_numpy(np.ascontiguousarray(perturbation.function(x.cpu().double().numpy(), severity))).to(x)
+    point = _placed(certificate, point, certificate.radius if factor <= 1 else math.inf)
+    keys = (seed, batch, workers)
+    return _verdict(classifier, certificate, point, samples, level, *keys, factor=factor, kind=perturbation.name)
+
+
+def _verdict(
+    classifier: Classifier,
+    certificate: Certificate,
+    point: Float[Tensor, "*shape"],
+    samples: int,
+    level: float,
+    seed: int,
+    batch: int,
+    workers: int,
+    *,
+    factor: float,
+    kind: str,
+) -> Attack:
+    """What fresh samples say of one point, which was chosen without them."""
+    found = count_class(classifier, certificate, point, samples, Purpose.VERDICT, seed, batch, workers)
     delta = point.double() - certificate.x.double()
     distance = certificate.family.length(delta.flatten()[None], certificate.scale).item()
     return Attack(factor, kind, distance, found / samples, clopper_pearson_upper(found, samples, level))

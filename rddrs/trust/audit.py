@@ -3,6 +3,7 @@
 No attempt trusts what it audits: counts are drawn again, and the radius is computed again.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +16,8 @@ from torch import Tensor
 from rddrs.certification import Certificate, lower_bound
 from rddrs.noise import Purpose
 from rddrs.smoothing import Classifier, Reference, check_evaluates, hard_counts, running_counts
-from rddrs.trust.attack import INSIDE, Attack, attack, count_class
+from rddrs.threats import Perturbation
+from rddrs.trust.attack import INSIDE, Attack, attack, attack_along, count_class
 from rddrs.trust.contradictions import contradictions
 from rddrs.trust.terms import Terms
 
@@ -27,7 +29,8 @@ class Audit:
     `input`: another input's region. `terms`: it states others than were asked for. `counts`: the stored counts are
     not those of the keyed samples. `radius`: larger than the counts allow. `recount`: fresh samples contradict the
     radius. `attack`: a point of the region has another class. None stands for a check that was not made. `outside` and
-    `contradictions` describe an honest certificate.
+    `contradictions` describe an honest certificate. `along` has, for every perturbation of a threat, the point at the
+    certified severity, `inside`, and one at a larger one, `outside`.
     """
 
     index: int
@@ -40,6 +43,7 @@ class Audit:
     inside: Attack | None
     outside: Attack | None
     contradictions: int | None
+    along: dict[str, dict[str, Attack]]
     flags: tuple[str, ...]
 
 
@@ -51,6 +55,7 @@ def audit(
     index: int | None = None,
     terms: Terms | None = None,
     reference: Reference | None = None,
+    perturbations: Sequence[Perturbation] = (),
     samples: int = 10_000,
     false_alarm: float = 1e-4,
     batch: int = 256,
@@ -68,9 +73,9 @@ def audit(
     exists with probability alpha). `repeat` draws the certificate's own samples again, which must give its counts bit
     for bit on the same machine (up to `tolerance` counts on another machine). An abstention claims nothing: only its
     counts and input are checked. `reference` are labelled inputs for the segments and the contradictions; `outside` is
-    the factor of the radius at which a second attack shows how tight the certificate is. `seed` keys the fresh samples.
-    Computes
-    on the device of `x`. Raises ValueError for a network in train mode.
+    the factor of the radius at which a second attack shows how tight the certificate is; `perturbations` are attacked
+    along at the severities that the certificate covers and at that factor of them. `seed` keys the fresh samples.
+    Computes on the device of `x`. Raises ValueError for a network in train mode.
     """
     check_evaluates(classifier)
     certificate = certificate.to(x.device)
@@ -87,15 +92,21 @@ def audit(
     largest = recomputed_radius(certificate)
     if certificate.radius > largest * (1 + 1e-9):
         flags.append("radius")
-    share, p_value, inside, beyond, against = 0.0, 1.0, None, None, None
+    share, p_value, inside, beyond, against, along = 0.0, 1.0, None, None, None, {}
     if 0 <= certificate.prediction < len(certificate.counts):  # no abstention, and no class that there is not
-        drawing = {"samples": samples, "seed": seed, "batch": batch, "workers": workers}
+        drawing: dict[str, Any] = {"samples": samples, "seed": seed, "batch": batch, "workers": workers}
         share, p_value = recount(classifier, certificate, **drawing)
         flags += ["recount"] if p_value < false_alarm else []
         against = contradictions(certificate, reference) if reference is not None else None
-        attempt = partial(attack, classifier, certificate, reference=reference, level=false_alarm, **drawing)
+        drawing["level"] = false_alarm / (1 + len(perturbations))
+        attempt = partial(attack, classifier, certificate, reference=reference, **drawing)
         inside, beyond = attempt(factor=INSIDE), attempt(factor=outside)
-        flags += ["attack"] if inside.broken and inside.distance < certificate.radius else []
+        places = {"inside": 1.0, "outside": outside}
+        for it in perturbations:
+            found = partial(attack_along, classifier, certificate, it, **drawing)
+            along[it.name] = {place: found(factor=factor) for place, factor in places.items()}
+        tried = [inside, *(found["inside"] for found in along.values())]
+        flags += ["attack"] if any(it.broken and it.distance < certificate.radius for it in tried) else []
     return Audit(
         index=certificate.index,
         prediction=certificate.prediction,
@@ -107,6 +118,7 @@ def audit(
         inside=inside,
         outside=beyond,
         contradictions=against,
+        along=along,
         flags=tuple(flags),
     )
 

@@ -23,10 +23,11 @@ from rddrs import (
     certify,
     certify_input,
 )
-from rddrs.certification import PERTURBATIONS, certified_severity
+from rddrs.certification import certified_severity
 from rddrs.methods.objective import gap
 from rddrs.noise import FAMILIES, Purpose
 from rddrs.smoothing import hard_counts
+from rddrs.threats import PERTURBATIONS
 from rddrs.trust import Terms, overlaps
 
 KINDS = ["isotropic", "diagonal", "full", "kronecker"]

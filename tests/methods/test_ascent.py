@@ -1,16 +1,19 @@
 """The geodesic ascent: laws of the flat, the objective's gradient, the linear oracle, the guard's two ends."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
-from rddrs import Full, Isotropic, Reference, fidelity
+from rddrs import Full, Isotropic, Kronecker, Reference, fidelity
 from rddrs.data import Stored
 from rddrs.methods.ascent import climb, margin_radius, margins, objective
-from rddrs.methods.flats import FullFlat, fold, slopes
+from rddrs.methods.flats import FullFlat, KroneckerFlat, flat_at, moment_of, slopes
 from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.rddrs import RDDRS
 from rddrs.noise import spd
+from rddrs.threats import Threat
 from rddrs.training.cotraining import grow, mean_radius, pilot
 
 
@@ -59,7 +62,7 @@ def fooled_problem(dim=10):
 def flat(spd_matrix):
     matrix = spd_matrix(6, seed=3)
     whitened = normal(40, 6) @ matrix
-    return matrix, FullFlat(matrix, whitened.mT @ whitened / 40)
+    return matrix, FullFlat(matrix, whitened.mT @ whitened / 40, Threat(), [])
 
 
 def test_a_whitened_step_is_the_exponential_of_its_tangent(flat):
@@ -102,7 +105,9 @@ def test_the_gradient_of_the_objective_against_finite_differences(flat):
     def value(a):
         noisy = torch.cat([x.expand(16, -1), other]) + 0.3 * plane.noise(a, z)
         found = margins(network(noisy), labels, 2.0)
-        return objective(margin_radius(found[:16].view(2, 8)), a, a.min().exp(), found[16:], kappa=0.3, mu=2.0)
+        return objective(
+            margin_radius(found[:16].view(2, 8)), plane.aim(a), a.min().exp(), found[16:], kappa=0.3, mu=2.0
+        )
 
     a = (0.1 * normal(6, seed=8)).requires_grad_()
     assert margin_radius(margins(network(x + 0.3 * plane.noise(a, z[:16])), labels[:16])[None]).item() < 3.6
@@ -123,13 +128,63 @@ def test_everything_turns_with_the_network(spd_matrix):
     matrix, inputs, z, a = spd_matrix(6, seed=3), normal(50, 6), normal(50, 6, seed=1), normal(6, seed=2)
     labels = Smooth(6)(inputs).argmax(dim=1)
     everything = torch.arange(50)
-    here = fold(slopes(Smooth(6), inputs, labels, everything, Full(matrix), lambda _: z), Full(matrix))
+    here = moment_of(slopes(Smooth(6), inputs, labels, everything, Full(matrix), lambda _: z), Full(matrix))
     turned = spd.symmetric(turn @ matrix @ turn.mT)
     scale, rows = Full(turned), lambda _: z @ turn.mT
-    there = fold(slopes(Smooth(6, turn), inputs @ turn.mT, labels, everything, scale, rows), scale)
+    there = moment_of(slopes(Smooth(6, turn), inputs @ turn.mT, labels, everything, scale, rows), scale)
     torch.testing.assert_close(there, turn @ here @ turn.mT)
-    scale, other = FullFlat(matrix, here).scale(a, 0.3), FullFlat(turned, there).scale(a, 0.3)
+    scale, other = flat_at(Full(matrix), here).scale(a, 0.3), flat_at(Full(turned), there).scale(a, 0.3)
     torch.testing.assert_close(other.matrix, turn @ scale.matrix @ turn.mT)
+
+
+THREAT = Threat("brightness", "contrast", weights=(2, 1), volume=1)
+
+
+@pytest.fixture
+def spreads(spd_matrix):
+    return [spd_matrix(6, seed=seed, low=0.01, high=3.0) for seed in (11, 12)]
+
+
+def test_the_aim_is_what_the_certificate_is_worth(flat, spreads):
+    """(1/d) log det C and the logarithms of tr(D Sigma^-1), of the dense matrices; at a = 0 its gradient sums to 1."""
+    matrix, _ = flat
+    plane = flat_at(Full(matrix), torch.eye(6, dtype=torch.float64), THREAT, spreads)
+
+    def worth(a):
+        scale = plane.scale(a, 1e-9)
+        sizes = [(matrix @ it @ matrix @ torch.linalg.inv(scale.covariance)).trace() for it in spreads]
+        return scale.log_det / 24 - (2 * sizes[0].log() + sizes[1].log()) / 8
+
+    a, zero = 0.3 * normal(6, seed=7), torch.zeros(6, dtype=torch.float64)
+    torch.testing.assert_close(plane.aim(a) - plane.aim(zero), worth(a) - worth(zero))
+    gradient = torch.autograd.functional.jacobian(plane.aim, zero)
+    torch.testing.assert_close(gradient, plane.aim.shares)
+    assert gradient.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("threat", [Threat(), THREAT, Threat("brightness", "contrast")])
+def test_the_target_solves_the_equation_of_riccati(threat, spd_matrix, spreads):
+    """Sigma M Sigma / tr M = (volume / d) Sigma + sum_k weights_k D_k / tr D_k, up to a factor where D = 0."""
+    moment, parts = spd_matrix(6, seed=4, low=0.1), spreads[: len(threat.perturbations)]
+    plane = FullFlat(torch.eye(6, dtype=torch.float64), moment, threat, parts)
+    sigma = (plane.vectors * plane.target) @ plane.vectors.mT
+    if not parts:
+        sigma = sigma * moment.trace() / 6
+    feared = sum(weight / it.trace() * it for weight, it in zip(threat.weights, parts, strict=True))
+    torch.testing.assert_close(
+        sigma @ moment @ sigma / moment.trace(), threat.volume / 6 * sigma + feared, rtol=1e-5, atol=1e-7
+    )
+
+
+def test_both_structures_aim_alike(spd_matrix):
+    """Where M and D are diagonal in the basis."""
+    base = Kronecker([torch.eye(2), torch.eye(3)], torch.linspace(0.5, 1, 6).view(2, 3))
+    moment, *parts = torch.rand(3, 6, generator=torch.Generator().manual_seed(0)) + 0.1
+    own = KroneckerFlat(base, moment, THREAT, parts)
+    full = FullFlat(base.matrix, moment.diag(), THREAT, [part.diag() for part in parts])
+    torch.testing.assert_close(own.target.sort().values, full.target.sort().values, rtol=1e-4, atol=0)
+    order = full.vectors.abs().argmax(dim=0)
+    torch.testing.assert_close(own.aim.shares[order], full.aim.shares, rtol=1e-4, atol=1e-6)
 
 
 def test_the_method_turns_with_the_network():
@@ -223,6 +278,17 @@ def test_growth_in_closed_form_keeps_the_radius(linear):
     network, inputs = linear(weight, 0.0), torch.tensor([[1.0, 0.0, 0.0, 0.0]]).repeat(128, 1)
     labels = torch.ones(128, dtype=torch.long)
     start = Isotropic(0.5, 4)
-    least = 0.95 * mean_radius(network, inputs, labels, start.noise(pilot(start, inputs, 0)))
-    scale = grow(network, Stored(inputs), labels, start, floor=0.5, least_radius=least, growth=3.0)
+    pilots = Reference(inputs, labels)
+    least = 0.95 * mean_radius(network, pilots, start.noise(pilot(start, inputs, 0)))
+    scale = grow(network, Stored(inputs), labels, pilots, start, floor=0.5, least_radius=least, growth=3.0)
     assert scale.eigenvalues.tolist() == pytest.approx([0.5 / 0.95, 1.5, 1.5, 1.5], rel=0.05)
+
+
+def test_growth_is_along_the_threat_alone(linear):
+    """Brightness is not seen by a network that compares two entries: its axis grows, the others stay at the floor."""
+    network, inputs = linear(torch.tensor([2.0, -2.0]), 0.0), torch.tensor([[1.0, 0.0]]).repeat(128, 1)
+    pilots, start = Reference(inputs, torch.ones(128, dtype=torch.long)), Isotropic(0.5, 2)
+    least = 0.95 * mean_radius(network, pilots, start.noise(pilot(start, inputs, 0)))
+    growing = partial(grow, network, Stored(inputs), pilots.labels, pilots, start, floor=0.5, least_radius=least)
+    scale = growing(growth=3.0, threat=Threat("brightness"))
+    torch.testing.assert_close(scale.matrix, torch.tensor([[1.0, 0.5], [0.5, 1.0]]), rtol=1e-3, atol=1e-3)

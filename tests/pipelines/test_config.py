@@ -105,6 +105,13 @@ def test_every_method_is_made_with_the_values_of_its_file(path: Path) -> None:
         ("classifier.normalize.mean=[1] classifier.normalize.std=[1]", "have 2 channels: one a channel is needed"),
         ("classifier.checkpoint=nowhere.pt", "classifier.checkpoint=nowhere.pt: there is no such file"),
         ("classifier.output=scores", "classifier.output=scores"),
+        ("threat=[fog]", "threat: there is no perturbation fog: rotation, shift"),
+        ("threat=[rotation]", "rotation needs images [channels, height, width], not inputs of shape (2,)"),
+        ("threat={brightness:-1}", "threat.brightness=-1: Input should be greater than or equal to 0"),
+        ("threat={brightness:0}", "not all 0"),
+        ("threat=[nowhere.npy]", "threat=nowhere.npy: patterns of shape (2,) are needed"),
+        ("threat=[nowhere.fog]", "threat=nowhere.fog cannot be imported"),
+        ("threat_at={brightnes:0.1}", "threat_at.brightnes: there is no such perturbation: blue_cast"),
     ],
 )
 def test_bad_values_are_named(override: str, named: str) -> None:
@@ -153,6 +160,22 @@ def test_the_run_folder_depends_on_all_that_a_result_depends_on(tmp_path: Path) 
     changed += ["train.epochs=3", "certify.mode=memory", "data=toy2d", "data.reference=10", "classifier.width=8"]
     changed += ["certify.norm=l1", "certify.grid=null"]
     assert len({base, *map(folder, changed)}) == len(changed) + 1
+
+
+def test_a_threat_is_part_of_what_it_changes(tmp_path: Path) -> None:
+    """Of the classifier that grows with a scale and of a method that aims; another pattern is another threat."""
+    np.save(tmp_path / "a.npy", np.ones(2))
+    np.save(tmp_path / "b.npy", np.eye(2))
+    aimed = "threat={brightness: 1, volume: 1}"
+    for fixed in ("method=rs", "method=ancer"):
+        assert prepared(fixed, aimed).run_folder == prepared(fixed).run_folder
+        assert prepared(fixed, aimed).classifier_folder == prepared(fixed).classifier_folder
+    for aiming in (["method=rddrs"], ["method=rddrs_global"], ["train=covariance", "method=rs"]):
+        places = [f"threat=[{tmp_path / name}.npy]" for name in "ab"]
+        assert len({prepared(*aiming, *each).run_folder for each in ([], [aimed], *([it] for it in places))}) == 4
+    assert prepared("train=covariance", aimed).classifier_folder != prepared("train=covariance").classifier_folder
+    patterns = prepared(f"threat=[{tmp_path / 'b'}.npy,contrast]").threat
+    assert patterns.weights == (0.25, 0.25, 0.5)
 
 
 def test_the_folders_follow_the_content_of_the_data(tmp_path: Path) -> None:

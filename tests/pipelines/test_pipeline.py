@@ -256,3 +256,30 @@ def test_a_target_radius_is_decided_early_and_repeats_after_a_kill(root: Path) -
     report(prepared)  # the seconds of the input that was done again are published, too
     audit(prepared)
     assert json.loads((store.folder / "audit.json").read_text())["broken"] == 0
+
+
+def test_a_threat_is_answered_beside_isotropic_noise(tmp_path: Path) -> None:
+    """On digits, grown and post hoc: the counterpart, a contact sheet, shares; the audit attacks along it."""
+    small = ["data=digits", "train.epochs=10", "train.learning_rate=3e-3", "data.subset=6", "certify.samples=500"]
+    small += [f"output_root={tmp_path}", "data.reference=50", "certify.batch=100", "certify.workers=1"]
+    asked = ["threat=[brightness]", "threat_at={brightness: 0.2}", "method=rddrs_global"]
+    grown = ["train=covariance", "train.rounds=2", "train.round_epochs=1", "train.last_epochs=2", "train.keep=0.6"]
+    aimed = prepare(settings(*small, *asked, *grown, "audit.samples=500"))
+    run(aimed)
+    plain = prepare(settings(*small, "method=rs"))
+    assert (plain.run_folder / "records.parquet").exists() is False
+    assert sorted(Store(plain.run_folder).finished()) == sorted(aimed.indices)
+    table = pd.read_csv(aimed.run_folder / "severities.csv").set_index("perturbation")
+    assert table.loc["brightness", "ratio"] > 1.5 > 1.3 > table.loc["stripes", "ratio"]
+    assert table.loc["brightness", "at"] == 0.2
+    assert (aimed.run_folder / "figures" / "contact_sheet.png").exists()
+    client = MlflowClient(database(tmp_path))
+    metrics = client.get_run((aimed.run_folder / "mlflow_run_id").read_text()).data.metrics
+    assert metrics["severity_ratio/brightness"] == pytest.approx(table.loc["brightness", "ratio"])
+    assert metrics["certified_at/brightness"] == table.loc["brightness", "share"]
+    audit(aimed)
+    audits = pd.read_parquet(aimed.run_folder / "audit.parquet")
+    assert {"along.brightness.inside.upper", "along.brightness.outside.upper"} <= set(audits.columns)
+    post_hoc = prepare(settings(*small, *asked, "method.guard=0.8"))
+    run(post_hoc)
+    assert float(pd.read_csv(post_hoc.run_folder / "severities.csv")["ratio"].to_numpy().max()) > 1

@@ -19,6 +19,7 @@ from rddrs.noise.streams import Purpose
 from rddrs.smoothing.bounds import clopper_pearson
 from rddrs.smoothing.counts import hard_counts
 from rddrs.smoothing.fidelity import Reference
+from rddrs.threats import Threat
 from rddrs.trust.attack import attack
 from rddrs.trust.audit import audit, count_differences, recomputed_radius, recount
 
@@ -76,6 +77,21 @@ def clear() -> Certificate:
     """An honest certificate with a radius in the middle of the range, so that every lie about it is one."""
     found = [honest(index) for index in range(2, 60, 3)]
     return next(it for it in found if 0.7 < it.radius < 1.6)
+
+
+def test_an_audit_attacks_along_a_threat():
+    """A lie about the radius is found along the very perturbation that the classifier minds."""
+    chosen = Threat("brightness", "contrast").perturbations
+    found = examine(clear(), perturbations=chosen)
+    assert not found.flags and list(found.along) == ["brightness", "contrast"]
+    for it in chosen:
+        inside, outside = found.along[it.name]["inside"], found.along[it.name]["outside"]
+        assert inside.kind == it.name and not inside.broken
+        assert inside.distance < clear().radius < outside.distance
+        assert outside.distance == pytest.approx(1.5 * inside.distance, rel=1e-3)
+    lie = replace(clear(), radius=12 * clear().radius)
+    broken = examine(lie, perturbations=chosen).along
+    assert any(found["inside"].broken for found in broken.values())
 
 
 def test_honest_certificates_are_not_flagged():

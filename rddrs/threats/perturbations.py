@@ -4,13 +4,13 @@ A perturbation is any function `(x, severity) -> x'` on a NumPy array of the inp
 function clamps its result to a range of values.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
-from rddrs.certification import cameras
+from rddrs.threats import cameras
 
 Array = np.ndarray
 
@@ -20,7 +20,7 @@ class Perturbation:
     """A named perturbation, the largest severity that is considered, and the severity's unit.
 
     One of `images` needs inputs of the shape [channels, height, width], with that many `channels` where they are given;
-    the others take any shape.
+    the others take any shape. One that is `two_sided` has negative severities, too.
     """
 
     name: str
@@ -29,10 +29,17 @@ class Perturbation:
     unit: str = ""
     images: bool = True
     channels: int | None = None
+    two_sided: bool = True
 
     def applies(self, shape: tuple[int, ...]) -> bool:
         """Whether the perturbation makes sense for inputs of this shape."""
         return not self.images or (len(shape) == 3 and self.channels in (None, shape[0]))
+
+    def require(self, shape: Sequence[int]) -> None:
+        """Raises ValueError where the perturbation is none for inputs of this shape."""
+        if not self.applies(tuple(shape)):
+            needed = f"[{self.channels or 'channels'}, height, width]"
+            raise ValueError(f"{self.name} needs images {needed}, not inputs of shape {tuple(shape)}")
 
 
 def rotation(x: Array, severity: float) -> Array:
@@ -108,10 +115,10 @@ PERTURBATIONS = (
     Perturbation("scale", scale, 1, "relative"),
     Perturbation("brightness", brightness, 2, "amplitude", images=False),
     Perturbation("contrast", contrast, 1, "share", images=False),
-    Perturbation("blur", blur, 5, "pixels"),
+    Perturbation("blur", blur, 5, "pixels", two_sided=False),
     Perturbation("gaussian_noise", gaussian_noise, 5, "standard deviation", images=False),
-    Perturbation("salt_and_pepper", salt_and_pepper, 1, "share", images=False),
-    Perturbation("occlusion", occlusion, 1, "share of the side"),
+    Perturbation("salt_and_pepper", salt_and_pepper, 1, "share", images=False, two_sided=False),
+    Perturbation("occlusion", occlusion, 1, "share of the side", two_sided=False),
     Perturbation("checkerboard", checkerboard, 10, "amplitude"),
     Perturbation("stripes", stripes, 10, "amplitude"),
     Perturbation("red_cast", cameras.red_cast, 2, "amplitude", channels=3),
@@ -122,10 +129,10 @@ PERTURBATIONS = (
     Perturbation("horizontal_ramp", cameras.horizontal_ramp, 4, "amplitude"),
     Perturbation("vertical_ramp", cameras.vertical_ramp, 4, "amplitude"),
     Perturbation("vignetting", cameras.vignetting, 2, "share"),
-    Perturbation("gamma", cameras.gamma, 5, "exponent - 1"),
+    Perturbation("gamma", cameras.gamma, 5, "exponent - 1", two_sided=False),
     Perturbation("haze", cameras.haze, 1, "share"),
-    Perturbation("defocus", cameras.defocus, 5, "pixels"),
-    Perturbation("motion_blur", cameras.motion_blur, 10, "pixels"),
-    Perturbation("jpeg_blocks", cameras.jpeg_blocks, 5, "amplitude"),
+    Perturbation("defocus", cameras.defocus, 5, "pixels", two_sided=False),
+    Perturbation("motion_blur", cameras.motion_blur, 10, "pixels", two_sided=False),
+    Perturbation("jpeg_blocks", cameras.jpeg_blocks, 5, "amplitude", two_sided=False),
 )
 """The perturbations that reports show."""

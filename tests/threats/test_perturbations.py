@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from rddrs.certification.certify import ABSTAIN, Certificate
-from rddrs.certification.perturbations import PERTURBATIONS, Perturbation
 from rddrs.certification.severities import STEPS, certified_severities, certified_severity
 from rddrs.noise.full import Full
 from rddrs.noise.isotropic import Isotropic
 from rddrs.noise.scale import Scale
+from rddrs.threats import PERTURBATIONS, Perturbation
 
 NAMES = {it.name: it for it in PERTURBATIONS}
 

@@ -1,0 +1,109 @@
+"""What an aimed certificate is worth: severities beside those of isotropic noise, and what they look like."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from torch import Tensor
+
+from rddrs.report.images import picture
+from rddrs.report.severities import PREFIX, mean_severities, unit_of
+from rddrs.report.style import panels, styled
+from rddrs.report.tables import confidence_band, round_down
+from rddrs.threats import Perturbation
+
+SHARES = (0.0, 0.5, 1.0, 2.0)
+"""The severities of a contact sheet, in units of the certified one."""
+
+
+def threat_summary(
+    records: pd.DataFrame, isotropic: pd.DataFrame | None, asked: Mapping[str, float] | None = None
+) -> pd.DataFrame:
+    """A row for every perturbation: its mean certified `severity`, that of isotropic noise, `rs`, and their `ratio`.
+
+    With `asked`, severities by name: the share of inputs that are right and certified `at` them, and its 95 %
+    Clopper-Pearson interval `low` to `high`. Severities and shares are 0 where the prediction is wrong.
+    """
+    means, base = mean_severities(records), {} if isotropic is None else mean_severities(isotropic)
+    rows = []
+    for name, severity in means.items():
+        row = {"perturbation": name, "unit": unit_of(name), "severity": severity}
+        if name in base:
+            row |= {"rs": base[name], "ratio": severity / base[name] if base[name] else np.nan}
+        if asked and name in asked:
+            share = np.mean((records[PREFIX + name] >= asked[name]) & records["correct"])
+            low, high = (float(bound[0]) for bound in confidence_band(np.array([share]), len(records)))
+            row |= {"at": asked[name], "share": share, "low": low, "high": high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def threat_table(summary: pd.DataFrame, aimed: Sequence[str] = ()) -> Table:
+    """Up to which severity of each perturbation the answers are certified, on average; rounded down.
+
+    Those that the scale was aimed at are marked.
+    """
+    table = Table("certified against, on average", box=SIMPLE_HEAD)
+    table.add_column("up to", justify="right")
+    for name, heading in (("rs", "RS"), ("ratio", "times")):
+        if name in summary:
+            table.add_column(heading, justify="right")
+    table.add_column("unit")
+    if "at" in summary:
+        table.add_column("certified at", justify="right")
+        table.add_column("share (95 % band)", justify="right")
+    for row in summary.to_dict("records"):
+        name = row["perturbation"].replace("_", " ")
+        cells = [f"[bold]{name}[/]" if row["perturbation"] in aimed else name, round_down(row["severity"])]
+        cells += [round_down(row["rs"]), round_down(row["ratio"], 2)] if "rs" in row else []
+        cells.append(row["unit"])
+        if "at" in row and np.isfinite(row["at"]):
+            band = f"{round_down(row['low'])} to {1 - float(round_down(1 - row['high'])):.3f}"
+            cells += [f"{row['at']:g}", f"{round_down(row['share'])} ({band})"]
+        table.add_row(*cells)
+    return table
+
+
+def severity_metrics(summary: pd.DataFrame) -> dict[str, float]:
+    """The figures that MLflow shows beside the severities: those of isotropic noise, and the shares asked for."""
+    names = {"rs": "severity_rs", "ratio": "severity_ratio", "share": "certified_at", "low": "certified_at_low",
+             "high": "certified_at_high"}  # fmt: skip
+    return {
+        f"{shown}/{row['perturbation']}": row[name]
+        for row in summary.to_dict("records")
+        for name, shown in names.items()
+        if np.isfinite(row.get(name, np.nan))
+    }
+
+
+@styled
+def contact_sheet(
+    x: Float[Tensor, "*shape"], certified: Mapping[str, float], perturbations: Sequence[Perturbation]
+) -> Figure:
+    """One input at 0, a half, all and twice the severity that is certified for it, a row for each perturbation.
+
+    All pictures of a row have one range of brightness. Raises ValueError where the input is no picture.
+    """
+    values = x.detach().double().cpu().numpy()
+    if picture(values) is None:
+        raise ValueError(f"an input of shape {tuple(x.shape)} is no picture")
+    figure, axes = panels(len(SHARES), len(perturbations), 1.6, 1.75)
+    for row, it in zip(axes, perturbations, strict=True):
+        severities = [share * certified[it.name] for share in SHARES]
+        moved = [it.function(values, severity) for severity in severities]
+        low, high = min(0.0, *(each.min() for each in moved)), max(1.0, *(each.max() for each in moved))
+        for axis, severity, each in zip(row, severities, moved, strict=True):
+            image = picture((each - low) / (high - low))
+            assert image is not None
+            axis.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+            axis.set_title(f"{severity:.3g}", fontsize=8, loc="center", fontweight="normal")
+            axis.set(xticks=[], yticks=[])
+            axis.grid(False)
+        row[0].set_ylabel(f"{it.name.replace('_', ' ')}\n{it.unit}", fontsize=8)
+    for axis, heading in zip(axes[0], ("the input", "half of it", "certified", "twice that"), strict=True):
+        axis.set_title(f"{heading}\n{axis.get_title(loc='center')}", fontsize=8, loc="center", fontweight="normal")
+    return figure

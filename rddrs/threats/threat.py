@@ -1,0 +1,102 @@
+"""What a person fears, as displacements of an input (METHOD section 8)."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rddrs.digests import digest
+from rddrs.threats.perturbations import PERTURBATIONS, Array, Perturbation
+
+SHARES = (0.05, 0.1)
+"""The severities of displacements, in units of the perturbation's limit."""
+
+ROWS = 64
+"""Inputs that are displaced at a time."""
+
+Part = str | Perturbation | Callable[[Array, float], Array] | Tensor | np.ndarray
+_NAMED = {each.name: each for each in PERTURBATIONS}
+
+
+class Threat:
+    """Perturbations that a scale is aimed at, and how much each counts beside the volume of the region.
+
+    A part is the name of a perturbation, a `Perturbation`, a function `(x, severity) -> x'` on arrays of the input's
+    shape, or a pattern of that shape that is added: a sensor's fixed noise, a watermark. `weights` (each part 1 where
+    it is None) and `volume` are brought to the sum 1: an ascent maximises
+
+        log R + volume (1/d) log det C - sum_k weights_k (1/2) log tr(D_k Sigma^-1),
+
+    D_k the second moment of the part's displacements: the logarithm of the severity that C certifies of it, to first
+    order. `Threat()` is the volume alone. Raises ValueError for an unknown name and for weights out of range.
+    """
+
+    def __init__(self, *parts: Part, weights: Sequence[float] | None = None, volume: float | None = None) -> None:
+        weights = [1.0] * len(parts) if weights is None else list(weights)
+        volume = (0.0 if parts else 1.0) if volume is None else volume
+        if len(weights) != len(parts):
+            raise ValueError(f"threat: {len(weights)} weights for {len(parts)} perturbations: one each is needed")
+        total = sum(weights) + volume
+        if not (all(weight >= 0 for weight in [*weights, volume]) and 0 < total < math.inf):
+            raise ValueError(f"threat: weights {[*weights, volume]} must be finite, not negative, and not all 0")
+        self.perturbations = tuple(_perturbation(part) for part in parts)
+        if len({it.name for it in self.perturbations}) < len(parts):
+            raise ValueError(f"threat: {', '.join(it.name for it in self.perturbations)}: every name once")
+        self.weights, self.volume = tuple(weight / total for weight in weights), volume / total
+
+    def __repr__(self) -> str:
+        parts = dict(zip((it.name for it in self.perturbations), self.weights, strict=True))
+        return f"Threat({parts}, volume={self.volume})"
+
+    @property
+    def reported(self) -> tuple[Perturbation, ...]:
+        """The perturbations whose certified severities are told: those of the project and its own."""
+        return PERTURBATIONS + tuple(it for it in self.perturbations if it not in PERTURBATIONS)
+
+    def require(self, shape: Sequence[int]) -> None:
+        """Raises ValueError where a perturbation is none for inputs of this shape, or changes it or nothing at all."""
+        x = torch.rand(tuple(shape), generator=torch.Generator().manual_seed(0))
+        for it in self.perturbations:
+            it.require(shape)
+            try:
+                moved = next(self.displacements(it, x[None]))
+            except ValueError as error:
+                raise ValueError(f"threat: {it.name} fails on an input of shape {tuple(shape)}: {error}") from error
+            if not (torch.isfinite(moved).all() and moved.any()):
+                raise ValueError(f"threat: {it.name} moves an input of shape {tuple(shape)} nowhere, or to NaN")
+
+    def displacements(
+        self, perturbation: Perturbation, inputs: Float[Tensor, "m *shape"]
+    ) -> Iterator[Float[Tensor, "n d"]]:
+        """(T_s(x) - x) / s of every input, at small severities of both signs where the perturbation has them."""
+        signs = (1, -1) if perturbation.two_sided else (1,)
+        severities = [sign * share * perturbation.limit for share in SHARES for sign in signs]
+        for part in inputs.split(ROWS):
+            rows = part.double().cpu().numpy()
+            moved = np.stack([[perturbation.function(x, severity) for severity in severities] for x in rows])
+            if moved.shape[2:] != rows.shape[1:]:
+                raise ValueError(f"it must keep the input's shape, not make it {moved.shape[2:]}")
+            spread = np.reshape(severities, (-1, *[1] * (rows.ndim - 1)))
+            yield torch.from_numpy((moved - rows[:, None]) / spread).flatten(0, 1).flatten(1).to(inputs)
+
+
+def _perturbation(part: Part) -> Perturbation:
+    if isinstance(part, Perturbation):
+        return part
+    if isinstance(part, str):
+        if part not in _NAMED:
+            raise ValueError(f"threat: there is no perturbation {part}: {', '.join(_NAMED)} are known")
+        return _NAMED[part]
+    if isinstance(part, Tensor | np.ndarray):
+        pattern = torch.as_tensor(part).double()
+        name = f"pattern-{digest('pattern', {'pattern': pattern})[:8]}"
+        return Perturbation(name, partial(_added, pattern=pattern.numpy()), 10, "share", images=False)
+    return Perturbation(part.__name__, part, 1, images=False, two_sided=False)
+
+
+def _added(x: Array, severity: float, pattern: Array) -> Array:
+    return x + severity * pattern.reshape(x.shape)

@@ -1,0 +1,72 @@
+"""What a threat is made of, and what its displacements are."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from rddrs.threats import PERTURBATIONS, Perturbation, Threat
+
+INPUTS = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def displaced(threat: Threat, inputs: torch.Tensor = INPUTS) -> list[torch.Tensor]:
+    return [torch.cat(list(threat.displacements(it, inputs))) for it in threat.perturbations]
+
+
+def test_displacements_are_in_units_of_the_severity():
+    """Of brightness, which is linear, exactly; of a rotation the two signs differ."""
+    bright, turned = displaced(Threat("brightness", "rotation"))
+    torch.testing.assert_close(bright, torch.ones(20, 64))
+    assert turned.shape == (20, 64)
+    assert not torch.allclose(turned[0], turned[1])
+    (blurred,) = displaced(Threat("blur"))
+    assert len(blurred) == 10, "no negative blur"
+
+
+def test_parts_of_every_kind():
+    def fade(x, severity):
+        return (1 - severity) * x
+
+    pattern = torch.arange(64.0).view(1, 8, 8)
+    mine = Perturbation("mine", fade, 1)
+    found = Threat("brightness", mine, fade, pattern, pattern.numpy() + 1)
+    assert [it.name for it in found.perturbations[:3]] == ["brightness", "mine", "fade"]
+    parts = displaced(found)
+    torch.testing.assert_close(parts[1][0], -INPUTS[0].flatten())
+    torch.testing.assert_close(parts[3], pattern.flatten().expand(20, 64))
+    assert found.reported[: len(PERTURBATIONS)] == PERTURBATIONS
+    assert len(found.reported) == len(PERTURBATIONS) + 4
+
+
+def test_weights_sum_to_one_and_the_volume_is_a_part():
+    assert Threat().volume == 1
+    assert Threat("blur").volume == 0
+    found = Threat("blur", "brightness", weights=(2, 1), volume=1)
+    assert found.weights == (0.5, 0.25) and found.volume == 0.25
+    assert repr(found) == "Threat({'blur': 0.5, 'brightness': 0.25}, volume=0.25)"
+
+
+def test_another_pattern_is_another_threat():
+    assert repr(Threat(torch.ones(4))) == repr(Threat(np.ones(4))) != repr(Threat(torch.zeros(4)))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Threat("brightnes"), "there is no perturbation brightnes: rotation, shift"),
+        (lambda: Threat("blur", weights=(1, 2)), "2 weights for 1 perturbations"),
+        (lambda: Threat("blur", weights=(-1,)), "must be finite, not negative"),
+        (lambda: Threat("blur", weights=(math.inf,)), "must be finite"),
+        (lambda: Threat("blur", weights=(0,)), "not all 0"),
+        (lambda: Threat("blur", "blur"), "every name once"),
+        (lambda: Threat("red_cast").require((1, 8, 8)), r"red_cast needs images \[3, height, width\]"),
+        (lambda: Threat(Perturbation("crop", lambda x, s: x[1:], 1, images=False)).require((4,)), "keep the input"),
+        (lambda: Threat(Perturbation("none", lambda x, s: x, 1, images=False)).require((4,)), "moves an input .* no"),
+        (lambda: Threat(torch.ones(5)).require((4,)), "fails on an input of shape"),
+    ],
+)
+def test_what_is_no_threat_is_refused(make, message, shapes_unchecked):
+    with pytest.raises(ValueError, match=message):
+        make()
