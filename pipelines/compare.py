@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
-from pydantic import ValidationError
 
-from pipelines.config import Settings
 from pipelines.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -23,18 +21,13 @@ UNNAMED = ("sigma", "output_root", "device", "run", "runs", "certify.workers")
 
 def read_run(folder: Path) -> "Run":
     """A finished run from its folder; raises SettingsError where there is none."""
-    import pandas as pd
+    from rddrs.report import open_run
 
-    from rddrs.records import Store
-    from rddrs.report import Run
-
-    if not (folder / "records.parquet").exists():
+    try:
+        return open_run(folder)
+    except ValueError as error:
         found = sorted(path.parent.name for path in folder.parent.glob("*/records.parquet"))
-        raise SettingsError(f"runs: {folder.name} is no finished run in {folder.parent}; there are {found}")
-    text = (folder / "config.yaml").read_text()
-    configuration = OmegaConf.create(text)
-    records = pd.read_parquet(folder / "records.parquet")
-    return Run(folder.name, configuration.method.name, configuration.sigma, records, Store(folder).load, text)
+        raise SettingsError(f"runs: {error}; there are {found}") from error
 
 
 def plane_figures(root: Path, runs: "Sequence[Run]") -> "dict[str, Figure]":
@@ -43,6 +36,9 @@ def plane_figures(root: Path, runs: "Sequence[Run]") -> "dict[str, Figure]":
     Empty where the inputs are not points of the plane, where no input is certified by all of these runs, and where
     another version, with other keys, made a run.
     """
+    from pydantic import ValidationError
+
+    from pipelines.config import Settings
     from pipelines.prepare import prepare
     from pipelines.train import is_trained, train
     from rddrs.records import Store

@@ -79,23 +79,34 @@ class Method(Target):
     name: str = Field(pattern=NAME)
 
 
-class GaussianTrain(Group):
-    name: Literal["gaussian"]
+class Training(Group):
+    name: str
+    objective: dict[str, Any]
     epochs: PositiveInt
     learning_rate: PositiveFloat
     batch: PositiveInt
     start: str | None
     optimizer: Literal["adam", "sgd"]
-    schedule: Literal["constant", "linear", "one_cycle"]
+    schedule: Literal["constant", "linear", "step", "one_cycle"]
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def named(cls, value: Any) -> Any:
+        """A name stands for the objective with its defaults."""
+        return {"name": value} if isinstance(value, str) else value
 
     @property
-    def gaussian(self) -> "GaussianTrain":
-        """What comes before the rounds of a co-training."""
-        shared = self.model_dump(include=set(GaussianTrain.model_fields) - {"name"})
-        return GaussianTrain(name="gaussian", **shared)
+    def isotropic(self) -> "IsotropicTrain":
+        """What comes before the rounds of a co-training: the objective alone."""
+        shared = self.model_dump(include=set(Training.model_fields) - {"name"})
+        return IsotropicTrain(name=self.objective["name"], **shared)
 
 
-class CovarianceTrain(GaussianTrain):
+class IsotropicTrain(Training):
+    name: Literal["gaussian", "consistency", "smoothadv", "macer"]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class CovarianceTrain(Training):
     name: Literal["covariance"]  # pyright: ignore[reportIncompatibleVariableOverride]
     rounds: PositiveInt
     round_epochs: PositiveInt
@@ -170,7 +181,7 @@ class Settings(Group):
     data: Data
     classifier: Classifier
     method: Method
-    train: GaussianTrain | CovarianceTrain = Field(discriminator="name")
+    train: IsotropicTrain | CovarianceTrain = Field(discriminator="name")
     certify: Certify
     audit: Audit
     sigma: PositiveFloat
@@ -191,8 +202,8 @@ class Settings(Group):
 
     @model_validator(mode="after")
     def rotation_is_of_isotropic_training(self) -> Self:
-        if self.data.rotation is not None and self.train.name != "gaussian":
-            raise ValueError(f"data.rotation={self.data.rotation} needs train=gaussian, not {self.train.name}")
+        if self.data.rotation is not None and self.train.name == "covariance":
+            raise ValueError(f"data.rotation={self.data.rotation} needs isotropic training, not train=covariance")
         return self
 
     @field_validator("device")

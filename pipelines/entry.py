@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipelines.prepare import Prepared
 
 KEPT = "what was finished is kept: run the same command again to go on"
-CONFIGURATION = Path(__file__).resolve().parents[1] / "conf"
+CONFIGURATION = (Path(__file__).parent / "conf").resolve()
 
 
 def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
@@ -27,6 +27,7 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
         from safetensors import SafetensorError
 
         from pipelines.config import load
+        from rddrs.data import BrokenInput
         from rddrs.files import Unreadable
 
         try:
@@ -38,7 +39,7 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
                 print(f"note: {note}", file=sys.stderr)
             stage(prepared)
             return prepared.run_folder.name
-        except SettingsError as error:
+        except (SettingsError, BrokenInput) as error:
             _fail(f"error: {error}", 2)
         except Unreadable as error:
             _fail(f"error: {error}", 1)

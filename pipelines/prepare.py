@@ -25,6 +25,7 @@ from rddrs.models import Accelerated, Normalized, Rotated, as_logits, digest, lo
 from rddrs.noise import Grid, Isotropic
 from rddrs.records import Binding
 from rddrs.threats import PERTURBATIONS, Threat
+from rddrs.training.objectives import OBJECTIVES, Objective
 from rddrs.version import __version__
 
 
@@ -40,6 +41,7 @@ class Prepared:
     network: nn.Module
     method: Method
     threat: Threat
+    objective: Objective
     indices: list[int]
     data_digest: str  # of the data as it was read, before a rotation
     notes: tuple[str, ...] = ()
@@ -49,7 +51,8 @@ class Prepared:
         """Where the classifier of this configuration lies: shared by all methods, subsets and certifications."""
         names = ["classifier", "train", "sigma", "seed"]
         names += ["threat"] if self.settings.train.name == "covariance" else []
-        needed = {name: self.configuration[name] for name in names} | {"norm": self.settings.certify.norm}
+        needed = {name: self.configuration[name] for name in names}
+        needed["norm"] = self.settings.certify.norm
         network = self.settings.classifier.target.rpartition(".")[2].lower()
         return self._folder(
             "classifiers", network, needed | self.settings.data.model_dump(include={"rotation", "flip"})
@@ -65,10 +68,12 @@ class Prepared:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """What the configuration decides of a result: the threat where something is aimed at it."""
+        """What the configuration decides of a result, with the threat where something is aimed at it."""
         own = self.threat.reported != PERTURBATIONS or "threat" in type(self.method).model_fields
         aimed = own or self.settings.train.name == "covariance"
-        return self.settings.configuration | ({"threat": repr(self.threat)} if aimed else {})
+        found: dict[str, Any] = self.settings.configuration | ({"threat": repr(self.threat)} if aimed else {})
+        found["train"]["objective"] = repr(self.objective)
+        return found
 
     def _folder(self, kind: str, name: str, configuration: dict[str, Any]) -> Path:
         """A folder whose name ends in a digest of all that its content depends on, data and weights by content."""
@@ -206,6 +211,18 @@ def doubts(network: nn.Module, settings: Settings, data: Dataset) -> list[str]:
     return found
 
 
+def objective_of(settings: Settings) -> Objective:
+    """What training minimises."""
+    options = dict(settings.train.objective)
+    name = options.pop("name", None)
+    if name not in OBJECTIVES:
+        raise SettingsError(f"train.objective.name={name}: it must be one of {', '.join(OBJECTIVES)}")
+    try:
+        return OBJECTIVES[name](**options)
+    except ValidationError as error:
+        raise SettingsError(explain(error, "train.objective")) from None
+
+
 def threat_of(settings: Settings, data: Dataset) -> Threat:
     """What the settings name: perturbations of the project, importable functions, files of patterns, and the volume."""
     parts, weights = [], []
@@ -254,7 +271,7 @@ def prepare(settings: Settings) -> Prepared:
         indices = data.evaluation_indices(settings.data.subset)
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    threat = threat_of(settings, data)
+    threat, objective = threat_of(settings, data), objective_of(settings)
     method = build("method", settings.method, {"threat": threat, "norm": settings.certify.norm})
     if not isinstance(method, Method):
         raise SettingsError(f"method._target_={settings.method.target} gives no rddrs.Method: {type(method)}")
@@ -268,7 +285,7 @@ def prepare(settings: Settings) -> Prepared:
     if settings.data.rotation is not None:
         rotation = random_rotation(data.test_inputs[0].numel(), settings.data.rotation)
         data, network = data.rotated(rotation), Rotated(network, rotation.to(settings.device))
-    prepared = Prepared(settings, data, network, method, threat, indices, data_digest, tuple(notes))
+    prepared = Prepared(settings, data, network, method, threat, objective, indices, data_digest, tuple(notes))
     check_grid(prepared)
     return prepared
 
@@ -291,7 +308,7 @@ def counterpart(prepared: Prepared) -> Prepared:
     """The same inputs under RS, with the classifier that a co-training begins with."""
     settings = prepared.settings
     method = MethodSettings(name="rs", _target_="rddrs.RS")
-    changes: dict[str, Any] = {"method": method, "train": settings.train.gaussian}
+    changes: dict[str, Any] = {"method": method, "train": settings.train.isotropic}
     changes["certify"] = settings.certify.model_copy(update={"mode": "per_input"})
     return prepare(settings.model_copy(update=changes))
 

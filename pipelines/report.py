@@ -70,7 +70,7 @@ def report(prepared: "Prepared") -> None:
     run = Run(store.folder.name, settings.method.name, settings.sigma, records, store.load, configuration)
     publish(store.folder, records, alpha)
     others, aimed = [], prepared.threat.perturbations
-    if aimed and not (settings.method.name == "rs" and settings.train.name == "gaussian"):
+    if aimed and not (settings.method.name == "rs" and settings.train.name != "covariance"):
         others = [isotropic_run(prepared)]
     severities = threat_summary(records, others[0].records if others else None, settings.threat_at)
     with replacing(store.folder / "severities.csv") as part:
@@ -116,12 +116,14 @@ def report(prepared: "Prepared") -> None:
 
 
 def isotropic_run(prepared: "Prepared") -> "Run":
-    """The counterpart under isotropic noise, certified where it is not there yet."""
+    """The counterpart under isotropic noise, a run of its own, made where it is not there yet."""
     from pipelines.prepare import counterpart
     from rddrs.report import Run
 
     other = counterpart(prepared)
-    certify(other)
+    if not (other.run_folder / "records.parquet").exists():
+        certify(other)
+        report(other)
     store, settings = opened_store(other), other.settings
     configuration = (store.folder / "config.yaml").read_text()
     records = store.records(other.indices)

@@ -4,13 +4,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipelines.config import CovarianceTrain
 from pipelines.entry import entry
 from pipelines.errors import SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pipelines.config import CovarianceTrain
     from pipelines.prepare import Prepared
     from rddrs.noise import Scale
     from rddrs.records.tracking import Tracker
@@ -51,6 +51,7 @@ def _rotate(prepared: "Prepared", weights: "Path") -> None:
 
 
 def _train(prepared: "Prepared", weights: "Path") -> None:
+    from pipelines.config import CovarianceTrain
     from rddrs.models import save_weights
     from rddrs.noise import Isotropic
     from rddrs.records.tracking import Tracker, provenance
@@ -77,13 +78,13 @@ def _train(prepared: "Prepared", weights: "Path") -> None:
     tracker.finish()
 
 
-def _cotrain(prepared: "Prepared", options: CovarianceTrain, folder: "Path", tracker: "Tracker") -> None:
+def _cotrain(prepared: "Prepared", options: "CovarianceTrain", folder: "Path", tracker: "Tracker") -> None:
     """Grow C and fine-tune in turn, from the classifier of `train=gaussian`."""
     from rddrs.noise import save_scale
     from rddrs.training.cotraining import cotrain
 
     settings, data = prepared.settings, prepared.data
-    train(replace(prepared, settings=settings.model_copy(update={"train": options.gaussian})))
+    train(replace(prepared, settings=settings.model_copy(update={"train": options.isotropic})))
 
     def fine_tune(scale: "Scale", turn: int, place: "Path") -> None:
         epochs = options.last_epochs if turn == options.rounds - 1 else options.round_epochs
@@ -94,8 +95,8 @@ def _cotrain(prepared: "Prepared", options: CovarianceTrain, folder: "Path", tra
     inputs, labels = data.trained_on(settings.seed)
     pilots = data.held_out(settings.seed).to(settings.device)
     growing: dict[str, Any] = options.model_dump(include={"rounds", "keep", "growth", "structure", "basis"})
-    growing |= {"sigma": settings.sigma, "seed": settings.seed, "norm": settings.certify.norm}
-    growing |= {"threat": prepared.threat}
+    growing |= {"sigma": settings.sigma, "seed": settings.seed, "threat": prepared.threat}
+    growing["norm"] = settings.certify.norm
     fitting = partial(cotrain, prepared.network, inputs, labels.to(settings.device), pilots, fine_tune, folder)
     save_scale(fitting(**growing), folder / "scale.safetensors")
 
@@ -110,6 +111,7 @@ def _fit(
     settings, data = prepared.settings, prepared.data
     common = settings.train.model_dump(include={"learning_rate", "batch", "optimizer", "schedule"})
     common |= {"seed": settings.seed, "flip": settings.data.flip, "norm": settings.certify.norm}
+    common["objective"] = prepared.objective
     inputs, labels = data.trained_on(settings.seed)
     validation = data.held_out(settings.seed)
     module = NoisyTraining(prepared.network, inputs, labels, scale, validation, **common | options)

@@ -13,14 +13,20 @@ Certify any classifier that maps inputs [n, *shape] to logits [n, k], one input 
 [True, False]
 """
 
-from rddrs.noise import Scale, Isotropic, Diagonal, Full, Kronecker
-from rddrs.smoothing import Reference, Fidelity, fidelity
-from rddrs.threats import Threat, Perturbation
-from rddrs.methods import Method, Proposal, RS, DDRS, ANCER, RDDRSPaper, RDDRS, GlobalScale
-from rddrs.certification import certify, Certificate
-from rddrs.trust import contradictions, Attack, attack, Audit, audit, Memory
-from rddrs.records import certify_input, CertifiedInput
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from rddrs.version import __version__
+
+if TYPE_CHECKING:
+    from rddrs.noise import Scale, Isotropic, Diagonal, Full, Kronecker
+    from rddrs.smoothing import Reference, Fidelity, fidelity
+    from rddrs.threats import Threat, Perturbation
+    from rddrs.methods import Method, Proposal, RS, DDRS, ANCER, RDDRSPaper, RDDRS, GlobalScale
+    from rddrs.certification import certify, Certificate
+    from rddrs.trust import contradictions, Attack, attack, Audit, audit, Memory
+    from rddrs.records import certify_input, CertifiedInput
+    from rddrs.report import open_run, OpenedRun
 
 # fmt: off
 __all__ = [  # in the order of the walk
@@ -31,6 +37,24 @@ __all__ = [  # in the order of the walk
     "certify", "Certificate",
     "contradictions", "Attack", "attack", "Audit", "audit", "Memory",
     "certify_input", "CertifiedInput",
+    "open_run", "OpenedRun",
     "__version__",
 ]
 # fmt: on
+
+ROOMS = ("noise", "smoothing", "data", "models", "threats", "methods", "certification", "trust", "records", "report")
+
+
+def __getattr__(name: str) -> Any:
+    """A room, or a public name from the first room that has it: nothing is imported before it is asked for."""
+    if name in ROOMS:
+        return import_module(f"rddrs.{name}")
+    if name in __all__:
+        for room in ROOMS:
+            if hasattr(module := import_module(f"rddrs.{room}"), name):
+                return getattr(module, name)
+    raise AttributeError(f"module 'rddrs' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rddrs.noise import FAMILIES, Family, Norm, Purpose, Scale, owned
+from rddrs.rounding import round_down
 from rddrs.smoothing import (
     Classifier,
     Decision,
@@ -83,6 +84,22 @@ class Certificate:
     def to(self, device: torch.device | str) -> "Certificate":
         """The same certificate on another device."""
         return replace(self, x=self.x.to(device), scale=self.scale.to(device))
+
+    def __repr__(self) -> str:
+        answer = "abstention" if self.prediction == ABSTAIN else f"class {self.prediction}"
+        radii = ", ".join(f"{name} {value}" for name, value in self._radii.items())
+        return f"Certificate(input {self.index}: {answer}, {radii}, n = {self.samples}, alpha = {self.alpha:g})"
+
+    def _repr_html_(self) -> str:
+        from rddrs.pictures import card
+
+        return card(repr(self), self.x, self.scale, self._radii)
+
+    @property
+    def _radii(self) -> dict[str, str]:
+        """The three radii as text, rounded down."""
+        radii = {"radius": self.radius, "ball": self.ball_radius, "proxy": self.proxy_radius}
+        return {name: round_down(value) for name, value in radii.items()}
 
     @property
     def family(self) -> Family:

@@ -5,13 +5,14 @@ from rddrs.data.cifar10 import cifar10
 from rddrs.data.dataset import Dataset
 from rddrs.data.digits import digits
 from rddrs.data.folder import folder
-from rddrs.data.inputs import Inputs, Items, Stored
+from rddrs.data.inputs import BrokenInput, Inputs, Items, Stored
 from rddrs.data.items import items
 from rddrs.data.mnist import fashion_mnist, mnist
 from rddrs.data.rotation import random_rotation
 from rddrs.data.toy2d import toy2d
 
 __all__ = [
+    "BrokenInput",
     "Dataset",
     "Inputs",
     "Items",

@@ -46,10 +46,17 @@ class Dataset:
                 raise ValueError(f"data: {len(inputs)} {part} inputs but {len(labels)} {part} labels")
             if len(labels) == 0:
                 raise ValueError(f"data: there are no {part} inputs")
+        if len(self.train_labels) == 1:
+            raise ValueError("data: there is one training input: at least two are needed")
         self.classes = int(both.max()) + 1 if classes is None else classes
         if classes is None and both.min() == 1:
             raise ValueError(
                 f"data: labels from 1 to {both.max()} (they begin at 1: subtract 1): 0 .. classes - 1 are needed"
+            )
+        if not 2 <= self.classes <= len(both):
+            raise ValueError(
+                f"data: the largest label of {len(both)} is {both.max()}: class numbers 0 .. classes - 1 of at least "
+                "two classes are needed: numpy.unique(y, return_inverse=True)[1] makes them"
             )
         for part, labels in (("train", self.train_labels), ("test", self.test_labels)):
             wrong = torch.nonzero((labels < 0) | (labels >= self.classes)).flatten().tolist()
@@ -107,7 +114,7 @@ class Dataset:
 
     def trained_on(self, seed: int) -> tuple[Inputs, Int[Tensor, " n"]]:
         """The training inputs that are not held out, and their labels."""
-        rows = self._order(seed)[: max(1, len(self.train_inputs) - self._held)]
+        rows = self._order(seed)[: len(self.train_inputs) - self._held]
         return Selected(self.train_inputs, rows.tolist()), self.train_labels[rows]
 
     @property

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageOps
 
 from rddrs.data.dataset import Dataset
-from rddrs.data.inputs import Items
+from rddrs.data.inputs import BrokenInput, Items
 
 
 def folder(root: str, size: int | None = None) -> Dataset:
@@ -16,8 +16,8 @@ def folder(root: str, size: int | None = None) -> Dataset:
 
     Classes are numbered in the order of their names. Images are RGB, or grey where all of them are; with `size` their
     centre is cropped and resized to `size` x `size`. The head of every file is read at once, its pixels when it is
-    asked for. Raises ValueError, with the name of the file or folder, where one is missing, empty or broken, where the
-    sizes differ, and where the classes of the two parts do.
+    asked for: a file of which these are broken raises BrokenInput then. Raises ValueError, with the name of the file
+    or folder, where one is missing, empty or no image, where the sizes differ, and where the classes of the parts do.
     """
     if size is not None and size < 1:
         raise ValueError(f"data.size={size}: the height and width of an image in pixels is needed, or null")
@@ -74,7 +74,7 @@ def _decoded(paths: list[Path], size: int | None, mode: str, row: int) -> Image.
         with Image.open(paths[row]) as image:
             found = image.convert(mode)
     except Exception as error:
-        raise ValueError(f"{paths[row]} is broken: {error}") from error
+        raise BrokenInput(f"{paths[row]} is broken: {error}; replace it, or remove it") from error
     return found if size is None else ImageOps.fit(found, (size, size), Image.Resampling.BILINEAR)
 
 

@@ -16,6 +16,12 @@ from rddrs.digests import digest
 Rows = slice | Tensor | Sequence[int]
 BUFFER = 1 << 29
 """Bytes of one part of a data set, decoded, that are kept in memory at most."""
+PART = 1024
+"""Inputs that are checked at a time."""
+
+
+class BrokenInput(ValueError):
+    """An input that is found to be broken when it is asked for; the message names it."""
 
 
 class Inputs(ABC):
@@ -66,15 +72,15 @@ class Items(Inputs):
     """Inputs that `read(i)` gives one by one: Pillow images, arrays or tensors; bytes become [0, 1].
 
     What is decoded to bytes is kept in memory where all of them take at most `BUFFER`. `content` are the bytes that
-    the digest is of, the decoded items where it is None. Raises ValueError where an item has another shape or kind
-    than the first, or holds NaN.
+    the digest is of, the decoded items where it is None. Raises BrokenInput where an item cannot be read, has another
+    shape or kind than the first, or holds NaN.
     """
 
     def __init__(
         self, read: Callable[[int], Any], count: int, name: str, content: Callable[[], Iterable[bytes]] | None = None
     ) -> None:
         self._read, self._name, self._content = read, name, content
-        first = as_tensor(read(0))
+        first = self._decoded(0)
         self.shape, self._dtype = (count, *first.shape), first.dtype
         self.grid = 1 / 255 if first.dtype is torch.uint8 else None
         self.lazy = self.grid is None or count * first.numel() > BUFFER
@@ -85,15 +91,24 @@ class Items(Inputs):
         """One input as it was decoded: bytes, or float32."""
         if self._buffer is not None and self._known[row]:
             return self._buffer[row]
-        found = as_tensor(self._read(row))
+        found = self._decoded(row)
         if (found.dtype, found.shape) != (self._dtype, self.shape[1:]):
             kinds = [f"{dtype} of shape {tuple(shape)}" for dtype, shape in ((found.dtype, found.shape), self.kind)]
-            raise ValueError(f"data: {self._name} input {row} is {kinds[0]}, the first one {kinds[1]}")
+            raise BrokenInput(f"data: {self._name} input {row} is {kinds[0]}, the first one {kinds[1]}")
         if found.dtype is not torch.uint8 and not found.isfinite().all():
-            raise ValueError(f"data: {self._name} input {row} holds NaN or infinite entries")
+            raise BrokenInput(f"data: {self._name} input {row} holds NaN or infinite entries")
         if self._buffer is not None:
             self._buffer[row], self._known[row] = found, True
         return found
+
+    def _decoded(self, row: int) -> Tensor:
+        try:
+            return as_tensor(self._read(row))
+        except BrokenInput:
+            raise
+        except Exception as error:
+            told = f"data: {self._name} input {row} cannot be read: {type(error).__name__}: {error}"
+            raise BrokenInput(told) from error
 
     @property
     def kind(self) -> tuple[torch.dtype, tuple[int, ...]]:
@@ -158,10 +173,13 @@ def as_inputs(given: Any, name: str) -> Inputs:
         raise ValueError(f"data: the {name} inputs have shape {tuple(found.shape)}: [n, *shape] is needed")
     if found.dtype is torch.uint8:
         return Stored(found)
+    if found.is_complex():
+        raise ValueError(f"data: the {name} inputs are complex: real numbers are needed: torch.view_as_real(x)")
     found = found.float()
-    bad = torch.nonzero(~torch.isfinite(found.flatten(1)).all(dim=1)).flatten()
-    if len(bad):
-        raise ValueError(f"data: {name} input {bad[0].item()} holds NaN or infinite entries")
+    for start, part in enumerate(found.flatten(1).split(PART)):  # a mask of all would be a quarter of their memory
+        bad = torch.nonzero(~torch.isfinite(part).all(dim=1)).flatten()
+        if len(bad):
+            raise ValueError(f"data: {name} input {start * PART + bad[0].item()} holds NaN or infinite entries")
     return Stored(found)
 
 

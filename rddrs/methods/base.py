@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 
@@ -35,12 +35,31 @@ class Proposal:
 
     `status` is `done`, `stalled` (ended early, nothing more to gain), `refused` (the guard passed nothing but sigma I,
     which is then proposed whatever the floor) or `failed: REASON`, with the last good scale as the proposal.
+    `x` is the input that it was made for.
     """
 
     scale: Scale
     status: str
     sigma_x: float
     iterations: int = 0
+    x: Tensor | None = None
+
+    def __repr__(self) -> str:
+        numbers = ", ".join(f"{name} {value}" for name, value in self._numbers.items())
+        return f"Proposal({type(self.scale).__name__}, {self.status}, {numbers})"
+
+    def _repr_html_(self) -> str:
+        from rddrs.pictures import card
+
+        x = torch.zeros(self.scale.dim) if self.x is None else self.x
+        return card(repr(self), x, self.scale, self._numbers)
+
+    @property
+    def _numbers(self) -> dict[str, str]:
+        """What the radius of a certificate is multiplied with: the ball's, the proxy's and the longest axis' factor."""
+        values = self.scale.eigenvalues
+        found = {"ball": values[0].item(), "proxy": self.scale.geometric_mean, "longest axis": values[-1].item()}
+        return {f"{name} / radius": f"{value:.3g}" for name, value in found.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,9 +189,9 @@ class Method(BaseModel, ABC):
         reference = reference and reference.to(x.device)
         problem = Problem(classifier, x, sigma, reference, seed, index, batch, sigma_x, norm=self.norm)
         try:
-            return self.solve(problem)
+            return replace(self.solve(problem), x=x)
         except (FloatingPointError, LinAlgError) as error:
-            return Proposal(Isotropic(sigma, x.numel()), f"failed: {error}", sigma)
+            return Proposal(Isotropic(sigma, x.numel()), f"failed: {error}", sigma, x=x)
 
     def require(self, dim: int) -> None:
         """Raises ValueError, with the reason, where the method cannot do its norm, or inputs of this dimension."""

@@ -47,8 +47,8 @@ class RDDRS(Method):
     _global: GlobalScale = PrivateAttr()
 
     def model_post_init(self, _: Any) -> None:
-        kind = {"structure": self.structure, "basis": self.basis, "threat": self.threat, "norm": self.norm}
-        self._global = GlobalScale(**kind)
+        own: dict[str, Any] = {"structure": self.structure, "basis": self.basis, "threat": self.threat}
+        self._global = GlobalScale(**own, norm=self.norm)
 
     @property
     def uses_sigma_x(self) -> bool:

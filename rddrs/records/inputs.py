@@ -43,8 +43,8 @@ def certify_input(
     seed: int = 0,
     index: int = 0,
     batch: int = 256,
-    norm: Norm = "l2",
     perturbations: Sequence[Perturbation] = PERTURBATIONS,
+    norm: Norm = "l2",
     **certification: Any,
 ) -> CertifiedInput:
     """Propose a scale for the input `x`, certify it with fresh samples, and measure what the certificate is worth.
@@ -52,8 +52,8 @@ def certify_input(
     `classifier` maps inputs [n, *shape] to logits [n, k] and was trained under sigma times the noise of the `norm`;
     `method` is RDDRS with its defaults unless given. `reference` are labelled training inputs; half of them are for the
     method, and fidelity and contradictions are measured on the other half, or on `measuring`, with all of `reference`
-    for the method. The record has the certified severities of `perturbations`, of those that make sense for inputs of
-    this shape. `certification` goes to `certify`: samples, alpha, grid ... Raises ValueError as both of them.
+    for the method. The record has the certified severities of `perturbations`, of those that make sense for the input.
+    `certification` goes to `certify`: samples, alpha, grid ... Raises ValueError as `propose` and `certify`.
     """
     method = RDDRS(norm=norm) if method is None else method
     if method.norm != norm:

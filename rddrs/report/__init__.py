@@ -1,5 +1,7 @@
 """Tables, figures and a self-contained page from the records of one run or of several."""
 
+from rddrs.pictures.images import picture as picture
+from rddrs.pictures.portraits import portrait as portrait
 from rddrs.report.audits import audit_figure as audit_figure
 from rddrs.report.audits import audit_table as audit_table
 from rddrs.report.figures import accuracy_figure as accuracy_figure
@@ -12,9 +14,9 @@ from rddrs.report.figures import histogram_figure as histogram_figure
 from rddrs.report.figures import run_figures as run_figures
 from rddrs.report.figures import scatter_figure as scatter_figure
 from rddrs.report.figures import spectrum_figure as spectrum_figure
-from rddrs.report.images import picture as picture
+from rddrs.report.opened import OpenedRun as OpenedRun
+from rddrs.report.opened import open_run as open_run
 from rddrs.report.page import write_page as write_page
-from rddrs.report.portraits import portrait as portrait
 from rddrs.report.publication import PER_INPUT as PER_INPUT
 from rddrs.report.publication import comparison_differences as comparison_differences
 from rddrs.report.publication import metric_differences as metric_differences
@@ -33,9 +35,9 @@ from rddrs.report.tables import certified_accuracy as certified_accuracy
 from rddrs.report.tables import closing_table as closing_table
 from rddrs.report.tables import compare as compare
 from rddrs.report.tables import comparison_table as comparison_table
-from rddrs.report.tables import round_down as round_down
 from rddrs.report.tables import summarize as summarize
 from rddrs.report.threats import contact_sheet as contact_sheet
 from rddrs.report.threats import severity_metrics as severity_metrics
 from rddrs.report.threats import threat_summary as threat_summary
 from rddrs.report.threats import threat_table as threat_table
+from rddrs.rounding import round_down as round_down

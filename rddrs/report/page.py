@@ -17,8 +17,8 @@ from PIL import Image
 from rddrs.certification import ABSTAIN
 from rddrs.files import write_text
 from rddrs.noise import Scale
+from rddrs.pictures.images import brightness, noise_map, picture, principal_axes
 from rddrs.report.figures import CAPTIONS, evenly, outcomes
-from rddrs.report.images import brightness, noise_map, picture, principal_axes
 from rddrs.report.style import vector_bytes
 from rddrs.report.tables import (
     HEADINGS,

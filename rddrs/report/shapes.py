@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 
 from rddrs.noise import FAMILIES
-from rddrs.report.images import brightness, covariance_map, noise_map, picture, principal_axes
+from rddrs.pictures.images import brightness, covariance_map, noise_map, picture, principal_axes
 from rddrs.report.style import PALETTE, looks, panels, styled
 from rddrs.report.tables import Run, labels
 from rddrs.smoothing import Classifier

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_FLOOR, Decimal
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from rddrs.certification import ABSTAIN
 from rddrs.noise import Scale
+from rddrs.rounding import round_down
 
 RADII = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 4.0, 8.0)
 """Where the closing table states the certified accuracy."""
@@ -38,13 +38,6 @@ class Run:
     def __post_init__(self) -> None:
         if len(self.records) == 0:
             raise ValueError(f"run {self.name} has no records: there is nothing to report")
-
-
-def round_down(value: float, digits: int = 3) -> str:
-    """The largest decimal of so many digits that is not above `value`, as text; "-" where the value is not finite."""
-    if not np.isfinite(value):
-        return "-"
-    return str(Decimal(repr(float(value))).quantize(Decimal(1).scaleb(-digits), ROUND_FLOOR))
 
 
 def summarize(records: pd.DataFrame) -> dict[str, int | float]:

@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from torch import Tensor
 
-from rddrs.report.images import picture
+from rddrs.pictures.images import picture
 from rddrs.report.severities import PREFIX, mean_severities, unit_of
 from rddrs.report.style import panels, styled
 from rddrs.report.tables import confidence_band, round_down

@@ -49,10 +49,14 @@ def logits_of(
 ) -> Float[Tensor, "n k"]:
     """The classifier's answers.
 
-    Raises ValueError where they are not logits [n, k], a row an input, of at least two classes: of `classes` where
-    earlier answers have told their number.
+    Raises ValueError where it cannot take these inputs, and where its answers are not logits [n, k], a row an input, of
+    at least two classes: of `classes` where earlier answers have told their number.
     """
-    logits = classifier(inputs)
+    try:
+        logits = classifier(inputs)
+    except RuntimeError as error:  # torch's, of another shape, precision or device than that of its weights
+        given = f"{inputs.dtype} inputs of shape {list(inputs.shape)} on {inputs.device}"
+        raise ValueError(f"classifier: it fails on {given}: {error}") from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(inputs):
         found = f"shape {list(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
         raise ValueError(f"classifier: it must answer {len(inputs)} inputs with logits [{len(inputs)}, k], not {found}")

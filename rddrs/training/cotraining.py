@@ -45,7 +45,7 @@ def pilot(scale: Scale, like: Float[Tensor, "*shape"], seed: int, norm: Norm = "
     return FAMILIES[norm].draw(DRAWS, like.new_empty(scale.dim), source)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def mean_radius(
     classifier: Classifier,
     pilots: Reference,

@@ -9,13 +9,14 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
+from rddrs.data import BrokenInput
 from rddrs.training.noisy import NoisyTraining
 
 
 def fit(module: NoisyTraining, *, epochs: int, folder: Path, device: str = "cpu", logger: Logger | None = None) -> None:
     """Train the module's network for so many epochs, then freeze it; `folder` keeps a checkpoint of every epoch.
 
-    Raises KeyboardInterrupt where Ctrl-C ended it: the same call goes on.
+    Raises KeyboardInterrupt where Ctrl-C ended it (the same call goes on), and BrokenInput.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     module.network.train().requires_grad_(True)
@@ -46,4 +47,6 @@ def fit(module: NoisyTraining, *, epochs: int, folder: Path, device: str = "cpu"
             trainer.fit(module, ckpt_path=last if last.exists() else None)
         except SystemExit as error:  # how Lightning passes on a Ctrl-C
             raise KeyboardInterrupt from error
+        except BrokenInput as error:  # its message, where a loader's process raised it, is a traceback that ends in it
+            raise BrokenInput(str(error).rpartition("BrokenInput: ")[2].strip()) from None
     module.network.eval().to(device).requires_grad_(False)

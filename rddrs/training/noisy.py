@@ -12,9 +12,10 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 from rddrs.data import Inputs
 from rddrs.noise import FAMILIES, Norm, Purpose, Scale, generator
 from rddrs.smoothing import Reference
+from rddrs.training.objectives import Gaussian, Objective
 
 Optimizer = Literal["adam", "sgd"]
-Schedule = Literal["constant", "linear", "one_cycle"]
+Schedule = Literal["constant", "linear", "step", "one_cycle"]
 WORKERS = 2
 """Processes that read and decode the inputs that are not kept in memory."""
 
@@ -33,12 +34,13 @@ class Pairs(Dataset):
 
 
 class NoisyTraining(lightning.LightningModule):
-    """Trains a network under the noise of a scale (Cohen's augmentation): cross-entropy.
+    """Trains a network under the noise of a scale: minimises an `objective`, Cohen's cross-entropy by default.
 
     Batches, their order and the noise are keyed by (seed, epoch), counted from `first_epoch`, so that training that is
     resumed after a whole epoch goes on as if it had never stopped. `sgd` has momentum 0.9 and weight decay 5e-4. The
-    learning rate stays (`constant`), falls to 0 (`linear`), or rises to `learning_rate` and falls (`one_cycle`). `flip`
-    mirrors half of the images. The accuracy under the noise on `validation` is logged after every epoch.
+    learning rate stays (`constant`), falls to 0 (`linear`) or to a tenth after each third of the epochs (`step`), or
+    rises to `learning_rate` and falls (`one_cycle`). `flip` mirrors half of the images. The accuracy under the noise on
+    `validation` is logged after every epoch.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class NoisyTraining(lightning.LightningModule):
         schedule: Schedule = "constant",
         flip: bool = False,
         norm: Norm = "l2",
+        objective: Objective | None = None,
     ) -> None:
         super().__init__()
         self.network, self.scale = network, scale
@@ -64,7 +67,7 @@ class NoisyTraining(lightning.LightningModule):
         self._learning_rate, self._optimizer, self._schedule = learning_rate, optimizer, schedule
         self._batch, self._flip, self._validation = batch, flip, validation
         self._seed, self._first_epoch = seed, first_epoch
-        self._family = FAMILIES[norm]
+        self._family, self._objective = FAMILIES[norm], objective or Gaussian()
 
     def _source(self, purpose: Purpose) -> torch.Generator:
         device = self.device if purpose is Purpose.TRAINING else "cpu"
@@ -81,6 +84,8 @@ class NoisyTraining(lightning.LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         if self._schedule == "linear":
             schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
+        elif self._schedule == "step":
+            schedule = torch.optim.lr_scheduler.StepLR(optimizer, -(-steps // 3))
         else:
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -102,23 +107,30 @@ class NoisyTraining(lightning.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self._validation_noise = generator(self._seed, 0, Purpose.VALIDATION, device=self.device)
 
-    def _noisy(self, inputs: Tensor, source: torch.Generator) -> Tensor:
-        z = self._family.draw(len(inputs), inputs[0], source)
-        return inputs + self.scale.spread(z).view_as(inputs)
+    def _drawn(self, count: int, inputs: Tensor, source: torch.Generator) -> Tensor:
+        """Noise for `count` copies of every input, [count, n, *shape]."""
+        z = self._family.draw(count * len(inputs), inputs[0], source)
+        return self.scale.spread(z).view(count, *inputs.shape)
 
     def training_step(self, batch: Sequence[Tensor], batch_index: int) -> Tensor:
         inputs, labels = batch
         if self._flip:
             mirrored = torch.rand(len(inputs), generator=self._noise, device=self.device) < 0.5
             inputs = torch.where(mirrored.view(-1, 1, 1, 1), inputs.flip(-1), inputs)
-        logits = self.network(self._noisy(inputs, self._noise))
-        loss = nn.functional.cross_entropy(logits, labels)
-        accuracy = (logits.argmax(dim=1) == labels).float().mean()
+        loss, logits = self._objective.loss(
+            self.network,
+            inputs,
+            labels,
+            lambda count: self._drawn(count, inputs, self._noise),
+            sigma=self.scale.geometric_mean,
+            epoch=self._first_epoch + self.current_epoch,
+        )
+        accuracy = (logits.argmax(dim=2) == labels).float().mean()
         self.log_dict({"loss": loss, "accuracy": accuracy}, on_epoch=True, on_step=False, prog_bar=True)
         return loss
 
     def validation_step(self, batch: Sequence[Tensor], batch_index: int) -> None:
         inputs, labels = batch
-        answers = self.network(self._noisy(inputs, self._validation_noise)).argmax(dim=1)
+        answers = self.network(inputs + self._drawn(1, inputs, self._validation_noise)[0]).argmax(dim=1)
         accuracy = (answers == labels).float().mean()
         self.log("validation_accuracy", accuracy, prog_bar=True, batch_size=len(labels))

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch.utils.data import TensorDataset
 
-from rddrs.data import Dataset, Items, Stored, arrays, cifar10, folder, items
+from rddrs.data import BrokenInput, Dataset, Items, Stored, arrays, cifar10, folder, items
 from rddrs.data.inputs import as_tensor
 
 
@@ -182,6 +182,25 @@ def test_map_style_data_sets_that_do_not_fit():
         mixed[1]
     with pytest.raises(ValueError, match="train input 2 holds NaN"):
         mixed[2]
+
+
+class Failing(list):
+    """Its third item breaks when it is read, as a truncated file does."""
+
+    def __getitem__(self, row):
+        if row == 2:
+            raise OSError("image file is truncated")
+        return super().__getitem__(row)
+
+
+def test_an_item_that_cannot_be_read_is_named():
+    given = Failing([(np.ones((1, 2, 2), np.uint8), 0)] * 4)
+    with pytest.raises(BrokenInput, match="train item 2 cannot be read: OSError: image file is truncated"):
+        items(given, given)
+    given.targets = [0, 1, 0, 1]  # pyright: ignore[reportAttributeAccessIssue]
+    data = items(given, given)
+    with pytest.raises(BrokenInput, match="test input 2 cannot be read: OSError: image file is truncated"):
+        _ = data.test_inputs[1:3]
 
 
 def test_images_that_do_not_fit_in_memory_are_decoded_each_time(monkeypatch):

@@ -22,6 +22,7 @@ from rddrs.models.small_cnn import SmallCNN
 from rddrs.models.weights import load_weights, save_weights
 from rddrs.training.fit import fit
 from rddrs.training.noisy import NoisyTraining
+from rddrs.training.objectives import OBJECTIVES
 
 SIGMA = 0.4
 
@@ -104,7 +105,16 @@ def test_resuming_after_an_epoch_gives_the_weights_of_an_uninterrupted_training(
     assert equal_weights(whole, resumed)
 
 
-@pytest.mark.parametrize("options", [{"optimizer": "sgd", "schedule": "one_cycle"}, {"schedule": "linear"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": "sgd", "schedule": "one_cycle"},
+        {"schedule": "linear"},
+        {"schedule": "step"},
+        *({"objective": objective()} for objective in OBJECTIVES.values()),
+    ],
+    ids=str,
+)
 def test_resuming_goes_on_with_the_schedule_flips_and_validation(tmp_path, options):
     """Fine-tuning of images as a user does it; the checkpoint is of a whole epoch though validation comes before."""
     images = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0))

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from pipelines.config import Settings, load
 from pipelines.entry import CONFIGURATION
 from pipelines.errors import SettingsError
-from pipelines.prepare import Prepared, prepare
+from pipelines.prepare import Prepared, counterpart, prepare
 from rddrs.models.perceptron import Perceptron
 
 GROUPS = [path.relative_to(CONFIGURATION).with_suffix("") for path in sorted(CONFIGURATION.glob("*/*.yaml"))]
@@ -105,6 +105,12 @@ def test_every_method_is_made_with_the_values_of_its_file(path: Path) -> None:
         ("classifier.normalize.mean=[1] classifier.normalize.std=[1]", "have 2 channels: one a channel is needed"),
         ("classifier.checkpoint=nowhere.pt", "classifier.checkpoint=nowhere.pt: there is no such file"),
         ("classifier.output=scores", "classifier.output=scores"),
+        ("train=consistency train.objective.weight=-1", "train.objective.weight=-1: Input should be greater than"),
+        ("train=consistency +train.objective.wait=1", "train.objective.wait: there is no such key"),
+        (
+            "train=covariance train.objective=boost",
+            "train.objective.name=boost: it must be one of gaussian",
+        ),
         ("threat=[fog]", "threat: there is no perturbation fog: rotation, shift"),
         ("threat=[rotation]", "rotation needs images [channels, height, width], not inputs of shape (2,)"),
         ("threat={brightness:-1}", "threat.brightness=-1: Input should be greater than or equal to 0"),
@@ -160,6 +166,20 @@ def test_the_run_folder_depends_on_all_that_a_result_depends_on(tmp_path: Path) 
     changed += ["train.epochs=3", "certify.mode=memory", "data=toy2d", "data.reference=10", "classifier.width=8"]
     changed += ["certify.norm=l1", "certify.grid=null"]
     assert len({base, *map(folder, changed)}) == len(changed) + 1
+
+
+@pytest.mark.parametrize("name", ["gaussian", "consistency", "smoothadv", "macer"])
+def test_a_co_training_begins_with_the_classifier_of_its_objective(name: str) -> None:
+    """Given by its name or with its constants, which are those of the objective's own file."""
+    alone, grown = prepared(f"train={name}"), prepared("train=covariance", f"train.objective={name}")
+    assert alone.objective == grown.objective
+    written = prepared("train=covariance", f"train.objective={{{', '.join(f'{k}: {v}' for k, v in named(alone))}}}")
+    assert written.objective == alone.objective
+    assert counterpart(written).classifier_folder == alone.classifier_folder
+
+
+def named(it: Prepared) -> list[tuple[str, object]]:
+    return list(it.settings.train.objective.items())
 
 
 def test_a_threat_is_part_of_what_it_changes(tmp_path: Path) -> None:

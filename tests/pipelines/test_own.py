@@ -1,6 +1,10 @@
 """What users bring: bad data, networks and weights are one clear error or a warning before any work; good ones run."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +18,13 @@ from torch import Tensor, nn
 from pipelines.errors import SettingsError
 from pipelines.prepare import Prepared, prepare
 from pipelines.run import run
+from pipelines.train import train
+from rddrs.data import BrokenInput
 from rddrs.models import Perceptron, ResNet
 from tests.pipelines.test_config import settings
 
 Arrays = dict[str, np.ndarray]
+SMALL = ["certify.samples=1000", "certify.batch=128", "method=rs"]
 
 
 def pictures(count: int = 40) -> Arrays:
@@ -53,8 +60,15 @@ X, Y = pictures()["x_train"], pictures()["y_train"]
         ({"x_test": X[:10, :, :7]}, "test inputs have shape (1, 7, 8), training inputs (1, 8, 8)"),
         ({"x_test": np.where(X[:10] > 200, np.nan, X[:10])}, "test input 0 holds NaN"),
         ({"x_test": X[:0], "y_test": Y[:0]}, "there are no test inputs"),
+        ({"x_train": X[:1], "y_train": Y[1:2]}, "there is one training input"),
+        ({"y_train": Y * 0, "y_test": Y[:10] * 0}, "the largest label of 50 is 0"),
+        ({"y_train": Y + 10**9 * (Y == 1)}, "the largest label of 50 is 1000000001"),
+        ({"x_train": X * 1j, "x_test": X[:10] * 1j}, "the train inputs are complex"),
     ],
-    ids=["one", "negative", "halves", "one-hot", "words", "counts", "last", "sizes", "nan", "empty"],
+    ids=[
+        *("one", "negative", "halves", "one-hot", "words", "counts", "last"),
+        *("sizes", "nan", "empty", "single", "class", "huge", "complex"),
+    ],
 )
 def test_bad_arrays_are_one_error(tmp_path: Path, changes: Arrays, message: str) -> None:
     with pytest.raises(SettingsError) as caught:
@@ -83,6 +97,44 @@ def test_bad_folders_are_one_error(tmp_path: Path, damage: Callable[[Path], obje
     with pytest.raises(SettingsError) as caught:
         prepare(settings("data=folder", f"data.root={tmp_path}"))
     assert message in str(caught.value)
+
+
+def photographs(folder: Path, count: int = 24) -> Path:
+    """JPEGs of two classes; of one file of each part the last bytes are missing: its head can be read."""
+    for part in ("train", "test"):
+        for index in range(count):
+            place = folder / part / "ab"[index % 2]
+            place.mkdir(parents=True, exist_ok=True)
+            noise = np.random.default_rng(index).integers(0, 256, (8, 8), dtype=np.uint8)
+            Image.fromarray(noise).save(place / f"{index}.jpg")
+        cut = folder / part / "b" / f"{count - 1}.jpg"
+        cut.write_bytes(cut.read_bytes()[:-30])
+    return folder
+
+
+@pytest.mark.parametrize("workers", [False, True], ids=["here", "in a loader's process"])
+def test_a_file_that_breaks_in_decoding_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: bool
+) -> None:
+    if workers:
+        monkeypatch.setattr(import_module("rddrs.data.inputs"), "BUFFER", 0)
+    own = ["data=folder", f"data.root={photographs(tmp_path / 'images')}", f"output_root={tmp_path}", "train.epochs=1"]
+    own += [*SMALL, "data.reference=1", "data.subset=null", "classifier=perceptron", "certify.workers=1"]
+    prepared = prepare(settings(*own, "seed=2"))
+    with pytest.raises(BrokenInput) as caught:
+        train(prepared)
+    assert re.fullmatch(rf"{tmp_path}/images/train/b/23.jpg is broken: .*; replace it, or remove it", str(caught.value))
+    Image.new("L", (8, 8)).save(tmp_path / "images/train/b/23.jpg")
+    with pytest.raises(BrokenInput, match=r"test/b/23.jpg is broken"):
+        run(prepare(settings(*own)))
+
+
+def test_the_command_says_in_one_line_which_file_is_broken(tmp_path: Path) -> None:
+    own = ["data=folder", f"data.root={photographs(tmp_path / 'images')}", f"output_root={tmp_path}"]
+    command = [sys.executable, "-m", "pipelines.train", *own, "classifier=perceptron", "data.subset=4"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    (line,) = [line for line in done.stderr.splitlines() if "broken" in line]
+    assert done.returncode == 2 and line.startswith(f"error: {tmp_path}/images/") and "Traceback" not in done.stderr
 
 
 class Dropping(nn.Module):
@@ -201,9 +253,6 @@ def test_what_may_be_right_is_said(tmp_path: Path) -> None:
     given = ["classifier=resnet", "classifier.depth=8", f"classifier.checkpoint={tmp_path / 'weights.pt'}"]
     read, doubt = brought(tmp_path, {}, *given).notes
     assert "below its key 'state_dict'" in read and "does it want normalised inputs" in doubt
-
-
-SMALL = ["certify.samples=1000", "certify.batch=128", "method=rs"]
 
 
 def test_a_table_is_certified_from_end_to_end(tmp_path: Path) -> None:

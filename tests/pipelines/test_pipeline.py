@@ -21,6 +21,7 @@ from pipelines.errors import SettingsError
 from pipelines.prepare import Prepared, prepare
 from pipelines.report import report
 from pipelines.run import run
+from rddrs import open_run
 from rddrs.noise import load_scale
 from rddrs.records.store import COLUMNS, Store
 from rddrs.records.tracking import database
@@ -74,6 +75,18 @@ def test_a_run_writes_what_it_promises(root: Path) -> None:
     assert certificate.ball_radius == row["ball_radius"]
 
 
+def test_a_finished_run_is_opened_again(root: Path) -> None:
+    folder = only_run(root, "ancer")
+    opened = open_run(folder)
+    pd.testing.assert_frame_equal(opened.table, pd.read_parquet(folder / "records.parquet"))
+    index = int(opened.table["index"].iloc[-1])
+    assert opened.certificate(index).radius == opened.table["radius"].iloc[-1]
+    assert {f"{name}.svg" for name in opened.figures} < {path.name for path in (folder / "figures").iterdir()}
+    assert repr(opened) == f"OpenedRun({folder.name}: 9 inputs)" and "<th>fidelity</th>" in opened._repr_html_()
+    with pytest.raises(ValueError, match="runs is no finished run"):
+        open_run(folder.parent)
+
+
 def test_the_classifier_is_trained_once_for_both_methods(root: Path) -> None:
     assert len(list(root.glob("classifiers/*/weights.safetensors"))) == 1
     client = MlflowClient(database(root))
@@ -122,7 +135,7 @@ def test_finished_runs_are_set_side_by_side(root: Path) -> None:
     assert table["run"].tolist() == names and table["inputs"].tolist() == [9, 9]
     assert (folder / "report.html").stat().st_size > 10_000
     assert (folder / "figures" / "regions.png").exists(), "decision regions, in the plane"
-    with pytest.raises(SettingsError, match="runs: none is no finished run"):
+    with pytest.raises(SettingsError, match=r"runs: .*none is no finished run.*there are"):
         report(prepare(settings(*SMALL, f"output_root={root}", "runs=[none]")))
 
 
@@ -221,6 +234,9 @@ def test_memory_and_audit_of_honest_and_of_planted_certificates(root: Path) -> N
     run(prepared)
     table = pd.read_parquet(prepared.run_folder / "records.parquet")
     assert np.all(table["radius"] <= table["raw_radius"])
+    opened = open_run(prepared.run_folder)
+    for index, radius in zip(table["index"], table["radius"], strict=True):
+        assert opened.certificate(int(index)).radius == radius, "after the memory"
     audit(prepared)
     summary = json.loads((prepared.run_folder / "audit.json").read_text())
     assert (summary["broken"], summary["overlaps"]) == (0, 0)
@@ -267,8 +283,7 @@ def test_a_threat_is_answered_beside_isotropic_noise(tmp_path: Path) -> None:
     aimed = prepare(settings(*small, *asked, *grown, "audit.samples=500"))
     run(aimed)
     plain = prepare(settings(*small, "method=rs"))
-    assert (plain.run_folder / "records.parquet").exists() is False
-    assert sorted(Store(plain.run_folder).finished()) == sorted(aimed.indices)
+    assert pd.read_parquet(plain.run_folder / "records.parquet")["index"].tolist() == aimed.indices
     table = pd.read_csv(aimed.run_folder / "severities.csv").set_index("perturbation")
     assert table.loc["brightness", "ratio"] > 1.5 > 1.3 > table.loc["stripes", "ratio"]
     assert table.loc["brightness", "at"] == 0.2

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from rddrs import Diagonal, Full, Isotropic, certify
 from rddrs.noise.scale import Scale
+from rddrs.pictures.images import noise_map, picture, principal_axes
 from rddrs.report import (
     Run,
     ball_figure,
@@ -39,7 +40,6 @@ from rddrs.report import (
     summarize,
     write_page,
 )
-from rddrs.report.images import noise_map, picture, principal_axes
 from rddrs.report.style import vector_bytes
 from rddrs.report.tables import confidence_band
 

@@ -94,6 +94,22 @@ def test_answers_that_are_no_logits_are_refused(wrong, message):
         fidelity(wrong, SCALE, REFERENCE, sigma=0.2)
 
 
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (nn.Linear(2, 2, device="meta"), "torch.float32 inputs .* on cpu: .*meta"),
+        (nn.Linear(2, 2).double(), "torch.float32 inputs .*dtype"),
+        (nn.Linear(3, 2), r"inputs of shape \[\d+, 2\].*cannot be multiplied"),
+    ],
+    ids=["device", "precision", "shape"],
+)
+def test_a_network_that_cannot_take_the_inputs_is_refused(network, message):
+    with pytest.raises(ValueError, match=message):
+        certify(network.eval(), X, SCALE, samples=200)
+    with pytest.raises(ValueError, match=message):
+        RS().propose(network.eval(), X, sigma=0.2)
+
+
 @pytest.mark.parametrize(("calls", "target_radius"), [(1, None), (2, None), (3, None), (1, 0.1)])
 def test_the_number_of_classes_must_not_change_from_call_to_call(calls, target_radius):
     """After the selection samples, which take one call, and among those of the certification."""

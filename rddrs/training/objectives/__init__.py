@@ -6,4 +6,11 @@ from rddrs.training.objectives.gaussian import Gaussian
 from rddrs.training.objectives.macer import Macer
 from rddrs.training.objectives.smoothadv import SmoothAdv
 
-__all__ = ["Consistency", "Gaussian", "Macer", "Noise", "Objective", "SmoothAdv"]
+OBJECTIVES: dict[str, type[Objective]] = {
+    "gaussian": Gaussian,
+    "consistency": Consistency,
+    "smoothadv": SmoothAdv,
+    "macer": Macer,
+}
+
+__all__ = ["OBJECTIVES", "Consistency", "Gaussian", "Macer", "Noise", "Objective", "SmoothAdv"]

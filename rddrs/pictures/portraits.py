@@ -1,14 +1,14 @@
 """One picture of an input and of its scale, small enough to draw one for every input of a run."""
 
-import matplotlib as mpl
 import numpy as np
+import seaborn as sns
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from rddrs.noise import Scale
-from rddrs.report.images import brightness, covariance_map, noise_map, picture, principal_axes
+from rddrs.pictures.images import brightness, covariance_map, noise_map, picture, principal_axes
 
 _SIDE, _CAPTION, _COLUMNS, _AXES = 160, 18, 3, 3
 
@@ -55,4 +55,4 @@ def _plane(values: Float[ndarray, " d"], x: Tensor) -> Float[ndarray, "height wi
 
 
 def _coloured(colors: str, values: Float[ndarray, "h w"], low: float, high: float) -> UInt8[ndarray, "h w 3"]:
-    return mpl.colormaps[colors]((values - low) / (high - low), bytes=True)[..., :3]
+    return sns.color_palette(colors, as_cmap=True)((values - low) / (high - low), bytes=True)[..., :3]

@@ -1,0 +1,58 @@
+"""Every block of the tutorials runs as it stands, in the order of its page, in an empty folder.
+
+`python` blocks of a page share their names, one with a title is a file of that name, `sh` blocks are run by bash.
+`console` blocks need what a test has not: a package index, SLURM, the data of MNIST.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("index", "own", "proven", "report", "configure", "sweeps", "extend")
+BLOCK = re.compile(r'^```(python|sh)(?: title="(.*?)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the command `rddrs` of this checkout, and one of classifiers that all pages share."""
+    tools = tmp_path_factory.mktemp("tools")
+    (tools / "classifiers").mkdir()
+    command = f"exec {sys.executable} -c 'from pipelines.command import main; main()' \"$@\""
+    (tools / "rddrs").write_text(f"#!/bin/sh\n{command}\n")
+    (tools / "rddrs").chmod(0o755)
+    return tools
+
+
+@pytest.mark.filterwarnings("ignore")  # a reader's session has no such filter
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_runs(page: str, tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "classifiers").symlink_to(tools / "classifiers")
+    environment = os.environ | {
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
+    names: dict[str, Any] = {}
+    blocks = BLOCK.findall((ROOT / "docs" / f"{page}.md").read_text())
+    assert blocks
+    for language, title, text in blocks:
+        if title:
+            Path(title).write_text(text)
+        elif language == "python":
+            exec(compile(text, f"docs/{page}.md", "exec"), names)
+        else:
+            done = subprocess.run(["bash", "-euc", text], env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, f"{text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    stated = (ROOT / "mkdocs.yml").read_text()
+    assert all(f": {path.name}\n" in stated for path in (ROOT / "docs").glob("*.md"))
