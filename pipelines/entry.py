@@ -15,6 +15,7 @@ from pipelines.errors import JobError, SettingsError
 if TYPE_CHECKING:
     from pipelines.prepare import Prepared
 
+KEPT = "what was finished is kept: run the same command again to go on"
 CONFIGURATION = (Path(__file__).parent / "conf").resolve()
 
 
@@ -43,13 +44,17 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
         except Unreadable as error:
             _fail(f"error: {error}", 1)
         except (OSError, SafetensorError) as error:
-            _fail(f"error: {error}; what was finished is kept: run the same command again to go on", 1)
+            _fail(f"error: {error}; {KEPT}", 1)
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] not in ("mlflow", "sqlalchemy"):
+                raise
+            _fail(f"error: {settings.root / 'mlflow.db'}: {str(error).splitlines()[0]}; {KEPT}", 1)
 
     def main() -> None:
         try:
             command()
         except KeyboardInterrupt:
-            print("stopped; what was finished is kept: run the same command again to go on", file=sys.stderr)
+            print(f"stopped; {KEPT}", file=sys.stderr)
             sys.exit(130)
 
     return main

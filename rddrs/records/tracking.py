@@ -63,13 +63,17 @@ def _latest(client: MlflowClient, run_id: str, name: str) -> dict[int, Metric]:
 class Tracker:
     """One MLflow run named `name`; the file `note` holds its id, so that a restart takes it up again.
 
-    Making a database from several processes at once crashes MLflow: a file lock is held meanwhile.
+    Making a database from several processes at once crashes MLflow: a file lock is held meanwhile. One that is made in
+    part, because the disk was full, would never be taken up: it is made beside its place.
     """
 
     def __init__(self, root: Path, name: str, note: Path, tags: dict[str, str]) -> None:
         self._root = root
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".mlflow.lock"):
+            if not (root / "mlflow.db").exists():
+                with replacing(root.resolve() / "mlflow.db") as part:
+                    MlflowClient(f"sqlite:///{part}")
             self._client = MlflowClient(database(root))
             experiment = self._client.get_experiment_by_name(EXPERIMENT)
             if experiment is None:

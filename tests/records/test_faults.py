@@ -1,0 +1,65 @@
+"""A disk that is full and a clock that jumps: nothing that was finished is lost, and no record changes."""
+
+import itertools
+import resource
+import time
+from contextlib import contextmanager
+
+import pytest
+import torch
+from safetensors import SafetensorError
+
+from rddrs import ANCER, Full, certify, certify_input
+from rddrs.files import write_text
+from rddrs.records import Folder, Store
+from rddrs.records.store import COLUMNS
+from rddrs.trust import Outcome
+
+
+@contextmanager
+def full_disk(left: int):
+    """No file grows beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (left, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def certificate(oracle_of):
+    oracle = oracle_of("full", 60, radius=1.0)
+    return certify(oracle.classifier, oracle.x, oracle.scale, samples=100, index=3)
+
+
+@pytest.mark.parametrize("left", [0, 100, 3_000])
+def test_a_full_disk_leaves_what_was_there_and_nothing_half_done(tmp_path, certificate, left):
+    store, memory, note = Store(tmp_path), Folder(tmp_path / "memory"), tmp_path / "note"
+    writes = {
+        store.path(3): lambda it: store.save(it, dict.fromkeys(COLUMNS, 0) | {"index": 3}),
+        memory.path / "3.safetensors": lambda it: memory.write(Outcome.unchanged(it)),
+        note: lambda it: write_text(note, str(it.scale.tensors()["triangle"].tolist())),
+    }
+    other = certify(lambda x: x[:, :2], certificate.x, Full(torch.eye(60)), samples=100, index=3)
+    for path, write in writes.items():
+        write(certificate)
+        before = path.read_bytes()
+        with full_disk(left), pytest.raises((OSError, SafetensorError)):
+            write(other)
+        assert path.read_bytes() == before
+        assert [it.name for it in path.parent.iterdir() if it.name.startswith(".")] == []
+        write(other)
+        assert path.read_bytes() != before
+
+
+def test_a_clock_that_jumps_changes_no_record(oracle_of, monkeypatch):
+    oracle, jumps = oracle_of("isotropic", 6, radius=1.0), itertools.cycle([0.0, 1e9, -1e9, 3.5])
+
+    def record():
+        found = certify_input(oracle.classifier, oracle.x, sigma=0.3, method=ANCER(iterations=5), samples=500, label=1)
+        return {name: value for name, value in found.record.items() if not name.endswith("seconds")}
+
+    before = record()
+    monkeypatch.setattr(time, "time", lambda: next(jumps))
+    assert record() == before
