@@ -135,7 +135,7 @@ def test_finished_runs_are_set_side_by_side(root: Path) -> None:
     assert table["run"].tolist() == names and table["inputs"].tolist() == [9, 9]
     assert (folder / "report.html").stat().st_size > 10_000
     assert (folder / "figures" / "regions.png").exists(), "decision regions, in the plane"
-    with pytest.raises(SettingsError, match="runs: .*none is no finished run.*there are"):
+    with pytest.raises(SettingsError, match=r"runs: .*none is no finished run.*there are"):
         report(prepare(settings(*SMALL, f"output_root={root}", "runs=[none]")))
 
 
