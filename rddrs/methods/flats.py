@@ -274,7 +274,7 @@ FIXED = {"dct": cosines, "pixel": partial(torch.eye, dtype=torch.float64)}
 
 
 def moments(rows: Iterable[Float[Tensor, "n d"]], shape: Sequence[int]) -> list[Tensor]:
-    """E[sum over the other axes of g g^T] of each axis, [n, n], of trace 1, float64: a learned basis diagonalises it."""
+    """E[sum over the other axes of g g^T] of each axis, [n, n], of trace 1, float64: a learned basis."""
     found = [torch.zeros(size, size, dtype=torch.float64) for size in shape]
     for part in rows:
         tensor = part.double().cpu().view(-1, *shape)
