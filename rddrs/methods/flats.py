@@ -168,7 +168,8 @@ class KroneckerFlat(Flat):
 
 def weighed(threat: Threat, rows: Sequence[Tensor], like: Float[Tensor, " d"]) -> tuple[Tensor, Tensor]:
     """The weights of a threat's parts and their displacements along a flat's axes, as tensors."""
-    return like.new_tensor(threat.weights), torch.stack([*rows]).to(like) if rows else like.new_zeros(0, len(like))
+    spreads = torch.stack([*rows]) if rows else torch.zeros(0, len(like))
+    return torch.tensor(threat.weights).to(like), spreads.to(like)
 
 
 def flat_at(base: Full | Kronecker, moment: Tensor, threat: Threat = VOLUME, spreads: Sequence[Tensor] = ()) -> Flat:
