@@ -192,6 +192,7 @@ def test_a_learned_basis_holds_the_threat_and_its_displacements_are_measured_in_
     inputs = torch.rand(4, 3, 2, 5, generator=torch.Generator().manual_seed(0))
     threat = Threat("brightness", "red_cast")
     base = structured(Isotropic(0.5, 30), "kronecker", "learned", inputs, lambda: [normal(50, 30).float()], threat)
+    assert isinstance(base, Kronecker)
     scale = Kronecker(base.factors, torch.linspace(0.5, 2, 30).view(3, 2, 5))
     for it, spread in zip(threat.perturbations, spreads_of(threat, inputs, scale), strict=True):
         (rows,) = threat.displacements(it, inputs)
