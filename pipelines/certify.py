@@ -133,11 +133,11 @@ def _one(
 
     settings = prepared.settings
     sigma_x, search_seconds = _sigma_x(prepared, index, batch)
-    options = settings.certify
+    x, options = prepared.data.test_inputs[index].to(settings.device), settings.certify
     try:
         found = certify_input(
             prepared.network,
-            prepared.data.test_inputs[index].to(settings.device),
+            x,
             sigma=settings.sigma,
             method=prepared.method,
             reference=fitting,
