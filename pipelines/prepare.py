@@ -247,10 +247,10 @@ def threat_of(settings: Settings, data: Dataset) -> Threat:
         threat.require(data.shape)
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    known = {it.name for it in threat.reported}
+    known = [it.name for it in threat.reported if it.applies(data.shape)]
     for name in settings.threat_at:
         if name not in known:
-            raise SettingsError(f"threat_at.{name}: there is no such perturbation: {', '.join(sorted(known))}")
+            raise SettingsError(f"threat_at.{name}: inputs of shape {data.shape} have {', '.join(known)}")
     return threat
 
 

@@ -117,7 +117,7 @@ def test_every_method_is_made_with_the_values_of_its_file(path: Path) -> None:
         ("threat={brightness:0}", "not all 0"),
         ("threat=[nowhere.npy]", "threat=nowhere.npy: patterns of shape (2,) are needed"),
         ("threat=[nowhere.fog]", "threat=nowhere.fog cannot be imported"),
-        ("threat_at={brightnes:0.1}", "threat_at.brightnes: there is no such perturbation: blue_cast"),
+        ("threat_at={brightnes:0.1}", "threat_at.brightnes: inputs of shape (2,) have brightness, contrast"),
     ],
 )
 def test_bad_values_are_named(override: str, named: str) -> None:
