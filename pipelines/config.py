@@ -88,6 +88,7 @@ class Training(Group):
     start: str | None
     optimizer: Literal["adam", "sgd"]
     schedule: Literal["constant", "linear", "step", "one_cycle"]
+    precision: Literal["float32", "bfloat16"]
 
     @field_validator("objective", mode="before")
     @classmethod

@@ -115,7 +115,8 @@ def _fit(
     inputs, labels = data.trained_on(settings.seed)
     validation = data.held_out(settings.seed)
     module = NoisyTraining(prepared.network, inputs, labels, scale, validation, **common | options)
-    fit(module, epochs=epochs, folder=folder, device=settings.device, logger=tracker.lightning_logger())
+    how: dict[str, Any] = {"device": settings.device, "precision": settings.train.precision}
+    fit(module, epochs=epochs, folder=folder, logger=tracker.lightning_logger(), **how)
 
 
 def measured_batch(prepared: "Prepared") -> int:

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import pytorch_lightning as lightning
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
@@ -13,9 +14,18 @@ from rddrs.data import BrokenInput
 from rddrs.training.noisy import NoisyTraining
 
 
-def fit(module: NoisyTraining, *, epochs: int, folder: Path, device: str = "cpu", logger: Logger | None = None) -> None:
+def fit(
+    module: NoisyTraining,
+    *,
+    epochs: int,
+    folder: Path,
+    device: str = "cpu",
+    precision: Literal["float32", "bfloat16"] = "float32",
+    logger: Logger | None = None,
+) -> None:
     """Train the module's network for so many epochs, then freeze it; `folder` keeps a checkpoint of every epoch.
 
+    `precision` is that of the network's passes; weights, noise and loss stay float32.
     Raises KeyboardInterrupt where Ctrl-C ended it (the same call goes on), and BrokenInput.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -23,6 +33,7 @@ def fit(module: NoisyTraining, *, epochs: int, folder: Path, device: str = "cpu"
     trainer = lightning.Trainer(
         accelerator=device.split(":")[0],
         devices=1,
+        precision="bf16-mixed" if precision == "bfloat16" else "32-true",
         plugins=[LightningEnvironment()],  # also inside a SLURM job: requeueing it is its launcher's work
         max_epochs=epochs,
         reload_dataloaders_every_n_epochs=1,

@@ -110,7 +110,8 @@ class NoisyTraining(lightning.LightningModule):
     def _drawn(self, count: int, inputs: Tensor, source: torch.Generator) -> Tensor:
         """Noise for `count` copies of every input, [count, n, *shape]."""
         z = self._family.draw(count * len(inputs), inputs[0], source)
-        return self.scale.spread(z).view(count, *inputs.shape)
+        with torch.autocast(self.device.type, enabled=False):
+            return self.scale.spread(z).view(count, *inputs.shape)
 
     def training_step(self, batch: Sequence[Tensor], batch_index: int) -> Tensor:
         inputs, labels = batch

@@ -20,9 +20,10 @@ from rddrs.models.perceptron import Perceptron
 from rddrs.models.resnet import ResNet
 from rddrs.models.small_cnn import SmallCNN
 from rddrs.models.weights import load_weights, save_weights
+from rddrs.noise import Full, Purpose, generator
 from rddrs.training.fit import fit
 from rddrs.training.noisy import NoisyTraining
-from rddrs.training.objectives import OBJECTIVES
+from rddrs.training.objectives import OBJECTIVES, Gaussian
 
 SIGMA = 0.4
 
@@ -105,6 +106,7 @@ def test_resuming_after_an_epoch_gives_the_weights_of_an_uninterrupted_training(
     assert equal_weights(whole, resumed)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     "options",
     [
@@ -115,7 +117,7 @@ def test_resuming_after_an_epoch_gives_the_weights_of_an_uninterrupted_training(
     ],
     ids=str,
 )
-def test_resuming_goes_on_with_the_schedule_flips_and_validation(tmp_path, options):
+def test_resuming_goes_on_with_the_schedule_flips_and_validation(tmp_path, options, precision):
     """Fine-tuning of images as a user does it; the checkpoint is of a whole epoch though validation comes before."""
     images = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     data = Dataset(images, torch.arange(40) % 2, images, torch.arange(40) % 2)
@@ -131,13 +133,37 @@ def test_resuming_goes_on_with_the_schedule_flips_and_validation(tmp_path, optio
         net = Perceptron((1, 4, 4), 2, width=8)
         common = {"learning_rate": 0.05, "batch": 16, "flip": True}
         inputs, labels, validation = data.train_inputs, data.train_labels, data.reference(10, 0)
-        fit(kind(net, inputs, labels, Isotropic(SIGMA, 16), validation, **common | options), epochs=3, folder=folder)
+        training = kind(net, inputs, labels, Isotropic(SIGMA, 16), validation, **common | options)
+        fit(training, epochs=3, folder=folder, precision=precision)
         return net
 
     whole = fitted(0, NoisyTraining, tmp_path / "whole")
     with pytest.raises(RuntimeError, match="killed"):
         fitted(0, Stopped, tmp_path / "parts")
     assert equal_weights(whole, fitted(9, NoisyTraining, tmp_path / "parts"))
+
+
+def test_in_bfloat16_the_passes_alone_are_rounded(tmp_path):
+    """The network answers in bfloat16; the noise is C z to the last bit, the loss and the weights are float32."""
+    images, seen = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), {}
+    data = Dataset(images, torch.arange(40) % 2, images, torch.arange(40) % 2)
+    scale = Full(SIGMA * torch.eye(16) + 0.013)
+
+    class Watched(Gaussian):
+        def loss(self, network, inputs, labels, noise, **context):
+            seen["noise"], seen["answers"] = noise(1)[0], network(inputs).dtype
+            seen["loss"], logits = super().loss(network, inputs, labels, noise, **context)
+            return seen["loss"], logits
+
+    net = Perceptron((1, 4, 4), 2, width=8)
+    validation = data.reference(10, 0)
+    options = {"batch": 40, "objective": Watched()}
+    training = NoisyTraining(net, data.train_inputs, data.train_labels, scale, validation, **options)
+    fit(training, epochs=1, folder=tmp_path, precision="bfloat16")
+    z = torch.randn(40, 16, generator=generator(0, 0, Purpose.TRAINING))
+    torch.testing.assert_close(seen["noise"].flatten(1), z @ scale.matrix, rtol=0, atol=1e-6)
+    assert seen["answers"] == torch.bfloat16 and seen["loss"].dtype == torch.float32
+    assert all(weights.dtype == torch.float32 for weights in net.parameters())
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 20, 24)])

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
@@ -33,5 +34,6 @@ class Objective(BaseModel, ABC):
 def copies(
     network: nn.Module, inputs: Float[Tensor, "n *shape"], noise: Float[Tensor, "m n *shape"]
 ) -> Float[Tensor, "m n k"]:
-    """The logits of every noisy copy of every input, in one pass."""
-    return network((inputs + noise).flatten(0, 1)).unflatten(0, noise.shape[:2])
+    """The logits of every noisy copy of every input, in one pass; at least in float32, whatever the network's."""
+    logits = network((inputs + noise).flatten(0, 1)).unflatten(0, noise.shape[:2])
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
