@@ -76,6 +76,7 @@ def share_scale(prepared: "Prepared", reference: "Reference") -> None:
     from filelock import FileLock
 
     from rddrs.files import write_text
+    from rddrs.models import scale_file
     from rddrs.noise import load_scale, save_scale
 
     settings, maker = prepared.settings, prepared.method.shared_scale
@@ -83,7 +84,9 @@ def share_scale(prepared: "Prepared", reference: "Reference") -> None:
         return
     folder = prepared.classifier_folder
     path = folder / "scale.safetensors"
-    if settings.train.name != "covariance" or settings.classifier.checkpoint is not None:
+    if (name := settings.classifier.pretrained) is not None and scale_file(name).exists():
+        path = scale_file(name)
+    elif settings.train.name != "covariance" or settings.classifier.weights is not None:
         digest = hashlib.sha256(f"{maker!r} {settings.data.reference}".encode()).hexdigest()[:10]
         path = folder / f"scale-{digest}.safetensors"
     with FileLock(folder / ".lock"):

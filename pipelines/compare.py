@@ -100,7 +100,7 @@ def flatten(configuration: Any, prefix: str = "") -> dict[str, Any]:
 def compare_runs(root: Path, names: list[str], folder: Path | None = None) -> Path:
     """Tables, figures and a page of the named runs below `root`; returns the folder that they are written to."""
     from rddrs.files import replacing
-    from rddrs.report import compare, comparison_figures, save, severity_figure, write_page
+    from rddrs.report import compare, comparison_figures, literature, save, severity_figure, write_page
 
     runs = name_apart([read_run(root / "runs" / name) for name in names])
     folder = folder or root / "comparisons" / hashlib.sha256("\n".join(names).encode()).hexdigest()[:10]
@@ -108,8 +108,26 @@ def compare_runs(root: Path, names: list[str], folder: Path | None = None) -> Pa
     table = compare(runs)
     with replacing(folder / "comparison.csv") as part:
         table.to_csv(part, index=False)
+    if len(beside := literature(runs)):
+        with replacing(folder / "literature.csv") as part:
+            beside.to_csv(part, index=False)
     figures = comparison_figures(runs) | {"severities": severity_figure(runs)} | plane_figures(root, runs)
     for name, figure in figures.items():
         save(figure, folder / "figures" / name)
     write_page(folder / "report.html", runs, figures, "Comparison of " + ", ".join(dict.fromkeys(table["label"])))
     return folder
+
+
+def show_comparison(folder: Path) -> None:
+    """Print the tables of a comparison, and where it lies."""
+    import pandas as pd
+    from rich.console import Console
+
+    from rddrs.report import comparison_table, literature_table
+
+    console = Console()
+    console.print(comparison_table(pd.read_csv(folder / "comparison.csv")))
+    if (folder / "literature.csv").exists():
+        console.print(literature_table(pd.read_csv(folder / "literature.csv")))
+    console.print(f"written to   {folder}", soft_wrap=True)
+    console.print(f"page         {folder / 'report.html'}", soft_wrap=True)

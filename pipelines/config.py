@@ -69,10 +69,26 @@ class Normalize(Group):
 class Classifier(Target):
     output: Literal["logits", "probabilities"]
     checkpoint: str | None
+    pretrained: str | None
     epochs: PositiveInt
     normalize: Normalize
     precision: Literal["float32", "bfloat16"]
     compile: bool
+
+    @model_validator(mode="after")
+    def one_network(self) -> Self:
+        if self.pretrained is not None and self.checkpoint is not None:
+            raise ValueError(f"pretrained={self.pretrained} checkpoint={self.checkpoint}: leave one of them out")
+        return self
+
+    @property
+    def weights(self) -> Path | None:
+        """The file of the weights that are given, to be certified as they are."""
+        if self.pretrained is None:
+            return None if self.checkpoint is None else Path(self.checkpoint)
+        from rddrs.models import weights_file
+
+        return weights_file(self.pretrained)
 
 
 class Method(Target):
@@ -221,12 +237,12 @@ class Settings(Group):
         return value
 
     @property
-    def given(self) -> dict[str, str]:
+    def given(self) -> dict[str, Path]:
         """The file of weights that is given, by its key: a checkpoint is certified as it is, a start is trained."""
-        checkpoint, start = self.classifier.checkpoint, self.train.start
-        if checkpoint is not None:
-            return {"classifier.checkpoint": checkpoint}
-        return {} if start is None else {"train.start": start}
+        weights, start = self.classifier.weights, self.train.start
+        if weights is not None:
+            return {f"classifier.{'checkpoint' if self.classifier.pretrained is None else 'pretrained'}": weights}
+        return {} if start is None else {"train.start": Path(start)}
 
     @property
     def root(self) -> Path:
@@ -260,12 +276,25 @@ def of_run(asked: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def of_card(classifier: dict[str, Any]) -> dict[str, Any]:
+    """The network of a card in the place of the one that the data choose; raises SettingsError."""
+    from rddrs.models import card_of
+
+    try:
+        network = card_of(classifier["pretrained"])["network"]
+    except ValueError as error:
+        raise SettingsError(f"classifier.{error}") from None
+    return {name: value for name, value in classifier.items() if name in Classifier.model_fields} | network
+
+
 def load(configuration: DictConfig) -> Settings:
     """The checked settings of a composed configuration; raises SettingsError."""
     try:
         values: Any = OmegaConf.to_container(configuration, resolve=True, throw_on_missing=True)
         if values.get("run") is not None:
             values = of_run(values)
+        if values["classifier"].get("pretrained") is not None:
+            values["classifier"] = of_card(values["classifier"])
         return Settings.model_validate(values)
     except ValidationError as error:
         raise SettingsError(explain(error)) from None

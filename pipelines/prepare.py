@@ -21,7 +21,7 @@ from pipelines.errors import SettingsError
 from rddrs.data import Dataset, random_rotation
 from rddrs.digests import file_digest
 from rddrs.methods import Method
-from rddrs.models import Accelerated, Normalized, Rotated, as_logits, digest, load_weights
+from rddrs.models import Accelerated, Normalized, Rotated, as_logits, card_of, digest, load_weights
 from rddrs.noise import Grid, Isotropic
 from rddrs.records import Binding
 from rddrs.threats import PERTURBATIONS, Threat
@@ -31,7 +31,7 @@ from rddrs.version import __version__
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What the stages work on. The network's weights are random where no checkpoint was given: training makes them.
+    """What the stages work on. The network's weights are random where none were given: training makes them.
 
     `notes` is what a person should know before the work starts.
     """
@@ -78,7 +78,7 @@ class Prepared:
     def _folder(self, kind: str, name: str, configuration: dict[str, Any]) -> Path:
         """A folder whose name ends in a digest of all that its content depends on, data and weights by content."""
         settings = self.settings
-        weights = None if settings.classifier.checkpoint is None else digest(self.network)
+        weights = None if settings.classifier.weights is None else digest(self.network)
         start = None if settings.train.start is None else file_digest(Path(settings.train.start))
         identity = [configuration, self.data_digest, weights, start, settings.device.split(":")[0], __version__]
         key = f"sigma{settings.sigma:g}-seed{settings.seed}-{json_digest(identity)[:10]}"
@@ -146,17 +146,17 @@ def _module(frame: traceback.FrameSummary) -> str:
 
 
 def build_network(settings: Settings, data: Dataset) -> tuple[nn.Module, list[str]]:
-    """The network, with the checkpoint's weights where one is given, tried on one input of the data; and notes."""
+    """The network, with the weights that are given, tried on one input of the data; and notes."""
     options = settings.classifier
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = build("classifier", options, {"shape": data.shape, "classes": data.classes})
     if not isinstance(network, nn.Module):
         raise SettingsError(f"classifier._target_={options.target} is no torch.nn.Module: {type(network)}")
-    notes = []
+    notes: list[str] = []
     try:
         for key, file in settings.given.items():
-            notes = load_weights(network, Path(file), key)
+            notes += load_weights(network, file, key)
         if options.normalize.mean is not None and options.normalize.std is not None:
             network = Normalized(network, options.normalize.mean, options.normalize.std, data.shape)
         if options.precision != "float32" or options.compile:
@@ -256,10 +256,7 @@ def threat_of(settings: Settings, data: Dataset) -> Threat:
 
 def prepare(settings: Settings) -> Prepared:
     """Build everything that the settings name; raises SettingsError."""
-    for key, file in {
-        "classifier.checkpoint": settings.classifier.checkpoint,
-        "train.start": settings.train.start,
-    }.items():
+    for key, file in {"train.start": settings.train.start, **settings.given}.items():
         if file is not None and not Path(file).is_file():
             raise SettingsError(f"{key}={file}: there is no such file")
     data = build("data", settings.data, {})
@@ -272,6 +269,7 @@ def prepare(settings: Settings) -> Prepared:
     except ValueError as error:
         raise SettingsError(str(error)) from error
     threat, objective = threat_of(settings, data), objective_of(settings)
+    check_card(settings)
     method = build("method", settings.method, {"threat": threat, "norm": settings.certify.norm})
     if not isinstance(method, Method):
         raise SettingsError(f"method._target_={settings.method.target} gives no rddrs.Method: {type(method)}")
@@ -288,6 +286,12 @@ def prepare(settings: Settings) -> Prepared:
     prepared = Prepared(settings, data, network, method, threat, objective, indices, data_digest, tuple(notes))
     check_grid(prepared)
     return prepared
+
+
+def check_card(settings: Settings) -> None:
+    """Raise SettingsError where a network that ships with the package is asked for another noise than its own."""
+    if (name := settings.classifier.pretrained) is not None and settings.sigma != (own := card_of(name)["sigma"]):
+        raise SettingsError(f"sigma={settings.sigma:g}: classifier.pretrained={name} was trained at sigma={own:g}")
 
 
 def check_grid(prepared: Prepared) -> None:

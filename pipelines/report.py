@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from pipelines.certify import certify, opened_store
-from pipelines.compare import compare_runs, plane_figures
+from pipelines.compare import compare_runs, plane_figures, show_comparison
 from pipelines.entry import entry
 from pipelines.errors import SettingsError
 
@@ -26,7 +26,6 @@ PICTURES = 500
 
 def report(prepared: "Prepared") -> None:
     """Merge the records, draw and log them, print the closing table; raises SettingsError where inputs are missing."""
-    import pandas as pd
     from rich.console import Console
 
     from rddrs.files import replacing
@@ -37,7 +36,6 @@ def report(prepared: "Prepared") -> None:
         PER_INPUT,
         Run,
         closing_table,
-        comparison_table,
         evenly,
         metrics_of,
         portrait,
@@ -54,10 +52,7 @@ def report(prepared: "Prepared") -> None:
 
     settings = prepared.settings
     if settings.runs:
-        folder = compare_runs(settings.root, settings.runs)
-        Console().print(comparison_table(pd.read_csv(folder / "comparison.csv")))
-        Console().print(f"written to   {folder}", soft_wrap=True)
-        return
+        return show_comparison(compare_runs(settings.root, settings.runs))
     store, alpha = opened_store(prepared), settings.certify.alpha
     try:
         records = store.records(prepared.indices)

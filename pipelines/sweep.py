@@ -193,11 +193,7 @@ class Sweep(Callback):
 
     def compare(self, names: list[str], tracker: "Tracker") -> None:
         """Set the finished runs side by side: on the terminal, and with the figures and the page on the parent."""
-        import pandas as pd
-        from rich.console import Console
-
-        from pipelines.compare import compare_runs
-        from rddrs.report import comparison_table
+        from pipelines.compare import compare_runs, show_comparison
 
         if not names:
             return
@@ -206,7 +202,4 @@ class Sweep(Callback):
         compare_runs(root, names, self.folder)
         tracker.link((self.folder / "figures").iterdir(), "figures")
         tracker.link([self.folder / "comparison.csv", self.folder / "report.html"], "records")
-        console = Console()
-        console.print(comparison_table(pd.read_csv(self.folder / "comparison.csv")))
-        console.print(f"written to   {self.folder}", soft_wrap=True)
-        console.print(f"page         {self.folder / 'report.html'}", soft_wrap=True)
+        show_comparison(self.folder)

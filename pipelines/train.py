@@ -24,7 +24,7 @@ def train(prepared: "Prepared") -> None:
 
     settings, folder = prepared.settings, prepared.classifier_folder
     folder.mkdir(parents=True, exist_ok=True)
-    if settings.classifier.checkpoint is None:
+    if settings.classifier.weights is None:
         weights = folder / "weights.safetensors"
         with FileLock(folder / ".lock"):
             if not weights.exists():
@@ -36,7 +36,7 @@ def train(prepared: "Prepared") -> None:
 
 def is_trained(prepared: "Prepared") -> bool:
     """Whether the weights are there: given, or trained before."""
-    given = prepared.settings.classifier.checkpoint is not None
+    given = prepared.settings.classifier.weights is not None
     return given or (prepared.classifier_folder / "weights.safetensors").exists()
 
 

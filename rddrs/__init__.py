@@ -21,6 +21,7 @@ from rddrs.version import __version__
 if TYPE_CHECKING:
     from rddrs.noise import Scale, Isotropic, Diagonal, Full, Kronecker
     from rddrs.smoothing import Reference, Fidelity, fidelity
+    from rddrs.models import pretrained, Pretrained
     from rddrs.threats import Threat, Perturbation
     from rddrs.methods import Method, Proposal, RS, DDRS, ANCER, RDDRSPaper, RDDRS, GlobalScale
     from rddrs.certification import certify, Certificate
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [  # in the order of the walk
     "Scale", "Isotropic", "Diagonal", "Full", "Kronecker",
     "Reference", "Fidelity", "fidelity",
+    "pretrained", "Pretrained",
     "Threat", "Perturbation",
     "Method", "Proposal", "RS", "DDRS", "ANCER", "RDDRSPaper", "RDDRS", "GlobalScale",
     "certify", "Certificate",

@@ -7,18 +7,24 @@ from rddrs.models.perceptron import Perceptron
 from rddrs.models.resnet import ResNet
 from rddrs.models.small_cnn import SmallCNN
 from rddrs.models.weights import digest, load_weights, save_weights
+from rddrs.models.zoo import Pretrained, card_of, pretrained, scale_file, weights_file
 
 __all__ = [
     "Accelerated",
     "LeNet",
     "Normalized",
     "Perceptron",
+    "Pretrained",
     "ResNet",
     "Rotated",
     "SmallCNN",
     "as_logits",
     "bare",
+    "card_of",
     "digest",
     "load_weights",
+    "pretrained",
     "save_weights",
+    "scale_file",
+    "weights_file",
 ]

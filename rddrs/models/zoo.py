@@ -1,0 +1,56 @@
+"""Networks that ship with the package, trained under noise: weights, the C they were trained with, cards."""
+
+from pathlib import Path
+from pydoc import locate
+from typing import Any
+
+import yaml
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from rddrs.models.adapters import Adapter
+from rddrs.models.weights import load_weights
+from rddrs.noise import Scale, load_scale
+
+FOLDER = Path(__file__).parent / "pretrained"
+NAMES = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+"""What there is: NAME.yaml is the card, NAME.safetensors the weights, NAME.scale.safetensors the C, if there is one."""
+
+
+class Pretrained(Adapter):
+    """A network that answers logits, frozen, with its `card` and the `scale` C it was co-trained with, or None.
+
+    The card states the data, sigma, the objective, the epochs, the accuracy under noise, the ACR with the number of
+    inputs and samples, and the commands that made it.
+    """
+
+    def __init__(self, network: nn.Module, card: dict[str, Any], scale: Scale | None) -> None:
+        super().__init__(network)
+        self.card, self.scale = card, scale
+
+    def forward(self, inputs: Float[Tensor, "n *shape"]) -> Float[Tensor, "n k"]:
+        return self.network(inputs)
+
+
+def pretrained(name: str) -> Pretrained:
+    """The network of that name, on the CPU; raises ValueError where there is none."""
+    card, path = card_of(name), scale_file(name)
+    arguments = dict(card["network"])
+    network = locate(arguments.pop("_target_"))(**arguments)  # pyright: ignore[reportCallIssue, reportOptionalCall]
+    load_weights(network, weights_file(name), "pretrained")
+    return Pretrained(network, card, load_scale(path) if path.exists() else None).eval().requires_grad_(False)
+
+
+def card_of(name: str) -> dict[str, Any]:
+    """What is known of the network of that name; raises ValueError where there is none."""
+    if name not in NAMES:
+        raise ValueError(f"pretrained={name}: there is no such network; there are {', '.join(NAMES)}")
+    return yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+
+
+def weights_file(name: str) -> Path:
+    return FOLDER / f"{name}.safetensors"
+
+
+def scale_file(name: str) -> Path:
+    return FOLDER / f"{name}.scale.safetensors"
