@@ -217,6 +217,8 @@ def objective_of(settings: Settings) -> Objective:
     name = options.pop("name", None)
     if name not in OBJECTIVES:
         raise SettingsError(f"train.objective.name={name}: it must be one of {', '.join(OBJECTIVES)}")
+    if (norm := settings.certify.norm) not in OBJECTIVES[name].norms:
+        raise SettingsError(f"train.objective.name={name} is of Gaussian noise and l2 alone: certify.norm={norm}")
     try:
         return OBJECTIVES[name](**options)
     except ValidationError as error:
@@ -269,7 +271,7 @@ def prepare(settings: Settings) -> Prepared:
     except ValueError as error:
         raise SettingsError(str(error)) from error
     threat, objective = threat_of(settings, data), objective_of(settings)
-    check_card(settings)
+    check_card(settings, data)
     method = build("method", settings.method, {"threat": threat, "norm": settings.certify.norm})
     if not isinstance(method, Method):
         raise SettingsError(f"method._target_={settings.method.target} gives no rddrs.Method: {type(method)}")
@@ -288,10 +290,17 @@ def prepare(settings: Settings) -> Prepared:
     return prepared
 
 
-def check_card(settings: Settings) -> None:
-    """Raise SettingsError where a network that ships with the package is asked for another noise than its own."""
-    if (name := settings.classifier.pretrained) is not None and settings.sigma != (own := card_of(name)["sigma"]):
-        raise SettingsError(f"sigma={settings.sigma:g}: classifier.pretrained={name} was trained at sigma={own:g}")
+def check_card(settings: Settings, data: Dataset) -> None:
+    """Raise SettingsError where a network that ships with the package is given other inputs or noise than its own."""
+    if (name := settings.classifier.pretrained) is None:
+        return
+    card, named = card_of(name), f"classifier.pretrained={name}"
+    own = (tuple(card["shape"]), card["classes"])
+    if own != (data.shape, data.classes):
+        has = f"data={settings.data.name} has {data.classes} classes and inputs of shape {data.shape}"
+        raise SettingsError(f"{named} answers {own[1]} classes for inputs of shape {own[0]}: {has}")
+    if settings.sigma != card["sigma"]:
+        raise SettingsError(f"sigma={settings.sigma:g}: {named} was trained at sigma={card['sigma']:g}")
 
 
 def check_grid(prepared: Prepared) -> None:

@@ -35,8 +35,8 @@ class Pretrained(Adapter):
 def pretrained(name: str) -> Pretrained:
     """The network of that name, on the CPU; raises ValueError where there is none."""
     card, path = card_of(name), scale_file(name)
-    arguments = dict(card["network"])
-    network = locate(arguments.pop("_target_"))(**arguments)  # pyright: ignore[reportCallIssue, reportOptionalCall]
+    make: Any = locate(card["network"]["_target_"])
+    network = make(shape=tuple(card["shape"]), classes=card["classes"])
     load_weights(network, weights_file(name), "pretrained")
     return Pretrained(network, card, load_scale(path) if path.exists() else None).eval().requires_grad_(False)
 

@@ -111,6 +111,8 @@ def test_every_method_is_made_with_the_values_of_its_file(path: Path) -> None:
             "train=covariance train.objective=boost",
             "train.objective.name=boost: it must be one of gaussian",
         ),
+        ("train=macer certify.norm=l1", "train.objective.name=macer is of Gaussian noise and l2 alone"),
+        ("train.precision=float16", "train.precision=float16"),
         ("threat=[fog]", "threat: there is no perturbation fog: rotation, shift"),
         ("threat=[rotation]", "rotation needs images [channels, height, width], not inputs of shape (2,)"),
         ("threat={brightness:-1}", "threat.brightness=-1: Input should be greater than or equal to 0"),

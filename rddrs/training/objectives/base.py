@@ -2,20 +2,24 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from rddrs.noise import Norm
+
 Noise = Callable[[int], Tensor]
 """`noise(m)` draws noise for m copies of every input, [m, n, *shape]."""
 
 
 class Objective(BaseModel, ABC):
-    """The hyper-parameters of a loss, checked when it is made."""
+    """The hyper-parameters of a loss, checked when it is made; `norms` are those that it makes sense in."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    norms: ClassVar[tuple[Norm, ...]] = ("l2", "l1")
 
     @abstractmethod
     def loss(

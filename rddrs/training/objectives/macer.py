@@ -1,5 +1,7 @@
 """MACER: the certified radius itself is maximised (Zhai et al., ICLR 2020)."""
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field, NonNegativeFloat, PositiveFloat
@@ -15,6 +17,7 @@ class Macer(Objective):
     logits times `sharpness`, p_2 the second largest.
     """
 
+    norms: ClassVar = ("l2",)
     copies: int = Field(default=16, ge=2)
     weight: NonNegativeFloat = 16.0
     margin: PositiveFloat = 8.0

@@ -1,5 +1,7 @@
 """Adversarial training of the smoothed classifier (Salman et al., NeurIPS 2019)."""
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
@@ -15,6 +17,7 @@ class SmoothAdv(Objective):
     the loss. `epsilon` grows linearly over the first `warm_up` epochs.
     """
 
+    norms: ClassVar = ("l2",)
     copies: PositiveInt = 4
     steps: PositiveInt = 10
     epsilon: PositiveFloat = 1.0

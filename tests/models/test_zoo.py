@@ -1,0 +1,73 @@
+"""Every network that ships: its card is whole, it answers digits that it never saw, with its own C, untrained."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pipelines.errors import SettingsError
+from pipelines.prepare import prepare
+from pipelines.run import run
+from rddrs import Isotropic, pretrained
+from rddrs.data import digits
+from rddrs.models.zoo import NAMES, scale_file
+from rddrs.noise import load_scale
+from rddrs.records import Store
+from tests.pipelines.test_config import settings
+
+every_network = pytest.mark.parametrize("name", NAMES)
+FACTS = {"network", "shape", "classes", "data", "sigma", "objective", "epochs", "accuracy_under_noise"}
+FACTS |= {"acr", "inputs", "samples", "made_by"}
+
+
+def enlarged() -> tuple[torch.Tensor, torch.Tensor]:
+    """scikit-learn's digits at the size of MNIST: other people's hands, other pixels."""
+    data = digits()
+    images = torch.nn.functional.interpolate(data.test_inputs[:], size=20, mode="bilinear")
+    return torch.nn.functional.pad(images, (4, 4, 4, 4)), data.test_labels
+
+
+@every_network
+def test_a_card_is_whole_and_its_network_answers_under_its_noise(name: str) -> None:
+    network, (images, labels) = pretrained(name), enlarged()
+    assert set(network.card) == FACTS and not network.training
+    scale = network.scale or Isotropic(network.card["sigma"], 784)
+    assert scale.dim == 784 and scale.geometric_mean >= network.card["sigma"] - 1e-6
+    source = torch.Generator().manual_seed(0)
+    noise = scale.noise(torch.randn(len(images), 784, generator=source)).view_as(images)
+    with torch.no_grad():
+        assert (network(images).argmax(dim=1) == labels).float().mean() > 0.75
+        assert (network(images + noise).argmax(dim=1) == labels).float().mean() > 0.5
+
+
+@every_network
+def test_it_is_certified_without_training_with_its_own_scale(name: str, tmp_path: Path) -> None:
+    images, labels = (part.numpy() for part in enlarged())
+    np.savez(tmp_path / "own.npz", x_train=images, y_train=labels, x_test=images[:6], y_test=labels[:6])
+    own = ["data=arrays", f"data.file={tmp_path / 'own.npz'}", f"output_root={tmp_path}", "data.reference=50"]
+    method = "method=rddrs_global" if scale_file(name).exists() else "method=rs"
+    prepared = prepare(settings(*own, f"classifier.pretrained={name}", method, "certify.samples=500"))
+    run(prepared)
+    table = pd.read_parquet(prepared.run_folder / "records.parquet")
+    assert table["correct"].to_numpy().mean() >= 0.5 and not list(tmp_path.glob("classifiers/*/epoch.ckpt"))
+    with pytest.raises(SettingsError, match=rf"sigma=0.3: classifier.pretrained={name} was trained at sigma=0.5"):
+        prepare(settings(*own, f"classifier.pretrained={name}", "sigma=0.3"))
+    if scale_file(name).exists():
+        _, scale = Store(prepared.run_folder).load(0)
+        torch.testing.assert_close(scale.matrix, load_scale(scale_file(name)).matrix)
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("classifier.pretrained=mnist", f"classifier.pretrained=mnist: there is no such network; there are {NAMES[0]}"),
+        (f"classifier.pretrained={NAMES[0]}", "(1, 28, 28): data=digits has 10 classes and inputs of shape (1, 8"),
+        (f"classifier.pretrained={NAMES[0]} classifier.checkpoint=a.pt", "leave one of them out"),
+    ],
+)
+def test_what_does_not_fit_is_named(override: str, named: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        prepare(settings("data=digits", *override.split()))
+    assert named in str(caught.value)
