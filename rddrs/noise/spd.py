@@ -1,33 +1,52 @@
 """The manifold of symmetric positive definite matrices, in float64: steps, gradients and the eigenvalue floor.
 
-The only importer of geomstats, whose import may change torch's default dtype: it is restored here.
+The only importer of geomstats.
 """
 
-from typing import Literal
+from threading import Lock
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_dtype = torch.get_default_dtype()
-import geomstats.backend as gs  # noqa: E402  # pyright: ignore[reportMissingImports]
-from geomstats.geometry.spd_matrices import (  # noqa: E402
-    SPDAffineMetric,
-    SPDBuresWassersteinMetric,
-    SPDLogEuclideanMetric,
-    SPDMatrices,
-    SymMatrixLog,
-)
-
-torch.set_default_dtype(_dtype)
-
 Metric = Literal["affine_invariant", "log_euclidean", "bures_wasserstein"]
-_METRICS = {
-    "affine_invariant": SPDAffineMetric,
-    "log_euclidean": SPDLogEuclideanMetric,
-    "bures_wasserstein": SPDBuresWassersteinMetric,
+METRICS = {
+    "affine_invariant": "SPDAffineMetric",
+    "log_euclidean": "SPDLogEuclideanMetric",
+    "bures_wasserstein": "SPDBuresWassersteinMetric",
 }
+"""The names of the metrics' classes in geomstats."""
+
+
+_importing = Lock()
+
+
+def geomstats() -> tuple[Any, Any]:
+    """The backend of geomstats and its module of SPD matrices, imported where they are needed: that takes a second.
+
+    geomstats 2.8 asks for numpy.trapz, which NumPy 2.4 calls trapezoid alone: it is lent the old name for the import.
+    Its import may change torch's default dtype, which is restored.
+    """
+    with _importing:
+        dtype, lent = torch.get_default_dtype(), not hasattr(np, "trapz")
+        if lent:
+            setattr(np, "trapz", np.trapezoid)  # noqa: B010
+        try:
+            import geomstats.backend  # pyright: ignore[reportMissingImports]
+            import geomstats.geometry.spd_matrices
+        finally:
+            torch.set_default_dtype(dtype)
+            if lent:
+                delattr(np, "trapz")
+    return geomstats.backend, geomstats.geometry.spd_matrices
+
+
+def metric_of(name: Metric, dim: int) -> Any:
+    """The metric of that name on the SPD matrices [dim, dim]."""
+    manifold = geomstats()[1]
+    return getattr(manifold, METRICS[name])(manifold.SPDMatrices(dim, equip=False))
 
 
 def symmetric(matrix: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
@@ -42,7 +61,7 @@ def exp(
 
     Raises FloatingPointError where the result is not finite and positive definite.
     """
-    step = _METRICS[metric](SPDMatrices(len(base), equip=False))
+    gs, step = geomstats()[0], metric_of(metric, len(base))
     point, vector = (gs.array(matrix.double().cpu().numpy()) for matrix in (base, tangent))
     left = f"the {metric} exponential left the manifold"
     try:
@@ -69,9 +88,10 @@ def riemannian_gradient(
         return symmetric(base @ gradient @ base)
     if metric == "bures_wasserstein":
         return 2 * symmetric(base @ gradient + gradient @ base)
+    gs, manifold = geomstats()
     point, tangent = gs.array(base.cpu().numpy()), gs.array(gradient.cpu().numpy())
     for _ in range(2):
-        tangent = SymMatrixLog.inverse_tangent(tangent, base_point=point)
+        tangent = manifold.SymMatrixLog.inverse_tangent(tangent, base_point=point)
     return symmetric(torch.as_tensor(tangent).to(base.device, torch.float64))
 
 
@@ -91,10 +111,11 @@ def geometric_mean(first: Float[Tensor, "d d"], second: Float[Tensor, "d d"]) ->
 
     Raises FloatingPointError where a matrix is not positive definite.
     """
+    gs, metric = geomstats()[0], metric_of("affine_invariant", len(first))
     start, end = (gs.array(matrix.double().cpu().numpy()) for matrix in (first, second))
     try:
         with np.errstate(all="ignore"):  # what is not finite is found below
-            path = SPDAffineMetric(SPDMatrices(len(first), equip=False)).geodesic(initial_point=start, end_point=end)
+            path = metric.geodesic(initial_point=start, end_point=end)
             middle = symmetric(torch.as_tensor(path(0.5)[0]).to(first.device, torch.float64))
     except np.linalg.LinAlgError as error:
         raise FloatingPointError(f"the geometric mean left the manifold: {error}") from error

@@ -1,23 +1,21 @@
 """The manifold: steps and gradients against geomstats, SciPy's formulas and the laws of each metric."""
 
-import geomstats.backend as gs  # pyright: ignore[reportMissingImports]
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from geomstats.geometry.spd_matrices import (
-    SPDAffineMetric,
-    SPDBuresWassersteinMetric,
-    SPDLogEuclideanMetric,
-    SPDMatrices,
-)
 
 from rddrs.noise import spd
 
+gs, manifold = spd.geomstats()
 METRICS = {
-    "affine_invariant": SPDAffineMetric,
-    "log_euclidean": SPDLogEuclideanMetric,
-    "bures_wasserstein": SPDBuresWassersteinMetric,
+    "affine_invariant": manifold.SPDAffineMetric,
+    "log_euclidean": manifold.SPDLogEuclideanMetric,
+    "bures_wasserstein": manifold.SPDBuresWassersteinMetric,
 }
 every_metric = pytest.mark.parametrize("metric", METRICS)
 
@@ -28,7 +26,7 @@ def tangent_vector(dim, seed, size=1.0):
 
 
 def geomstats_metric(metric, dim):
-    return METRICS[metric](SPDMatrices(dim, equip=False))
+    return METRICS[metric](manifold.SPDMatrices(dim, equip=False))
 
 
 def log_differential(base, tangent):
@@ -176,5 +174,21 @@ def test_the_geometric_mean_of_what_is_not_positive_definite_is_refused():
         spd.geometric_mean(torch.eye(2), torch.diag(torch.tensor([1.0, -1.0])))
 
 
-def test_importing_geomstats_left_the_default_precision_alone():
-    assert torch.get_default_dtype() == torch.float32
+def test_importing_geomstats_leaves_torch_and_numpy_as_they_were():
+    """With the backend that changes torch's default precision, and a NumPy that has no trapz any more."""
+    code = """
+import numpy, torch
+if "trapz" in numpy.__all__:
+    numpy.__all__.remove("trapz")
+    del numpy.trapz
+from rddrs.noise import spd
+spd.geomstats()
+assert torch.get_default_dtype() == torch.float32 and "trapz" not in vars(numpy)
+"""
+    environment = os.environ | {"GEOMSTATS_BACKEND": "pytorch"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+def test_geomstats_is_not_imported_before_it_is_needed():
+    code = "import sys; from rddrs import records, report; assert 'geomstats' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
