@@ -3,9 +3,10 @@
 python -m benchmarks.certify data=mnist data.root=FOLDER [OVERRIDE ...] [--full FILE] [--samples 100000] [--rounds 9]
 
 Overrides are those of `python -m pipelines.train`, which makes the classifier. Every round takes one test input
-through all the contestants, in an order that turns, on one core, in the main thread as in a script of their users (in
-other threads PyTorch's allocations may cost less); seconds are those of the processor, so that other work on the
-machine counts little. Peers and `raw network` run the plain network; with `classifier.precision=bfloat16
+through all the contestants, in an order that turns, on one core; seconds are those of the processor, so that other work
+on the machine counts little. Each implementation has a process of its own, as in a script of its users, because what
+one allocates and frees makes another's allocations cheaper; this project's keeps freed memory, as its pipeline does.
+Peers and `raw network` run the plain network; with `classifier.precision=bfloat16
 classifier.compile=true` this project runs it in that form (give `classifier.checkpoint`, so that both have one set of
 weights). With `--cores N` every round takes N inputs, and seconds are those of the clock: a peer and the raw network
 take one input after another, on N of torch's threads; this project takes them side by side, on a thread each. `of the
@@ -17,9 +18,10 @@ noise of all samples at once.
 """
 
 import argparse
+import multiprocessing
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ import pandas as pd
 import scipy.stats
 import torch
 from matplotlib.figure import Figure
+from rich.progress import track
 from torch import Tensor
 
 import rddrs
@@ -35,7 +38,7 @@ from benchmarks.methods import contestant
 from rddrs.methods.flats import LARGEST_FULL
 from rddrs.noise import load_scale
 from rddrs.report.style import PALETTE, panels, save, styled
-from rddrs.smoothing import measure_batch
+from rddrs.smoothing import keep_freed_memory, measure_batch
 
 SELECTION, ALPHA = 100, 1e-3
 Contestant = Callable[[Tensor, int], int]
@@ -110,25 +113,88 @@ def random_full(dim: int, sigma: float) -> rddrs.Full:
     return rddrs.Full(((matrix + matrix.mT) / 2).float())
 
 
-def measure(contestants: dict[str, Contestant], inputs: Tensor, cores: int) -> pd.DataFrame:
-    """Forward passes a second: a row for every round, a column for every contestant."""
-    rows, names = [], list(contestants)
-    clock = time.process_time if cores == 1 else time.perf_counter
-    torch.set_num_threads(1 if cores == 1 else torch.get_num_threads())
-    for turn, several in enumerate(inputs.split(cores)):
-        for name in [*names[turn % len(names) :], *names[: turn % len(names)]]:
-            workers = cores if name.startswith("rddrs") else 1
-            indices = range(cores * turn, cores * turn + len(several))
-            start = clock()
-            if cores == 1:
-                passes = contestants[name](several[0], turn)
-            else:
-                with ThreadPoolExecutor(
-                    workers, initializer=torch.set_num_threads, initargs=(cores // workers,)
-                ) as pool:
-                    passes = sum(pool.map(contestants[name], several, indices))
-            rows.append({"round": turn, "name": name, "rate": passes / (clock() - start)})
-    return pd.DataFrame(rows).pivot(index="round", columns="name", values="rate").reindex(columns=names)
+class Field:
+    """What the contestants of one implementation need, made in their own process."""
+
+    contestants: dict[str, Contestant]
+    network: torch.nn.Module
+    inputs: Tensor
+    batch: int
+
+    @classmethod
+    def make(cls, implementation: str, options: argparse.Namespace) -> None:
+        plain = "" if implementation == "rddrs" else "classifier.precision=float32 classifier.compile=false"
+        prepared, _, _ = contestant(options.overrides, f"method=rs {plain}")
+        data, network, sigma, samples = prepared.data, prepared.network, prepared.settings.sigma, options.samples
+        if implementation == "rddrs":
+            keep_freed_memory()
+        torch.set_num_threads(1 if options.cores == 1 else torch.get_num_threads())
+        cls.inputs = data.test_inputs[data.evaluation_indices(options.rounds * options.cores)]
+        x, dim, cls.network = cls.inputs[0], cls.inputs[0].numel(), network
+        cls.batch = options.batch or measure_batch(network, x)
+        levels = torch.linspace(sigma, 2 * sigma, dim).view(data.shape)
+        match implementation:
+            case "raw network":
+                cls.contestants = {implementation: raw_network(network, x, samples, cls.batch, sigma)}
+            case "ddsmoothing":
+                cls.contestants = {implementation: smooth(network, sigma, samples, cls.batch)}
+            case "ancer":
+                cls.contestants = {implementation: smooth(network, levels[None], samples, cls.batch)}
+            case "art":
+                cls.contestants = {implementation: toolbox(network, data.shape, sigma, samples, cls.batch)}
+            case "rddrs":
+                scales = scales_of(data.shape, sigma, options.full)
+                cls.contestants = {f"rddrs, {name}": this_project(network, scale, samples, cls.batch)
+                                   for name, scale in scales.items()}  # fmt: skip
+                if data.grid is not None:
+                    isotropic = scales["isotropic"]
+                    cls.contestants["rddrs, on the grid"] = this_project(
+                        network, isotropic, samples, cls.batch, grid=data.grid
+                    )
+
+    @classmethod
+    def names(cls) -> tuple[list[str], int]:
+        return list(cls.contestants), cls.batch
+
+    @classmethod
+    def rate(cls, name: str, turn: int, cores: int) -> float:
+        """Forward passes a second in one round."""
+        several, workers = cls.inputs[cores * turn : cores * (turn + 1)], cores if name.startswith("rddrs") else 1
+        clock = time.process_time if cores == 1 else time.perf_counter
+        start = clock()
+        if cores == 1:
+            passes = cls.contestants[name](several[0], turn)
+        else:
+            with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(cores // workers,)) as pool:
+                passes = sum(pool.map(cls.contestants[name], several, range(cores * turn, cores * (turn + 1))))
+        return passes / (clock() - start)
+
+    @classmethod
+    def decide(cls, sigma: float, samples: int) -> tuple[int, list[int], float]:
+        """Whether the inputs are certified at sigma / 2: how many, the samples that each of them took, and seconds."""
+        isotropic, network = rddrs.Isotropic(sigma, cls.inputs[0].numel()), cls.network
+        start = time.process_time()
+        found = [
+            rddrs.certify(network, x, isotropic, samples=samples, index=index, batch=cls.batch, target_radius=sigma / 2)
+            for index, x in enumerate(cls.inputs)
+        ]
+        seconds = time.process_time() - start
+        return len(found), [it.samples for it in found if it.decision == "yes"], seconds
+
+
+def scales_of(shape: tuple[int, ...], sigma: float, full: Path | None) -> dict[str, rddrs.Scale]:
+    """A scale of each kind, of levels from sigma to 2 sigma."""
+    dim = int(np.prod(shape))
+    levels = torch.linspace(sigma, 2 * sigma, dim)
+    factors = [torch.linalg.qr(torch.randn(size, size, dtype=torch.float64)).Q.float() for size in shape]
+    scales = {
+        "isotropic": rddrs.Isotropic(sigma, dim),
+        "diagonal": rddrs.Diagonal(levels),
+        "kronecker": rddrs.Kronecker(factors, levels.view(shape)),
+    }
+    if dim <= LARGEST_FULL:
+        scales["full"] = load_scale(full) if full else random_full(dim, sigma)
+    return scales
 
 
 @styled
@@ -158,53 +224,35 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="micro-batch; measured without it")
     parser.add_argument("--figure", type=Path, default=Path("outputs/benchmarks/certify"))
     options = parser.parse_args()
-    prepared, _, _ = contestant(options.overrides, "method=rs")
-    plain, _, _ = contestant(options.overrides, "method=rs classifier.precision=float32 classifier.compile=false")
-    data, fast, network, samples = prepared.data, prepared.network, plain.network, options.samples
-    sigma = prepared.settings.sigma
-    dim = data.test_inputs[0].numel()
-    inputs = data.test_inputs[data.evaluation_indices(options.rounds * options.cores)]
-    batch = options.batch or measure_batch(network, inputs[0])
-    own = options.batch or measure_batch(fast, inputs[0])
-    isotropic, levels = rddrs.Isotropic(sigma, dim), torch.linspace(sigma, 2 * sigma, dim)
-    factors = [torch.linalg.qr(torch.randn(size, size, dtype=torch.float64)).Q.float() for size in data.shape]
-    kronecker = rddrs.Kronecker(factors, levels.view(data.shape))
-    contestants = {
-        "raw network": raw_network(network, inputs[0], samples, batch, sigma),
-        "rddrs, isotropic": this_project(fast, isotropic, samples, own),
-        "rddrs, diagonal": this_project(fast, rddrs.Diagonal(levels), samples, own),
-        "rddrs, kronecker": this_project(fast, kronecker, samples, own),
-    }
-    if data.grid is not None:
-        contestants["rddrs, on the grid"] = this_project(fast, isotropic, samples, batch, grid=data.grid)
-    if dim <= LARGEST_FULL:
-        full = load_scale(options.full) if options.full else random_full(dim, sigma)
-        contestants["rddrs, full"] = this_project(fast, full, samples, own)
-    peers: dict[str, Callable[[], Contestant]] = {
-        "ddsmoothing": lambda: smooth(network, sigma, samples, batch),
-        "ancer": lambda: smooth(network, levels.view(1, *data.shape), samples, batch),
-        "art": lambda: toolbox(network, data.shape, sigma, samples, batch),
-    }
-    for name, make in peers.items():
+    contestant(options.overrides, "method=rs classifier.precision=float32 classifier.compile=false")
+    prepared, _, _ = contestant(options.overrides, "method=rs")  # trained once, here
+    pools, batches = {}, {}
+    for implementation in ("raw network", "rddrs", "ddsmoothing", "ancer", "art"):
+        pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
         try:
-            contestants[name] = make()
+            pool.submit(Field.make, implementation, options).result()
         except ImportError as error:
-            print(f"{name} is left out: {error}")
-    table = measure(contestants, inputs, options.cores)
+            print(f"{implementation} is left out: {error}")
+            continue
+        names, batches[implementation] = pool.submit(Field.names).result()
+        pools |= dict.fromkeys(names, pool)
+    rows, names = [], list(pools)
+    for turn in track(range(options.rounds), description="rounds"):
+        for name in [*names[turn % len(names) :], *names[: turn % len(names)]]:
+            rate = pools[name].submit(Field.rate, name, turn, options.cores).result()
+            rows.append({"round": turn, "name": name, "rate": rate})
+    table = pd.DataFrame(rows).pivot(index="round", columns="name", values="rate").reindex(columns=names)
     shares = table.div(table["raw network"], axis=0)
-    print(f"n = {samples:,}, micro-batch {batch}, {options.rounds} rounds on {options.cores} cores")
-    print(f"{'':<20}{'passes/s':>10}{'inputs/hour at n = 100,000':>28}{'of the raw network':>20}")
-    for name in contestants:
+    print(f"n = {options.samples:,}, micro-batches {batches}, {options.rounds} rounds on {options.cores} cores")
+    print(f"{'':<20}{'passes/s':>10}{'inputs/hour at n = 100,000':>28}{'of the raw network':>20}{'ddsmoothing':>13}")
+    for name in names:
         rate, share = np.median(table[name]), np.median(shares[name])
-        print(f"{name:<20}{rate:>10,.0f}{3600 * rate / (100_000 + SELECTION):>28,.0f}{share:>20.3f}")
-    torch.set_num_threads(1)
-    start, target = time.process_time(), sigma / 2
-    found = [rddrs.certify(network, x, isotropic, samples=samples, index=index, batch=batch, target_radius=target)
-             for index, x in enumerate(inputs)]  # fmt: skip
-    seconds = (time.process_time() - start) / len(inputs)
-    spent = [it.samples for it in found if it.decision == "yes"]
-    print(f"deciding R = sigma / 2, isotropic: {len(spent)} of {len(inputs)} yes, in {np.median(spent):.0f} samples "
-          f"(median; most {max(spent)}); {3600 / seconds:,.0f} inputs an hour")  # fmt: skip
+        peer = np.median(table[name] / table["ddsmoothing"]) if "ddsmoothing" in table else np.nan
+        print(f"{name:<20}{rate:>10,.0f}{3600 * rate / (100_000 + SELECTION):>28,.0f}{share:>20.3f}{peer:>13.2f}")
+    sigma = prepared.settings.sigma
+    inputs, spent, seconds = pools["rddrs, isotropic"].submit(Field.decide, sigma, options.samples).result()
+    print(f"deciding R = sigma / 2, isotropic: {len(spent)} of {inputs} yes, in {np.median(spent):.0f} samples "
+          f"(median; most {max(spent)}); {3600 * inputs / seconds:,.0f} inputs an hour")  # fmt: skip
     print("written to", *save(figure(shares), options.figure))
 
 

@@ -33,7 +33,9 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
         try:
             settings = load(configuration)
             from pipelines.prepare import prepare
+            from rddrs.smoothing import keep_freed_memory
 
+            keep_freed_memory()
             prepared = prepare(settings)
             for note in prepared.notes:
                 print(f"note: {note}", file=sys.stderr)

@@ -1,7 +1,7 @@
 """Monte Carlo on noisy inputs: counts, probabilities, their bounds, and the fidelity of a smoothed classifier."""
 
 from rddrs.smoothing.bounds import clopper_pearson, clopper_pearson_upper, keyed_uniform, randomized_clopper_pearson
-from rddrs.smoothing.cores import worker_threads
+from rddrs.smoothing.cores import keep_freed_memory, worker_threads
 from rddrs.smoothing.counts import hard_counts, running_counts, votes
 from rddrs.smoothing.edge import Classifier, Known, check_evaluates, logits_of, owned_input
 from rddrs.smoothing.fidelity import Fidelity, Reference, fidelity
@@ -21,6 +21,7 @@ __all__ = [
     "decide",
     "fidelity",
     "hard_counts",
+    "keep_freed_memory",
     "kept_batch",
     "keyed_uniform",
     "logits_of",
