@@ -1,0 +1,146 @@
+"""What the settings name, made and tried: any importable object, and the network with its weights."""
+
+import inspect
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import get_object
+from pydantic import ValidationError
+from torch import nn
+
+from pipelines.config import Settings, Target, explain
+from pipelines.errors import SettingsError
+from rddrs.data import Dataset
+from rddrs.models import Accelerated, Normalized, as_logits, card_of, load_weights
+
+
+def build(key: str, group: Target, offered: dict[str, Any]) -> Any:
+    """The object that the group names, made from its arguments and those of `offered` that it accepts.
+
+    An argument that has a `_target_` itself is made first. An error of a user's own code shows that code's traceback.
+    """
+    try:
+        factory = get_object(group.target)
+    except Exception as error:
+        raise SettingsError(f"{key}._target_={group.target} cannot be imported: {error}") from error
+    arguments = {
+        name: build(f"{key}.{name}", Target.model_validate(value), offered)
+        if isinstance(value, dict) and "_target_" in value
+        else value
+        for name, value in group.arguments.items()
+    }
+    parameters = inspect.signature(factory).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        for name in arguments:
+            if name not in parameters:
+                accepted = ", ".join(parameters)
+                raise SettingsError(f"{key}.{name}: there is no such key; {group.target} takes {accepted}")
+    try:
+        return factory(**{name: value for name, value in offered.items() if name in parameters} | arguments)
+    except ValidationError as error:
+        raise SettingsError(explain(error, key)) from None
+    except Exception as error:
+        raise SettingsError(f"{key} ({group.target}): {told(error)}") from error
+
+
+OURS = ("pipelines", "rddrs", "torch", "jaxtyping")
+
+
+def told(error: Exception) -> str:
+    """The error's message and, where a user's own code raised it, the traceback without our frames."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if _module(frame) not in OURS]
+    if not own:
+        return str(error)
+    lines = traceback.format_list(own) + traceback.format_exception_only(error)
+    return "\n".join([str(error), "Traceback (most recent call last):", "".join(lines).rstrip()])
+
+
+def _module(frame: traceback.FrameSummary) -> str:
+    """The top-level package of a frame, by the places of the packages."""
+    for name in OURS:
+        folder = Path(str(sys.modules[name].__file__)).parent
+        if Path(frame.filename).is_relative_to(folder):
+            return name
+    return ""
+
+
+def build_network(settings: Settings, data: Dataset) -> tuple[nn.Module, list[str]]:
+    """The network, with the weights that are given, tried on one input of the data; and notes."""
+    options = settings.classifier
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        network = build("classifier", options, {"shape": data.shape, "classes": data.classes})
+    if not isinstance(network, nn.Module):
+        raise SettingsError(f"classifier._target_={options.target} is no torch.nn.Module: {type(network)}")
+    notes: list[str] = []
+    try:
+        for key, file in settings.given.items():
+            notes += load_weights(network, file, key)
+        if options.normalize.mean is not None and options.normalize.std is not None:
+            network = Normalized(network, options.normalize.mean, options.normalize.std, data.shape)
+        if options.precision != "float32" or options.compile:
+            network = Accelerated(network, options.precision, options.compile)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    network = as_logits(network, options.output).to(settings.device).eval().requires_grad_(False)
+    try_out(network, settings, data)
+    return network, notes
+
+
+def try_out(network: nn.Module, settings: Settings, data: Dataset) -> None:
+    """Raise SettingsError where the network does not answer the first inputs of the data, or not as is needed."""
+    named = f"classifier ({settings.classifier.target})"
+    x = data.test_inputs[:8].to(settings.device)
+    try:
+        with torch.inference_mode():
+            first, second = network(x), network(x)
+    except Exception as error:
+        raise SettingsError(f"{named} fails on an input of shape {data.shape}: {told(error)}") from error
+    if not isinstance(first, torch.Tensor):
+        raise SettingsError(f"{named} returns {type(first).__name__}: a tensor of logits [n, classes] is needed")
+    if first.shape != (len(x), data.classes):
+        raise SettingsError(
+            f"{named} maps one input to shape {(1, *first.shape[1:])}: data={settings.data.name} "
+            f"has {data.classes} classes, so (1, {data.classes}) is needed"
+        )
+    if not torch.isfinite(first).all():
+        raise SettingsError(f"{named} answers NaN or infinite logits to the first test inputs")
+    if not torch.allclose(first, second, rtol=1e-3, atol=1e-3):
+        raise SettingsError(f"{named} answers one input differently each time: eval() must turn its dropout off")
+
+
+def doubts(network: nn.Module, settings: Settings, data: Dataset) -> list[str]:
+    """What looks wrong with the size of the noise or with given weights, on the reference inputs: warnings."""
+    reference = data.reference(settings.data.reference, settings.seed).to(settings.device)
+    found, low, high = [], reference.inputs.min().item(), reference.inputs.max().item()
+    if high - low > 100 * settings.sigma:
+        found.append(
+            f"the inputs go from {low:g} to {high:g}: sigma={settings.sigma:g} is far too small for them; "
+            "bring them to [0, 1] (8-bit numbers are, as uint8), or raise sigma"
+        )
+    for key, file in settings.given.items():
+        with torch.no_grad():
+            answers = torch.cat([network(inputs).argmax(dim=1) for inputs in reference.inputs.split(256)])
+        accuracy = (answers == reference.labels).double().mean().item()
+        if accuracy < 1 / data.classes + 0.25 * (1 - 1 / data.classes):
+            found.append(
+                f"{key}={file}: only {accuracy:.0%} of {len(answers)} training inputs are answered rightly, without "
+                "noise: does it want normalised inputs (classifier.normalize), or classes in another order?"
+            )
+    return found
+
+
+def check_card(settings: Settings, data: Dataset) -> None:
+    """Raise SettingsError where a network that ships with the package is given other inputs or noise than its own."""
+    if (name := settings.classifier.pretrained) is None:
+        return
+    card, named = card_of(name), f"classifier.pretrained={name}"
+    own = (tuple(card["shape"]), card["classes"])
+    if own != (data.shape, data.classes):
+        has = f"data={settings.data.name} has {data.classes} classes and inputs of shape {data.shape}"
+        raise SettingsError(f"{named} answers {own[1]} classes for inputs of shape {own[0]}: {has}")
+    if settings.sigma != card["sigma"]:
+        raise SettingsError(f"sigma={settings.sigma:g}: {named} was trained at sigma={card['sigma']:g}")
