@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pipelines.certify import progress_bar, worker_pool
+from pipelines.certify import worker_pool
 from pipelines.entry import entry
 from pipelines.errors import SettingsError
+from pipelines.progress import progress_bar
 from pipelines.train import is_trained, measured_batch, train
 
 if TYPE_CHECKING:

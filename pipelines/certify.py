@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 from pipelines.entry import entry
 from pipelines.errors import SettingsError
+from pipelines.progress import progress_bar, tracked
 from pipelines.train import measured_batch, train
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
-
-    from rich.progress import Progress
 
     from pipelines.config import Settings
     from pipelines.prepare import Prepared
@@ -92,7 +91,7 @@ def share_scale(prepared: "Prepared", reference: "Reference") -> None:
     with FileLock(folder / ".lock"):
         if not path.exists():
             start = time.perf_counter()
-            scale = maker.known(prepared.network, reference, settings.sigma, settings.seed)
+            scale = maker.known(prepared.network, reference, settings.sigma, settings.seed, tracked)
             save_scale(scale, path)
             write_text(path.with_suffix(".json"), json.dumps({"seconds": time.perf_counter() - start}))
     scale = load_scale(path).to(settings.device)
@@ -111,21 +110,6 @@ def worker_pool(settings: "Settings") -> "ThreadPoolExecutor":
     share = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("OMP_NUM_THREADS") or cpu_count()
     workers = settings.certify.workers or (1 if settings.device.startswith("cuda") else int(str(share).split(",")[0]))
     return worker_threads(workers)
-
-
-def progress_bar() -> "Progress":
-    """A bar with an estimate of the time that is left."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, TextColumn("left"), TimeRemainingColumn())
 
 
 def _one(

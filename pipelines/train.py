@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.entry import entry
 from pipelines.errors import SettingsError
+from pipelines.progress import tracked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,7 +97,7 @@ def _cotrain(prepared: "Prepared", options: "CovarianceTrain", folder: "Path", t
     pilots = data.held_out(settings.seed).to(settings.device)
     growing: dict[str, Any] = options.model_dump(include={"rounds", "keep", "growth", "structure", "basis"})
     growing |= {"sigma": settings.sigma, "seed": settings.seed, "threat": prepared.threat}
-    growing["norm"] = settings.certify.norm
+    growing |= {"norm": settings.certify.norm, "track": tracked}
     fitting = partial(cotrain, prepared.network, inputs, labels.to(settings.device), pilots, fine_tune, folder)
     save_scale(fitting(**growing), folder / "scale.safetensors")
 

@@ -2,7 +2,7 @@
 
 from rddrs.methods.ancer import ANCER
 from rddrs.methods.ascent import margin_radius, margins
-from rddrs.methods.base import Method, Problem, Proposal
+from rddrs.methods.base import Method, Problem, Proposal, Track, untracked
 from rddrs.methods.ddrs import DDRS
 from rddrs.methods.flats import VOLUME, Basis, Structure, flat_at, moment_of, slopes, spreads_of, structured
 from rddrs.methods.global_scale import GlobalScale
@@ -23,6 +23,7 @@ __all__ = [
     "Proposal",
     "RDDRSPaper",
     "Structure",
+    "Track",
     "flat_at",
     "margin_radius",
     "margins",
@@ -30,4 +31,5 @@ __all__ = [
     "slopes",
     "spreads_of",
     "structured",
+    "untracked",
 ]

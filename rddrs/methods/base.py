@@ -2,9 +2,10 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -27,6 +28,14 @@ GRID = tuple(2 ** (step / 4) for step in range(-4, 6))
 """The ten noise levels that sigma_x is searched among, in units of sigma: from sigma / 2 to 2.4 sigma."""
 
 PILOT_ALPHA = 1e-3
+
+Track = Callable[[Sequence[Any], str], Iterable[Any]]
+"""`track(steps, description)` gives the steps of a long search one by one, and may show how far it is."""
+
+
+def untracked(steps: Sequence[Any], description: str) -> Iterable[Any]:
+    """Shows nothing."""
+    return steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +144,9 @@ class Problem:
 class SharedScale(Protocol):
     """What optimises the one scale that all inputs share or start from."""
 
-    def known(self, classifier: Classifier, reference: Reference, sigma: float, seed: int) -> Scale:
+    def known(
+        self, classifier: Classifier, reference: Reference, sigma: float, seed: int, track: Track = untracked
+    ) -> Scale:
         """The scale of a classifier, optimised on the first call."""
         ...
 

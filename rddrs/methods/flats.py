@@ -25,6 +25,7 @@ from torch import Tensor
 
 from rddrs.data import Inputs
 from rddrs.methods.ascent import margins
+from rddrs.methods.base import Track, untracked
 from rddrs.noise import Full, Kronecker, Scale, rotate, spd
 from rddrs.smoothing import Classifier
 from rddrs.threats import Threat
@@ -222,9 +223,10 @@ def slopes(
     draw: Callable[[int], Float[Tensor, "b d"]],
     temperature: float = 1.0,
     batch: int = 128,
+    track: Track = untracked,
 ) -> Iterator[Float[Tensor, "b d"]]:
     """The margin's gradients g at x + C z, for every chosen input x, a micro-batch at a time; `draw(b)` gives z."""
-    for part in chosen.split(batch):
+    for part in track(chosen.split(batch), "gradients of the margin"):
         points = inputs[part].to(labels.device)
         noisy = (points.flatten(1) + scale.noise(draw(len(part)))).view_as(points).requires_grad_()
         found = margins(classifier(noisy), labels[part], temperature)

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr
 
 from rddrs.methods.ascent import BACKTRACKS, climb, margin_radius, margins, objective
-from rddrs.methods.base import Method, Problem, Proposal
+from rddrs.methods.base import Method, Problem, Proposal, Track, untracked
 from rddrs.methods.flats import Basis, Flat, Structure, flat_at, moment_of, slopes, spreads_of, structured
 from rddrs.noise import FAMILIES, Isotropic, Purpose, Scale, generator
 from rddrs.smoothing import Classifier, Known, Reference, fidelity
@@ -50,12 +50,14 @@ class GlobalScale(Method):
         scale = self.known(problem.classifier, problem.reference, problem.sigma, problem.seed)
         return Proposal(scale, "done", problem.sigma, self.rounds * self.iterations)
 
-    def known(self, classifier: Classifier, reference: Reference, sigma: float, seed: int) -> Scale:
+    def known(
+        self, classifier: Classifier, reference: Reference, sigma: float, seed: int, track: Track = untracked
+    ) -> Scale:
         """The scale of a classifier, optimised on the first call."""
         with self._lock:
             scales = self._known.of(classifier)
             if (sigma, seed) not in scales:
-                scales[sigma, seed] = self.fit(classifier, reference, sigma=sigma, seed=seed)
+                scales[sigma, seed] = self.fit(classifier, reference, sigma=sigma, seed=seed, track=track)
             return scales[sigma, seed]
 
     def adopt(self, classifier: Classifier, scale: Scale, *, sigma: float, seed: int = 0) -> None:
@@ -63,11 +65,19 @@ class GlobalScale(Method):
         with self._lock:
             self._known.of(classifier)[sigma, seed] = scale
 
-    def fit(self, classifier: Classifier, reference: Reference, *, sigma: float, seed: int = 0) -> Scale:
+    def fit(
+        self,
+        classifier: Classifier,
+        reference: Reference,
+        *,
+        sigma: float,
+        seed: int = 0,
+        track: Track = untracked,
+    ) -> Scale:
         """Optimise C over the reference inputs; the isotropic sigma where the guard lets nothing else pass."""
         example = reference.inputs[0].flatten()
         scale: Scale = Isotropic(sigma, len(example))
-        for turn in range(self.rounds):
+        for turn in track(range(self.rounds), "one C for all inputs"):
             found = partial(self._slopes, classifier, reference, scale, seed, turn)
             base = structured(scale, self.structure, self.basis, reference.inputs, found, self.threat)
             spreads = spreads_of(self.threat, reference.inputs, base)

@@ -19,6 +19,7 @@ from rddrs.methods import (
     VOLUME,
     Basis,
     Structure,
+    Track,
     flat_at,
     margin_radius,
     margins,
@@ -26,6 +27,7 @@ from rddrs.methods import (
     slopes,
     spreads_of,
     structured,
+    untracked,
 )
 from rddrs.models import load_weights, save_weights
 from rddrs.noise import FAMILIES, Isotropic, Norm, Purpose, Scale, generator, load_scale, save_scale
@@ -76,6 +78,7 @@ def grow(
     seed: int = 0,
     turn: int = 0,
     norm: Norm = "l2",
+    track: Track = untracked,
 ) -> Scale:
     """The largest scale, in closed form, at which the pilots' mean radius is at least `least_radius`.
 
@@ -89,7 +92,7 @@ def grow(
         source = generator(seed, 0, Purpose.GLOBAL, turn, labels.device)
         chosen = torch.randint(len(inputs), (OUTER,), generator=source, device=labels.device)
         rows = partial(FAMILIES[norm].draw, like=pilots.inputs[0], source=source)
-        return slopes(classifier, inputs, labels, chosen, scale, rows)
+        return slopes(classifier, inputs, labels, chosen, scale, rows, track=track)
 
     base = structured(scale, structure, basis, pilots.inputs, found, threat)
     flat = flat_at(base, moment_of(found(), base), threat, spreads_of(threat, pilots.inputs, base))
@@ -98,7 +101,7 @@ def grow(
     used = flat.aim.shares > UNUSED / scale.dim
     logs = (flat.target / flat.target.max()).log().where(used, -torch.inf)
     low, high, best = -1.0, 2 * math.log(growth) - logs[used].min().item(), None
-    for _ in range(10):
+    for _ in track(range(10), "size of C"):
         middle = (low + high) / 2
         a = ((middle + logs) / 2).clamp(-math.log(growth), math.log(growth)).maximum(lowest)
         if mean_radius(classifier, pilots, flat.noise(a, aligned), norm) >= least_radius:
@@ -125,6 +128,7 @@ def cotrain(
     threat: Threat = VOLUME,
     seed: int = 0,
     norm: Norm = "l2",
+    track: Track = untracked,
 ) -> Scale:
     """Grow C from sigma I and fine-tune the network under it in turn; `rounds` times; returns the last C.
 
@@ -143,7 +147,8 @@ def cotrain(
         if not region.exists():
             bounds = {"floor": sigma, "least_radius": least_radius, "growth": growth}
             kind: dict[str, Any] = {"structure": structure, "basis": basis, "threat": threat, "norm": norm}
-            save_scale(grow(network, inputs, labels, pilots, scale, **bounds, **kind, seed=seed, turn=turn), region)
+            kind |= {"seed": seed, "turn": turn, "track": track}
+            save_scale(grow(network, inputs, labels, pilots, scale, **bounds, **kind), region)
         scale = load_scale(region)
         if not weights.exists():
             fine_tune(scale, turn, place)

@@ -1,0 +1,28 @@
+"""What a person sees of work that takes longer than a few seconds."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+def progress_bar() -> "Progress":
+    """A bar with an estimate of the time that is left."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TextColumn("left"), TimeRemainingColumn())
+
+
+def tracked(steps: Sequence[Any], description: str) -> Iterator[Any]:
+    """The steps one by one, under a bar with an estimate."""
+    with progress_bar() as progress:
+        yield from progress.track(steps, description=description)
