@@ -29,7 +29,7 @@ Salman et al. 2019."""
 def literature(runs: Sequence[Run]) -> pd.DataFrame:
     """One row for each run that the literature has a figure for: RS on MNIST, l2.
 
-    `acr` is the mean radius over `inputs` and `standard_error` that of the choice of inputs; `difference` is relative
+    `acr` is the mean l2 radius, 0 where wrong, over `inputs` and `standard_error` that of the choice of inputs; `difference` is relative
     to `published`.
     """
     rows = []
@@ -41,7 +41,7 @@ def literature(runs: Sequence[Run]) -> pd.DataFrame:
         published = PUBLISHED.get((stated["train"]["name"], run.sigma))
         if published is None or kind != ("mnist", "rs", "l2"):
             continue
-        radii = (run.records["radius"] * run.records["correct"]).to_numpy(dtype=float)
+        radii = (run.records["ball_radius"] * run.records["correct"]).to_numpy(dtype=float)
         own = {"run": label, "objective": stated["train"]["name"], "sigma": run.sigma, "inputs": len(radii)}
         own |= {"samples": stated["certify"]["samples"], "acr": radii.mean(), "standard_error": sem(radii)}
         rows.append(own | {"published": published, "difference": radii.mean() / published - 1})

@@ -11,7 +11,7 @@ from rddrs.report import Run, literature, literature_table
 
 
 def run(name: str, *, data: str = "mnist", method: str = "rs", norm: str = "l2", objective: str = "consistency") -> Run:
-    records = pd.DataFrame({"radius": [1.0, 2.0, 3.0, 0.0], "correct": [True, True, False, False]})
+    records = pd.DataFrame({"ball_radius": [1.0, 2.0, 3.0, 0.0], "correct": [True, True, False, False]})
     stated = {"data": {"name": data}, "train": {"name": objective}, "certify": {"norm": norm, "samples": 100_000}}
     return Run(name, method, 0.5, records, lambda _: (torch.zeros(2), Isotropic(0.5, 2)), yaml.safe_dump(stated), name)
 
