@@ -29,8 +29,8 @@ Salman et al. 2019."""
 def literature(runs: Sequence[Run]) -> pd.DataFrame:
     """One row for each run that the literature has a figure for: RS on MNIST, l2.
 
-    `acr` is the mean l2 radius, 0 where wrong, over `inputs` and `standard_error` that of the choice of inputs; `difference` is relative
-    to `published`.
+    `acr` is the mean l2 radius, 0 where wrong, over `inputs`, and `standard_error` that of the choice of inputs;
+    `difference` is relative to `published`.
     """
     rows = []
     for run, label in labels(runs).items():
