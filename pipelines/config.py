@@ -293,7 +293,7 @@ def load(configuration: DictConfig) -> Settings:
         values: Any = OmegaConf.to_container(configuration, resolve=True, throw_on_missing=True)
         if values.get("run") is not None:
             values = of_run(values)
-        if values["classifier"].get("pretrained") is not None:
+        if isinstance(values["classifier"].get("pretrained"), str):
             values["classifier"] = of_card(values["classifier"])
         return Settings.model_validate(values)
     except ValidationError as error:

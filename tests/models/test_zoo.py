@@ -65,6 +65,7 @@ def test_it_is_certified_without_training_with_its_own_scale(name: str, tmp_path
         ("classifier.pretrained=mnist", f"classifier.pretrained=mnist: there is no such network; there are {NAMES[0]}"),
         (f"classifier.pretrained={NAMES[0]}", "(1, 28, 28): data=digits has 10 classes and inputs of shape (1, 8"),
         (f"classifier.pretrained={NAMES[0]} classifier.checkpoint=a.pt", "leave one of them out"),
+        ("classifier.pretrained=0", "classifier.pretrained=0: Input should be a valid string"),
     ],
 )
 def test_what_does_not_fit_is_named(override: str, named: str) -> None:
