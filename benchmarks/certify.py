@@ -130,16 +130,16 @@ class Field:
             keep_freed_memory()
         torch.set_num_threads(1 if options.cores == 1 else torch.get_num_threads())
         cls.inputs = data.test_inputs[data.evaluation_indices(options.rounds * options.cores)]
-        x, dim, cls.network = cls.inputs[0], cls.inputs[0].numel(), network
+        x, cls.network = cls.inputs[0], network
         cls.batch = options.batch or measure_batch(network, x)
-        levels = torch.linspace(sigma, 2 * sigma, dim).view(data.shape)
         match implementation:
             case "raw network":
                 cls.contestants = {implementation: raw_network(network, x, samples, cls.batch, sigma)}
             case "ddsmoothing":
                 cls.contestants = {implementation: smooth(network, sigma, samples, cls.batch)}
             case "ancer":
-                cls.contestants = {implementation: smooth(network, levels[None], samples, cls.batch)}
+                levels = torch.linspace(sigma, 2 * sigma, x.numel()).view(1, *data.shape)
+                cls.contestants = {implementation: smooth(network, levels, samples, cls.batch)}
             case "art":
                 cls.contestants = {implementation: toolbox(network, data.shape, sigma, samples, cls.batch)}
             case "rddrs":

@@ -201,5 +201,5 @@ class Sweep(Callback):
         root = self.folder.parents[1]
         compare_runs(root, names, self.folder)
         tracker.link((self.folder / "figures").iterdir(), "figures")
-        tracker.link([self.folder / "comparison.csv", self.folder / "report.html"], "records")
+        tracker.link([*self.folder.glob("*.csv"), self.folder / "report.html"], "records")
         show_comparison(self.folder)

@@ -3,6 +3,7 @@
 The only importer of geomstats.
 """
 
+from functools import cache
 from threading import Lock
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ METRICS = {
 _importing = Lock()
 
 
+@cache
 def geomstats() -> tuple[Any, Any]:
     """The backend of geomstats and its module of SPD matrices, imported where they are needed: that takes a second.
 
