@@ -35,7 +35,7 @@ from torch import Tensor
 
 import rddrs
 from benchmarks.methods import contestant
-from rddrs.methods.flats import LARGEST_FULL
+from rddrs.methods.structures import LARGEST_FULL
 from rddrs.noise import load_scale
 from rddrs.report.style import PALETTE, panels, save, styled
 from rddrs.smoothing import keep_freed_memory, measure_batch

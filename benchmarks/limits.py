@@ -22,12 +22,13 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor
 
-from pipelines.config import CovarianceTrain, load
+from pipelines.config import load
 from pipelines.entry import CONFIGURATION
 from pipelines.prepare import Prepared, counterpart, prepare
+from pipelines.settings import CovarianceTrain
 from pipelines.train import train
 from rddrs.methods import moment_of, slopes, spreads_of, structured
-from rddrs.methods.flats import trace
+from rddrs.methods.moments import trace
 from rddrs.noise import FAMILIES, Isotropic, Purpose, Scale, generator, load_scale, spd
 
 

@@ -11,8 +11,9 @@ from hydra.utils import get_object
 from pydantic import ValidationError
 from torch import nn
 
-from pipelines.config import Settings, Target, explain
+from pipelines.config import explain
 from pipelines.errors import SettingsError
+from pipelines.settings import Settings, Target
 from rddrs.data import Dataset
 from rddrs.models import Accelerated, Normalized, as_logits, card_of, load_weights
 

@@ -18,8 +18,8 @@ from pipelines.train import measured_batch, train
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-    from pipelines.config import Settings
     from pipelines.prepare import Prepared
+    from pipelines.settings import Settings
     from rddrs.records import Store
     from rddrs.smoothing import Reference
 

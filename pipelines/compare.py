@@ -38,8 +38,8 @@ def plane_figures(root: Path, runs: "Sequence[Run]") -> "dict[str, Figure]":
     """
     from pydantic import ValidationError
 
-    from pipelines.config import Settings
     from pipelines.prepare import prepare
+    from pipelines.settings import Settings
     from pipelines.train import is_trained, train
     from rddrs.records import Store
     from rddrs.report import region_figure

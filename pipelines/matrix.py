@@ -17,9 +17,10 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
-from pipelines.config import Group, Settings, explain, load
+from pipelines.config import explain, load
 from pipelines.entry import CONFIGURATION
 from pipelines.errors import SettingsError
+from pipelines.settings import Group, Settings
 
 COPIES = Path("outputs/dvc")
 

@@ -12,9 +12,10 @@ from pydantic import ValidationError
 from torch import nn
 
 from pipelines.build import build, build_network, check_card, doubts
-from pipelines.config import Method as MethodSettings
-from pipelines.config import Settings, explain, json_digest
+from pipelines.config import explain, json_digest
 from pipelines.errors import SettingsError
+from pipelines.settings import Method as MethodSettings
+from pipelines.settings import Settings
 from rddrs.data import Dataset, random_rotation
 from rddrs.digests import file_digest
 from rddrs.methods import Method

@@ -23,7 +23,7 @@ from rich.markup import escape
 from pipelines.errors import JobError, SettingsError
 
 if TYPE_CHECKING:
-    from pipelines.config import Settings
+    from pipelines.settings import Settings
     from rddrs.records.tracking import Tracker
 
 

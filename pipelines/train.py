@@ -11,8 +11,8 @@ from pipelines.progress import tracked
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pipelines.config import CovarianceTrain
     from pipelines.prepare import Prepared
+    from pipelines.settings import CovarianceTrain
     from rddrs.noise import Scale
     from rddrs.records.tracking import Tracker
 
@@ -52,7 +52,7 @@ def _rotate(prepared: "Prepared", weights: "Path") -> None:
 
 
 def _train(prepared: "Prepared", weights: "Path") -> None:
-    from pipelines.config import CovarianceTrain
+    from pipelines.settings import CovarianceTrain
     from rddrs.models import save_weights
     from rddrs.noise import Isotropic
     from rddrs.records.tracking import Tracker, provenance

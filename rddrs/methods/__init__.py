@@ -4,18 +4,19 @@ from rddrs.methods.ancer import ANCER
 from rddrs.methods.ascent import margin_radius, margins
 from rddrs.methods.base import Method, Problem, Proposal, Track, untracked
 from rddrs.methods.ddrs import DDRS
-from rddrs.methods.flats import VOLUME, Basis, Structure, flat_at, moment_of, slopes, spreads_of, structured
+from rddrs.methods.flats import flat_at
 from rddrs.methods.global_scale import GlobalScale
+from rddrs.methods.moments import moment_of, slopes, spreads_of
 from rddrs.methods.rddrs import RDDRS
 from rddrs.methods.rddrs_paper import RDDRSPaper
 from rddrs.methods.rs import RS
+from rddrs.methods.structures import Basis, Structure, structured
 
 __all__ = [
     "ANCER",
     "DDRS",
     "RDDRS",
     "RS",
-    "VOLUME",
     "Basis",
     "GlobalScale",
     "Method",

@@ -12,26 +12,15 @@ and of M, and of the second moments D of a threat's displacements, their diagona
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Literal
 
-import numpy as np
-import scipy.fft
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.data import Inputs
-from rddrs.methods.ascent import margins
-from rddrs.methods.base import Track, untracked
-from rddrs.noise import Full, Kronecker, Scale, rotate, spd
-from rddrs.smoothing import Classifier
-from rddrs.threats import Threat
-
-LARGEST_FULL = 1_024
-"""Up to this dimension `auto` is a full scale."""
+from rddrs.noise import Full, Kronecker, rotate, spd
+from rddrs.threats import VOLUME, Threat
 
 SMALLEST, SMALLEST_FULL, EPSILON = 1e-12, 1e-4, 1e-8
 """The smallest eigenvalue of M, as a share of the largest, and the epsilon of D + epsilon I, of trace 1.
@@ -39,14 +28,6 @@ SMALLEST, SMALLEST_FULL, EPSILON = 1e-12, 1e-4, 1e-8
 A full C aimed at a threat needs the second, so that the geometric mean can be computed, and the third, small enough
 for the directions that no part of the threat uses to get no share of the noise.
 """
-
-TIE = 1e-6
-"""The least weight of the slopes in a learned basis: they decide among directions that no displacement has."""
-
-VOLUME = Threat()
-
-Structure = Literal["auto", "full", "kronecker"]
-Basis = Literal["learned", "dct", "pixel"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,105 +164,3 @@ def flat_at(base: Full | Kronecker, moment: Tensor, threat: Threat = VOLUME, spr
     if isinstance(base, Kronecker):
         return KroneckerFlat(base, moment, threat, spreads)
     return FullFlat(base.matrix, moment, threat, spreads)
-
-
-def fold(rows: Iterable[Float[Tensor, "n d"]], base: Full | Kronecker) -> Tensor:
-    """The mean of w w^T over whitened rows w: [d, d] for a full C, its diagonal in Q, [d], for a Kronecker C."""
-    total, count = torch.zeros(()), 0
-    for part in rows:
-        total = total + (part.square().sum(dim=0) if isinstance(base, Kronecker) else part.mT @ part)
-        count += len(part)
-    return total / count
-
-
-def moment_of(slopes: Iterable[Float[Tensor, "n d"]], base: Full | Kronecker) -> Tensor:
-    """The whitened M, of C g for the margin's gradients g."""
-    if isinstance(base, Kronecker):
-        turns, levels = [factor.mT for factor in base.factors], base.values.flatten()
-        return fold((rotate(part, turns, base.values.shape) * levels for part in slopes), base)
-    matrix = base.matrix
-    return fold((part @ matrix for part in slopes), base)
-
-
-def spreads_of(threat: Threat, inputs: Float[Tensor, "m *shape"], base: Full | Kronecker) -> list[Tensor]:
-    """The whitened D_k of each part of a threat, of the coordinates in the region's axes of the displacements."""
-    parts = (threat.displacements(it, inputs) for it in threat.perturbations)
-    return [fold(map(base.coordinates, rows), base) for rows in parts]
-
-
-def trace(moment: Tensor) -> Tensor:
-    """The trace of what `fold` made."""
-    return moment.trace() if moment.ndim == 2 else moment.sum()
-
-
-def slopes(
-    classifier: Classifier,
-    inputs: Float[Tensor, "m *shape"] | Inputs,
-    labels: Int[Tensor, " m"],
-    chosen: Int[Tensor, " n"],
-    scale: Scale,
-    draw: Callable[[int], Float[Tensor, "b d"]],
-    temperature: float = 1.0,
-    batch: int = 128,
-    track: Track = untracked,
-) -> Iterator[Float[Tensor, "b d"]]:
-    """The margin's gradients g at x + C z, for every chosen input x, a micro-batch at a time; `draw(b)` gives z."""
-    for part in track(chosen.split(batch), "gradients of the margin"):
-        points = inputs[part].to(labels.device)
-        noisy = (points.flatten(1) + scale.noise(draw(len(part)))).view_as(points).requires_grad_()
-        found = margins(classifier(noisy), labels[part], temperature)
-        yield torch.autograd.grad(found.sum(), noisy)[0].flatten(1)
-
-
-def structured(
-    scale: Scale,
-    structure: Structure,
-    basis: Basis,
-    inputs: Float[Tensor, "m *shape"],
-    found: Callable[[], Iterable[Float[Tensor, "n d"]]],
-    threat: Threat = VOLUME,
-) -> Full | Kronecker:
-    """An isotropic scale as a full or a Kronecker one; one that is either already stays what it is.
-
-    `auto` is full up to d = 1,024. `found()` gives the slopes, and the threat displaces the `inputs`, that a learned
-    basis is made from. Raises ValueError where the scale has another structure than the one that is asked for.
-    """
-    if isinstance(scale, Full | Kronecker):
-        if structure not in ("auto", type(scale).__name__.lower()):
-            raise ValueError(f"structure={structure}: the scale to start from is {type(scale).__name__}: use auto")
-        return scale
-    if structure == "full" or (structure == "auto" and scale.dim <= LARGEST_FULL):
-        return Full(scale.matrix.to(inputs))
-    shape = inputs.shape[1:]
-    values = torch.full(tuple(shape), scale.geometric_mean).to(inputs)
-    if basis != "learned":
-        factors = [FIXED[basis](size) for size in shape]
-    else:
-        displaced = [threat.displacements(it, inputs) for it in threat.perturbations]
-        weights = [max(threat.volume, TIE), *threat.weights]
-        sums = zip(*(moments(rows, shape) for rows in (found(), *displaced)), strict=True)
-        factors = [
-            torch.linalg.eigh(sum(weight * it for weight, it in zip(weights, axis, strict=True))).eigenvectors
-            for axis in sums
-        ]
-    return Kronecker([factor.to(inputs) for factor in factors], values)
-
-
-def cosines(size: int) -> Float[Tensor, "n n"]:
-    """The orthonormal cosine basis, type II, a column each, float64."""
-    return torch.from_numpy(np.asarray(scipy.fft.dct(np.eye(size), norm="ortho", axis=0)).T.copy())
-
-
-FIXED = {"dct": cosines, "pixel": partial(torch.eye, dtype=torch.float64)}
-"""The factors Q_i of the bases that are not learned, float64, by their size."""
-
-
-def moments(rows: Iterable[Float[Tensor, "n d"]], shape: Sequence[int]) -> list[Tensor]:
-    """E[sum over the other axes of g g^T] of each axis, [n, n], of trace 1, float64: a learned basis."""
-    found = [torch.zeros(size, size, dtype=torch.float64) for size in shape]
-    for part in rows:
-        tensor = part.double().cpu().view(-1, *shape)
-        for axis, moment in enumerate(found, start=1):
-            folded = tensor.movedim(axis, -1).reshape(-1, len(moment))
-            moment += folded.mT @ folded
-    return [moment / moment.trace() for moment in found]

@@ -9,7 +9,9 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Privat
 
 from rddrs.methods.ascent import BACKTRACKS, climb, margin_radius, margins, objective
 from rddrs.methods.base import Method, Problem, Proposal, Track, untracked
-from rddrs.methods.flats import Basis, Flat, Structure, flat_at, moment_of, slopes, spreads_of, structured
+from rddrs.methods.flats import Flat, flat_at
+from rddrs.methods.moments import moment_of, slopes, spreads_of
+from rddrs.methods.structures import Basis, Structure, structured
 from rddrs.noise import FAMILIES, Isotropic, Purpose, Scale, generator
 from rddrs.smoothing import Classifier, Known, Reference, fidelity
 from rddrs.threats import Threat

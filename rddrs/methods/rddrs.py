@@ -11,9 +11,11 @@ from torch import Tensor
 
 from rddrs.methods.ascent import BACKTRACKS, climb, margin_radius, margins, objective
 from rddrs.methods.base import Method, Problem, Proposal
-from rddrs.methods.flats import Basis, Flat, Structure, flat_at, moment_of, slopes, spreads_of, structured, trace
+from rddrs.methods.flats import Flat, flat_at
 from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.guard import Guard
+from rddrs.methods.moments import moment_of, slopes, spreads_of, trace
+from rddrs.methods.structures import Basis, Structure, structured
 from rddrs.noise import Isotropic, Purpose, Scale, generator
 from rddrs.threats import Threat
 

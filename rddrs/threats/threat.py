@@ -84,6 +84,10 @@ class Threat:
             yield torch.from_numpy((moved - rows[:, None]) / spread).flatten(0, 1).flatten(1).to(inputs)
 
 
+VOLUME = Threat()
+"""No part: what grows is the volume alone."""
+
+
 def _perturbation(part: Part) -> Perturbation:
     if isinstance(part, Perturbation):
         return part

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from rddrs.data import Inputs
 from rddrs.methods import (
-    VOLUME,
     Basis,
     Structure,
     Track,
@@ -32,7 +31,7 @@ from rddrs.methods import (
 from rddrs.models import load_weights, save_weights
 from rddrs.noise import FAMILIES, Isotropic, Norm, Purpose, Scale, generator, load_scale, save_scale
 from rddrs.smoothing import Classifier, Reference
-from rddrs.threats import Threat
+from rddrs.threats import VOLUME, Threat
 
 UNUSED = 1e-3
 """An axis of a flat is of no use below this share of the aim, in units of the mean."""

@@ -9,9 +9,11 @@ from torch import nn
 from rddrs import Full, Isotropic, Kronecker, Reference, fidelity
 from rddrs.data import Stored
 from rddrs.methods.ascent import climb, margin_radius, margins, objective
-from rddrs.methods.flats import FullFlat, KroneckerFlat, flat_at, moment_of, slopes, spreads_of, structured
+from rddrs.methods.flats import FullFlat, KroneckerFlat, flat_at
 from rddrs.methods.global_scale import GlobalScale
+from rddrs.methods.moments import moment_of, slopes, spreads_of
 from rddrs.methods.rddrs import RDDRS
+from rddrs.methods.structures import structured
 from rddrs.noise import spd
 from rddrs.threats import Threat
 from rddrs.training.cotraining import grow, mean_radius, pilot

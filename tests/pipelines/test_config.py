@@ -9,10 +9,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf.errors import OmegaConfBaseException
 from safetensors.torch import save_file
 
-from pipelines.config import Settings, load
+from pipelines.config import load
 from pipelines.entry import CONFIGURATION
 from pipelines.errors import SettingsError
 from pipelines.prepare import Prepared, counterpart, prepare
+from pipelines.settings import Settings
 from rddrs.models.perceptron import Perceptron
 
 GROUPS = [path.relative_to(CONFIGURATION).with_suffix("") for path in sorted(CONFIGURATION.glob("*/*.yaml"))]

@@ -1,0 +1,249 @@
+"""The settings: the kinds and ranges of every key, and what follows from them."""
+
+import math
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+
+class Group(BaseModel):
+    """A part of the configuration."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+
+class Target(Group):
+    """A part that names an importable object; keys that are not fields are that object's arguments."""
+
+    model_config = ConfigDict(extra="allow")
+    target: str = Field(alias="_target_")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+NAME = r"^[\w.+-]+$"
+"""Names are parts of those of folders."""
+
+
+class Data(Target):
+    name: str = Field(pattern=NAME)
+    epochs: PositiveInt
+    flip: bool
+    subset: PositiveInt | None
+    reference: PositiveInt
+    rotation: NonNegativeInt | None
+
+
+class Normalize(Group):
+    mean: list[float] | None
+    std: list[float] | None
+
+    @model_validator(mode="after")
+    def both_or_none(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError(f"mean={self.mean} std={self.std}: give both, one number a channel, or none")
+        return self
+
+
+class Classifier(Target):
+    output: Literal["logits", "probabilities"]
+    checkpoint: str | None
+    pretrained: str | None
+    epochs: PositiveInt
+    normalize: Normalize
+    precision: Literal["float32", "bfloat16"]
+    compile: bool
+
+    @model_validator(mode="after")
+    def one_network(self) -> Self:
+        if self.pretrained is not None and self.checkpoint is not None:
+            raise ValueError(f"pretrained={self.pretrained} checkpoint={self.checkpoint}: leave one of them out")
+        return self
+
+    @property
+    def weights(self) -> Path | None:
+        """The file of the weights that are given, to be certified as they are."""
+        if self.pretrained is None:
+            return None if self.checkpoint is None else Path(self.checkpoint)
+        from rddrs.models import weights_file
+
+        return weights_file(self.pretrained)
+
+
+class Method(Target):
+    name: str = Field(pattern=NAME)
+
+
+class Training(Group):
+    name: str
+    objective: dict[str, Any]
+    epochs: PositiveInt
+    learning_rate: PositiveFloat
+    batch: PositiveInt
+    start: str | None
+    optimizer: Literal["adam", "sgd"]
+    schedule: Literal["constant", "linear", "step", "one_cycle"]
+    precision: Literal["float32", "bfloat16"]
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def named(cls, value: Any) -> Any:
+        """A name stands for the objective with its defaults."""
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def isotropic(self) -> "IsotropicTrain":
+        """What comes before the rounds of a co-training: the objective alone."""
+        shared = self.model_dump(include=set(Training.model_fields) - {"name"})
+        return IsotropicTrain(name=self.objective["name"], **shared)
+
+
+class IsotropicTrain(Training):
+    name: Literal["gaussian", "consistency", "smoothadv", "macer"]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class CovarianceTrain(Training):
+    name: Literal["covariance"]  # pyright: ignore[reportIncompatibleVariableOverride]
+    rounds: PositiveInt
+    round_epochs: PositiveInt
+    last_epochs: PositiveInt
+    growth: float = Field(gt=1)
+    keep: float = Field(gt=0, le=1)
+    structure: Literal["auto", "full", "kronecker"]
+    basis: Literal["learned", "dct", "pixel"]
+
+
+class Certify(Group):
+    samples: PositiveInt
+    selection_samples: PositiveInt
+    alpha: float = Field(gt=0, lt=1)
+    bound: Literal["clopper_pearson", "randomized_clopper_pearson"]
+    target_radius: PositiveFloat | None
+    norm: Literal["l2", "l1"]
+    grid: float | Literal["auto"] | None
+    mode: Literal["per_input", "memory"]
+    batch: PositiveInt | None
+    workers: PositiveInt | None
+
+    @field_validator("grid", mode="plain")
+    @classmethod
+    def step(cls, value: Any) -> Any:
+        """A step may be a fraction, 1/255."""
+        if value is None or value == "auto":
+            return value
+        above, _, below = str(value).partition("/")
+        with suppress(ValueError, ZeroDivisionError):
+            if 0 < (step := float(above) / float(below or 1)) < math.inf:
+                return step
+        raise ValueError(f"{value} is no step: auto, null or a positive number such as 1/255 is needed")
+
+    @model_validator(mode="after")
+    def enough_samples(self) -> Self:
+        if self.alpha ** (1 / self.samples) <= 0.5:
+            needed = next(n for n in range(1, 10_000_000) if self.alpha ** (1 / n) > 0.5)
+            raise ValueError(f"samples={self.samples} can certify nothing at alpha={self.alpha}: use at least {needed}")
+        return self
+
+    @model_validator(mode="after")
+    def one_bound(self) -> Self:
+        if self.target_radius is not None and self.bound != "clopper_pearson":
+            raise ValueError(f"bound={self.bound} is not used with target_radius={self.target_radius}: leave one out")
+        return self
+
+
+class Audit(Group):
+    inputs: PositiveInt | None
+    samples: PositiveInt
+    false_alarm: float = Field(gt=0, lt=1)
+    outside: float = Field(gt=1)
+    tolerance: NonNegativeInt
+    seed: NonNegativeInt
+
+
+class Shard(Group):
+    count: PositiveInt
+    index: NonNegativeInt
+
+    @model_validator(mode="after")
+    def index_below_count(self) -> Self:
+        if self.index >= self.count:
+            raise ValueError(f"index={self.index} must be below count={self.count}")
+        return self
+
+
+class Settings(Group):
+    """The whole configuration."""
+
+    data: Data
+    classifier: Classifier
+    method: Method
+    train: IsotropicTrain | CovarianceTrain = Field(discriminator="name")
+    certify: Certify
+    audit: Audit
+    sigma: PositiveFloat
+    threat: dict[str, NonNegativeFloat]
+    threat_at: dict[str, PositiveFloat]
+    seed: NonNegativeInt
+    device: str
+    output_root: str
+    shard: Shard
+    runs: list[str]
+    run: str | None
+
+    @field_validator("threat", "threat_at", mode="before")
+    @classmethod
+    def by_name(cls, value: Any) -> Any:
+        """Perturbations by name with their weights, or severities: each 1 in a list; none where it is null."""
+        return dict.fromkeys(value, 1.0) if isinstance(value, list) else {} if value is None else value
+
+    @model_validator(mode="after")
+    def rotation_is_of_isotropic_training(self) -> Self:
+        if self.data.rotation is not None and self.train.name == "covariance":
+            raise ValueError(f"data.rotation={self.data.rotation} needs isotropic training, not train=covariance")
+        return self
+
+    @field_validator("device")
+    @classmethod
+    def known_device(cls, value: str) -> str:
+        import torch
+
+        if value == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            torch.empty(0, device=value)
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(f"no such device here ({error}): use auto or cpu") from error
+        return value
+
+    @property
+    def given(self) -> dict[str, Path]:
+        """The file of weights that is given, by its key: a checkpoint is certified as it is, a start is trained."""
+        weights, start = self.classifier.weights, self.train.start
+        if weights is not None:
+            return {f"classifier.{'checkpoint' if self.classifier.pretrained is None else 'pretrained'}": weights}
+        return {} if start is None else {"train.start": Path(start)}
+
+    @property
+    def root(self) -> Path:
+        return Path(self.output_root)
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """What a result depends on, beside the threat, contents (data, given weights), code and device."""
+        values = self.model_dump(include={"classifier", "method", "train", "certify", "sigma", "seed"}, by_alias=True)
+        del values["classifier"]["checkpoint"], values["train"]["start"], values["certify"]["workers"]
+        return values | {"data": self.data.model_dump(include={"name", "flip", "subset", "reference", "rotation"})}

@@ -1,0 +1,62 @@
+"""What flats are made from: the margin's gradients, and second moments of them and of a threat's displacements."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rddrs.data import Inputs
+from rddrs.methods.ascent import margins
+from rddrs.methods.base import Track, untracked
+from rddrs.noise import Full, Kronecker, Scale, rotate
+from rddrs.smoothing import Classifier
+from rddrs.threats import Threat
+
+
+def slopes(
+    classifier: Classifier,
+    inputs: Float[Tensor, "m *shape"] | Inputs,
+    labels: Int[Tensor, " m"],
+    chosen: Int[Tensor, " n"],
+    scale: Scale,
+    draw: Callable[[int], Float[Tensor, "b d"]],
+    temperature: float = 1.0,
+    batch: int = 128,
+    track: Track = untracked,
+) -> Iterator[Float[Tensor, "b d"]]:
+    """The margin's gradients g at x + C z, for every chosen input x, a micro-batch at a time; `draw(b)` gives z."""
+    for part in track(chosen.split(batch), "gradients of the margin"):
+        points = inputs[part].to(labels.device)
+        noisy = (points.flatten(1) + scale.noise(draw(len(part)))).view_as(points).requires_grad_()
+        found = margins(classifier(noisy), labels[part], temperature)
+        yield torch.autograd.grad(found.sum(), noisy)[0].flatten(1)
+
+
+def fold(rows: Iterable[Float[Tensor, "n d"]], base: Full | Kronecker) -> Tensor:
+    """The mean of w w^T over whitened rows w: [d, d] for a full C, its diagonal in Q, [d], for a Kronecker C."""
+    total, count = torch.zeros(()), 0
+    for part in rows:
+        total = total + (part.square().sum(dim=0) if isinstance(base, Kronecker) else part.mT @ part)
+        count += len(part)
+    return total / count
+
+
+def moment_of(slopes: Iterable[Float[Tensor, "n d"]], base: Full | Kronecker) -> Tensor:
+    """The whitened M, of C g for the margin's gradients g."""
+    if isinstance(base, Kronecker):
+        turns, levels = [factor.mT for factor in base.factors], base.values.flatten()
+        return fold((rotate(part, turns, base.values.shape) * levels for part in slopes), base)
+    matrix = base.matrix
+    return fold((part @ matrix for part in slopes), base)
+
+
+def spreads_of(threat: Threat, inputs: Float[Tensor, "m *shape"], base: Full | Kronecker) -> list[Tensor]:
+    """The whitened D_k of each part of a threat, of the coordinates in the region's axes of the displacements."""
+    parts = (threat.displacements(it, inputs) for it in threat.perturbations)
+    return [fold(map(base.coordinates, rows), base) for rows in parts]
+
+
+def trace(moment: Tensor) -> Tensor:
+    """The trace of what `fold` made."""
+    return moment.trace() if moment.ndim == 2 else moment.sum()
