@@ -113,16 +113,13 @@ def report(prepared: "Prepared") -> None:
 def isotropic_run(prepared: "Prepared") -> "Run":
     """The counterpart under isotropic noise, a run of its own, made where it is not there yet."""
     from pipelines.prepare import counterpart
-    from rddrs.report import Run
+    from rddrs.report import open_run
 
     other = counterpart(prepared)
     if not (other.run_folder / "records.parquet").exists():
         certify(other)
         report(other)
-    store, settings = opened_store(other), other.settings
-    configuration = (store.folder / "config.yaml").read_text()
-    records = store.records(other.indices)
-    return Run(store.folder.name, settings.method.name, settings.sigma, records, store.load, configuration)
+    return open_run(other.run_folder)
 
 
 def sheet_of(run: "Run", aimed: "tuple[Perturbation, ...]") -> "dict[str, Figure]":
