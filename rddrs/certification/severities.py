@@ -4,36 +4,48 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from rddrs.certification.certify import Certificate
 from rddrs.threats import PERTURBATIONS, Perturbation
 
-STEPS = 400
+STEPS, FINER = 400, 25
 
 
 def certified_severity(certificate: Certificate, perturbation: Perturbation, steps: int = STEPS) -> float:
     """The largest severity s up to which T_t(x) stays in the certified region for all t <= s, rounded down.
 
-    The severities tested are limit (i / steps)^2, i = 1 .. steps: the finer, the smaller; nothing is proven between
-    two of them. 0 for an abstention, the limit where nothing up to it leaves the region. Raises ValueError where the
-    perturbation is none for inputs of this shape or changes their shape.
+    The severities tested are limit (i / steps)^2, i = 1 .. steps, and between the last that is inside and the first
+    that is not, 25 and 25 finer ones; nothing is proven between two of them. 0 for an abstention, the limit where
+    nothing up to it leaves the region. Negative severities are not looked at. Raises ValueError where the perturbation
+    is none for inputs of this shape or changes their shape.
     """
     shape = tuple(certificate.x.shape)
     perturbation.require(shape)
     if certificate.radius == 0:
         return 0.0
     x = certificate.x.cpu().double().numpy()
-    severities = perturbation.limit * (np.arange(1, steps + 1) / steps) ** 2
-    reached = 0.0
-    for part in np.array_split(severities, max(1, steps // 25)):
-        points = np.stack([perturbation.function(x, float(severity)) for severity in part])
+
+    def inside(severities: Float[np.ndarray, " n"]) -> int:
+        """How many of them, from the first on, do not leave the region."""
+        points = np.stack([perturbation.function(x, float(severity)) for severity in severities])
         if points.shape[1:] != shape:
             raise ValueError(f"{perturbation.name} must keep the input's shape {shape}, not make it {points.shape[1:]}")
-        inside = certificate.contains(torch.from_numpy(points).to(certificate.x.device)).cpu().numpy()
-        if not inside.all():
-            first = int(np.argmin(inside))
-            return float(part[first - 1]) if first else reached
-        reached = float(part[-1])
+        found = certificate.contains(torch.from_numpy(points).to(certificate.x.device)).cpu().numpy()
+        return len(found) if found.all() else int(np.argmin(found))
+
+    reached = 0.0
+    for tested in np.array_split(perturbation.limit * (np.arange(1, steps + 1) / steps) ** 2, max(1, steps // FINER)):
+        count = inside(tested)
+        reached = float(tested[count - 1]) if count else reached
+        if count < len(tested):
+            break
+    else:
+        return reached
+    for _ in range(2):
+        tested = np.linspace(reached, tested[count], FINER + 1)[1:]
+        count = min(inside(tested), FINER - 1)  # the last was outside
+        reached = float(tested[count - 1]) if count else reached
     return reached
 
 

@@ -69,20 +69,24 @@ def haze(x: Array, severity: float) -> Array:
 
 
 def defocus(x: Array, severity: float) -> Array:
-    """The mean over a disc with a radius of `severity` pixels, its edge in part; edges of the image are repeated."""
+    """The mean over a disc: full up to `severity` pixels from the centre, falling to 0 within one pixel more.
+
+    Edges of the image are repeated.
+    """
     reach = int(np.ceil(severity))
     offsets = np.arange(-reach, reach + 1)
-    disc = np.clip(severity + 0.5 - np.hypot(offsets[:, None], offsets), 0, 1)
-    disc[reach, reach] = 1
+    disc = np.clip(severity + 1 - np.hypot(offsets[:, None], offsets), 0, 1)
     return ndimage.convolve(x, (disc / disc.sum())[None], mode="nearest")
 
 
 def motion_blur(x: Array, severity: float) -> Array:
-    """The mean over a horizontal path of `severity` pixels, its ends in part; edges of the image are repeated."""
+    """The mean of the image on a horizontal path of `severity` pixels, linear interpolation; edges are repeated."""
+    if severity == 0:
+        return x.copy()
     reach = int(np.ceil(severity / 2))
-    path = np.clip(severity / 2 + 0.5 - np.abs(np.arange(-reach, reach + 1)), 0, 1)
-    path[reach] = 1
-    return ndimage.convolve1d(x, path / path.sum(), axis=-1, mode="nearest")
+    ends = np.clip(np.arange(-reach, reach + 1) + np.array([[0.5], [-0.5]]) * severity, -1, 1)
+    after, before = ends * (1 - np.abs(ends) / 2)
+    return ndimage.convolve1d(x, (after - before) / severity, axis=-1, mode="nearest")
 
 
 def jpeg_blocks(x: Array, severity: float) -> Array:

@@ -1,6 +1,9 @@
 """What a person fears, as displacements of an input (METHOD section 8)."""
 
 import math
+import hashlib
+import inspect
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -44,12 +47,16 @@ class Threat:
         if not (all(weight >= 0 for weight in [*weights, volume]) and 0 < total < math.inf):
             raise ValueError(f"threat: weights {[*weights, volume]} must be finite, not negative, and not all 0")
         self.perturbations = tuple(_perturbation(part) for part in parts)
-        if len({it.name for it in self.perturbations}) < len(parts):
-            raise ValueError(f"threat: {', '.join(it.name for it in self.perturbations)}: every name once")
+        names = [it.name for it in self.perturbations]
+        if len({*names}) < len(names):
+            raise ValueError(f"threat: {', '.join(names)}: every name once")
+        for it in self.perturbations:
+            if it != _NAMED.get(it.name, it):
+                raise ValueError(f"threat: {it.name} is a perturbation of the project: give yours another name")
         self.weights, self.volume = tuple(weight / total for weight in weights), volume / total
 
     def __repr__(self) -> str:
-        parts = dict(zip((it.name for it in self.perturbations), self.weights, strict=True))
+        parts = dict(zip(map(_identity, self.perturbations), self.weights, strict=True))
         return f"Threat({parts}, volume={self.volume})"
 
     @property
@@ -99,7 +106,26 @@ def _perturbation(part: Part) -> Perturbation:
         pattern = torch.as_tensor(part).double()
         name = f"pattern-{digest('pattern', {'pattern': pattern})[:8]}"
         return Perturbation(name, partial(_added, pattern=pattern.numpy()), 10, "share", images=False)
-    return Perturbation(part.__name__, part, 1, images=False, two_sided=False)
+    name = getattr(part, "__name__", "")
+    if not name.isidentifier():
+        raise ValueError(f"threat: {part} has no name: give a Perturbation, which has one")
+    return Perturbation(name, part, 1, images=False, two_sided=False)
+
+
+def _identity(it: Perturbation) -> str:
+    """The name; of one that is not the project's with a digest of what it does: its code, its limit, its sides."""
+    if it in PERTURBATIONS:
+        return it.name
+    code = it.function
+    while isinstance(code, partial):
+        code = code.func
+    found = hashlib.sha256(f"{it.limit} {it.two_sided} {getattr(code, '__qualname__', type(code))}".encode())
+    try:
+        found.update(inspect.getsource(inspect.getmodule(code)).encode())  # pyright: ignore[reportArgumentType]
+        found.update(pickle.dumps(it.function, protocol=4))
+    except (OSError, TypeError, AttributeError, pickle.PicklingError):
+        pass  # of a notebook or within a function: known by its name alone
+    return f"{it.name}-{found.hexdigest()[:8]}"
 
 
 def _added(x: Array, severity: float, pattern: Array) -> Array:

@@ -1,6 +1,8 @@
 """What a threat is made of, and what its displacements are."""
 
+import importlib
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 
 from rddrs.threats import PERTURBATIONS, Perturbation, Threat
 
+NAMES = {it.name: it for it in PERTURBATIONS}
 INPUTS = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
@@ -52,6 +55,22 @@ def test_another_pattern_is_another_threat():
     assert repr(Threat(torch.ones(4))) == repr(Threat(np.ones(4))) != repr(Threat(torch.zeros(4)))
 
 
+def test_another_function_of_the_same_name_is_another_threat(tmp_path, monkeypatch):
+    """Of another module, of edited code, or with another limit: keys are made of what is written here."""
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+    for name, share in (("hazy", 1), ("foggy", 1), ("hazier", 2)):
+        (tmp_path / f"{name}.py").write_text(f"def fog(x, severity):\n    return x + {share} * severity\n")
+        fog = importlib.import_module(name).fog
+        found += [repr(Threat(fog)), repr(Threat(fog)), repr(Threat(Perturbation("fog", fog, 3)))]
+    assert found[0] == found[1] and len(set(found)) == 6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_perturbation_of_the_project_is_a_threat(name):
+    Threat(name).require((3, 8, 8) if NAMES[name].channels == 3 else (1, 8, 8))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -61,6 +80,8 @@ def test_another_pattern_is_another_threat():
         (lambda: Threat("blur", weights=(math.inf,)), "must be finite"),
         (lambda: Threat("blur", weights=(0,)), "not all 0"),
         (lambda: Threat("blur", "blur"), "every name once"),
+        (lambda: Threat(Perturbation("blur", lambda x, s: x + s, 1)), "blur is a perturbation of the project: give"),
+        (lambda: Threat(partial(np.add)), "has no name: give a Perturbation"),
         (lambda: Threat("red_cast").require((1, 8, 8)), r"red_cast needs images \[3, height, width\]"),
         (lambda: Threat(Perturbation("crop", lambda x, s: x[1:], 1, images=False)).require((4,)), "keep the input"),
         (lambda: Threat(Perturbation("none", lambda x, s: x, 1, images=False)).require((4,)), "moves an input .* no"),
