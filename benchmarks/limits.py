@@ -24,7 +24,7 @@ from torch import Tensor
 
 from pipelines.config import load
 from pipelines.entry import CONFIGURATION
-from pipelines.prepare import Prepared, counterpart, prepare
+from pipelines.prepare import Prepared, prepare
 from pipelines.settings import CovarianceTrain
 from pipelines.train import train
 from rddrs.methods import moment_of, slopes, spreads_of, structured
@@ -69,7 +69,7 @@ def main() -> None:
     with initialize_config_dir(str(CONFIGURATION), version_base="1.3"):
         prepared = prepare(load(compose("config", ["method=rddrs_global", *options.overrides])))
     settings = prepared.settings
-    before = replace(counterpart(prepared), threat=prepared.threat)
+    before = replace(prepared, settings=settings.model_copy(update={"train": settings.train.isotropic}))
     train(before)
     columns = [limits(before, Isotropic(settings.sigma, prepared.data.test_inputs[0].numel()), options.slopes)]
     if settings.train.name == "covariance":

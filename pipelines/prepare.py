@@ -14,8 +14,8 @@ from torch import nn
 from pipelines.build import build, build_network, check_card, doubts
 from pipelines.config import explain, json_digest
 from pipelines.errors import SettingsError
+from pipelines.settings import CovarianceTrain, Settings, Shard
 from pipelines.settings import Method as MethodSettings
-from pipelines.settings import Settings
 from rddrs.data import Dataset, random_rotation
 from rddrs.digests import file_digest
 from rddrs.methods import Method
@@ -131,10 +131,12 @@ def threat_of(settings: Settings, data: Dataset) -> Threat:
         threat.require(data.shape)
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    known = [it.name for it in threat.reported if it.applies(data.shape)]
-    for name in settings.threat_at:
+    known = {it.name: it.limit for it in threat.reported if it.applies(data.shape)}
+    for name, asked in settings.threat_at.items():
         if name not in known:
             raise SettingsError(f"threat_at.{name}: inputs of shape {data.shape} have {', '.join(known)}")
+        if asked > known[name]:
+            raise SettingsError(f"threat_at.{name}={asked:g}: severities of {name} end at {known[name]:g}")
     return threat
 
 
@@ -187,10 +189,11 @@ def check_grid(prepared: Prepared) -> None:
 
 
 def counterpart(prepared: Prepared) -> Prepared:
-    """The same inputs under RS, with the classifier that a co-training begins with."""
-    settings = prepared.settings
+    """The same inputs under RS, with a classifier that is trained as long under isotropic noise."""
+    settings, options = prepared.settings, prepared.settings.train
     method = MethodSettings(name="rs", _target_="rddrs.RS")
-    changes: dict[str, Any] = {"method": method, "train": settings.train.isotropic}
+    training = options.as_long if isinstance(options, CovarianceTrain) else options
+    changes: dict[str, Any] = {"method": method, "train": training, "shard": Shard(count=1, index=0)}
     changes["certify"] = settings.certify.model_copy(update={"mode": "per_input"})
     return prepare(settings.model_copy(update=changes))
 

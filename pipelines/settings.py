@@ -126,6 +126,12 @@ class CovarianceTrain(Training):
     structure: Literal["auto", "full", "kronecker"]
     basis: Literal["learned", "dct", "pixel"]
 
+    @property
+    def as_long(self) -> IsotropicTrain:
+        """Training under isotropic noise for all the epochs, rounds included."""
+        epochs = self.epochs + (self.rounds - 1) * self.round_epochs + self.last_epochs
+        return self.isotropic.model_copy(update={"epochs": epochs})
+
 
 class Certify(Group):
     samples: PositiveInt

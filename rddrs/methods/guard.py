@@ -1,39 +1,48 @@
 """The guard: which of an ascent's iterates is proposed (METHOD section 4.2)."""
 
+import math
+
 from rddrs.methods.base import Problem, Proposal
+from rddrs.methods.moments import gain
 from rddrs.noise import Isotropic, Purpose, Scale
 from rddrs.smoothing import fidelity
+from rddrs.threats import VOLUME, Threat
 
 GUARD_DRAWS = 5
 """Noise draws an input when an iterate's fidelity is measured: a quarter of what is reported, with its own baseline."""
 
 
 class Guard:
-    """Keeps the iterate of the largest pilot proxy radius among those whose fidelity is at least `threshold`.
+    """Keeps the iterate that is worth most by a pilot certificate among those whose fidelity is at least `threshold`.
 
-    It starts from sigma I, whose fidelity is 1: the kept scale is never vacuous. With threshold 0 it is off: nothing
-    is measured and the latest iterate is kept. `visit` measures one iterate in `check`. Raises ValueError where it is
-    on and the problem has no reference set.
+    That is the one of the largest log R + gain of the threat: of the largest proxy radius, by default. It starts from
+    sigma I, whose fidelity is 1: the kept scale is never vacuous. With threshold 0 it is off: nothing is measured and
+    the latest iterate is kept. `visit` measures one iterate in `check`. Raises ValueError where it is on and the
+    problem has no reference set.
     """
 
-    def __init__(self, problem: Problem, threshold: float, check: int = 1, samples: int = 1_000) -> None:
+    def __init__(
+        self, problem: Problem, threshold: float, check: int = 1, samples: int = 1_000, threat: Threat = VOLUME
+    ) -> None:
         if threshold > 0 and problem.reference is None:
             raise ValueError(f"guard={threshold} measures fidelity on a reference set: give `reference`, or guard=0")
         self._problem, self._threshold, self._check, self._samples = problem, threshold, check, samples
+        self._threat = threat
         self.best: Scale = Isotropic(problem.sigma, problem.dim)
         self.kept = 0
-        self._best_radius = self._proxy_radius(self.best) if threshold > 0 else 0.0
+        self._best_worth = self._worth(self.best) if threshold > 0 else 0.0
 
-    def _proxy_radius(self, scale: Scale) -> float:
-        return self._problem.pilot_radius(scale, self._samples) * scale.geometric_mean
+    def _worth(self, scale: Scale) -> float:
+        radius = self._problem.pilot_radius(scale, self._samples)
+        return math.log(radius) + gain(self._threat, self._problem.x[None], scale) if radius else -math.inf
 
     def offer(self, scale: Scale) -> bool:
         """Keep `scale` if it is better than all before; whether it was kept."""
         if self._threshold > 0:
-            radius = self._proxy_radius(scale)
-            if radius <= self._best_radius or not self._faithful(scale):
+            worth = self._worth(scale)
+            if worth <= self._best_worth or not self._faithful(scale):
                 return False
-            self._best_radius = radius
+            self._best_worth = worth
         self.best = scale
         self.kept += 1
         return True

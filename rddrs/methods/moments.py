@@ -1,5 +1,6 @@
 """What flats are made from: the margin's gradients, and second moments of them and of a threat's displacements."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
@@ -55,6 +56,15 @@ def spreads_of(threat: Threat, inputs: Float[Tensor, "m *shape"], base: Full | K
     """The whitened D_k of each part of a threat, of the coordinates in the region's axes of the displacements."""
     parts = (threat.displacements(it, inputs) for it in threat.perturbations)
     return [fold(map(base.coordinates, rows), base) for rows in parts]
+
+
+def gain(threat: Threat, inputs: Float[Tensor, "m *shape"], scale: Scale) -> float:
+    """What a scale is worth to a threat: volume (1/d) log det C - sum_k weights_k (1/2) log tr(D_k Sigma^-1)."""
+    found = threat.volume * math.log(scale.geometric_mean)
+    for weight, it in zip(threat.weights, threat.perturbations, strict=True):
+        rows = torch.cat([*map(scale.coordinates, threat.displacements(it, inputs))])
+        found -= weight * math.log(rows.square().sum(dim=1).mean().clamp_min(torch.finfo(rows.dtype).tiny)) / 2
+    return found
 
 
 def trace(moment: Tensor) -> Tensor:

@@ -25,11 +25,10 @@ class RDDRS(Method):
 
     Half of the outer product, and of every iteration's `samples` draws, is taken at x and half at random reference
     inputs, where wrong answers are penalised by `mu`. A round's step is shortened until the guard keeps it: a pilot
-    certificate of larger volume with a fidelity of at least `guard`. A round of which nothing is kept ends the
-    ascent. The eigenvalues stay above the floor. `start` is sigma I or the global scale of the reference inputs,
-    which is optimised once. `structure` and `basis` say what kind of C; it is aimed at the displacements of x by
-    `threat`, at the volume by default. Without a reference set (guard=0) the ascent
-    sees x alone.
+    certificate that is worth more, of larger volume by default, with a fidelity of at least `guard`. A round of which
+    nothing is kept ends the ascent. The eigenvalues stay above the floor. `start` is sigma I or the global scale of the
+    reference inputs, which is optimised once. `structure` and `basis` say what kind of C; it is aimed at the
+    displacements of x by `threat`, at the volume by default. Without a reference set (guard=0) the ascent sees x alone.
     """
 
     gamma: PositiveFloat = 0.2
@@ -62,7 +61,7 @@ class RDDRS(Method):
         return self._global if self.start == "global" else None
 
     def solve(self, problem: Problem) -> Proposal:
-        guard = Guard(problem, self.guard)
+        guard = Guard(problem, self.guard, threat=self.threat)
         sigma_x = problem.sigma_x if self.uses_sigma_x else problem.sigma
         floor = sigma_x if isinstance(self.floor, str) else self.floor
         start = self._start(problem, floor)

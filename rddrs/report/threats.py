@@ -70,8 +70,8 @@ def threat_table(summary: pd.DataFrame, aimed: Sequence[str] = ()) -> Table:
 
 def severity_metrics(summary: pd.DataFrame) -> dict[str, float]:
     """The figures that MLflow shows beside the severities: those of isotropic noise, and the shares asked for."""
-    names = {"rs": "severity_rs", "ratio": "severity_ratio", "share": "certified_at", "low": "certified_at_low",
-             "high": "certified_at_high"}  # fmt: skip
+    names = {"rs": "severity_rs", "ratio": "severity_ratio", "at": "certified_at_severity", "share": "certified_at",
+             "low": "certified_at_low", "high": "certified_at_high"}  # fmt: skip
     return {
         f"{shown}/{row['perturbation']}": row[name]
         for row in summary.to_dict("records")
@@ -86,21 +86,22 @@ def contact_sheet(
 ) -> Figure:
     """One input at 0, a half, all and twice the severity that is certified for it, a row for each perturbation.
 
-    All pictures of a row have one range of brightness. Raises ValueError where the input is no picture.
+    Severities end at the perturbation's limit, and are rounded down. All pictures of a row have one range of
+    brightness. Raises ValueError where the input is no picture.
     """
     values = x.detach().double().cpu().numpy()
     if picture(values) is None:
         raise ValueError(f"an input of shape {tuple(x.shape)} is no picture")
     figure, axes = panels(len(SHARES), len(perturbations), 1.6, 1.75)
     for row, it in zip(axes, perturbations, strict=True):
-        severities = [share * certified[it.name] for share in SHARES]
+        severities = [min(share * certified[it.name], it.limit) for share in SHARES]
         moved = [it.function(values, severity) for severity in severities]
         low, high = min(0.0, *(each.min() for each in moved)), max(1.0, *(each.max() for each in moved))
         for axis, severity, each in zip(row, severities, moved, strict=True):
             image = picture((each - low) / (high - low))
             assert image is not None
             axis.imshow(image, cmap="gray_r", vmin=0, vmax=1)
-            axis.set_title(f"{severity:.3g}", fontsize=8, loc="center", fontweight="normal")
+            axis.set_title(round_down(severity), fontsize=8, loc="center", fontweight="normal")
             axis.set(xticks=[], yticks=[])
             axis.grid(False)
         row[0].set_ylabel(f"{it.name.replace('_', ' ')}\n{it.unit}", fontsize=8)

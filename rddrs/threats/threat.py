@@ -1,8 +1,8 @@
 """What a person fears, as displacements of an input (METHOD section 8)."""
 
-import math
 import hashlib
 import inspect
+import math
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial

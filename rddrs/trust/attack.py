@@ -1,5 +1,6 @@
 """An attack on a certified region: the worst point that it finds, judged by a fresh exact test."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,14 +108,14 @@ def attack_along(
 ) -> Attack:
     """The verdict on T_s(x), s = `factor` times the severity that the certificate covers; `kind` is the perturbation.
 
-    Under a valid certificate it is `broken` for a factor of 1 with probability `level` at most. With a grid it is the
-    last place of the grid on the way there that is no further than `factor` times the radius. Raises ValueError where
-    the perturbation is none for the input.
+    Severities end at the perturbation's limit. Under a valid certificate it is `broken` for a factor of 1 with
+    probability `level` at most. With a grid it is the place of T_s(x); for a factor of 1 at most, the last on the way
+    there that is within the radius. Raises ValueError where the perturbation is none for the input.
     """
-    severity = factor * certified_severity(certificate, perturbation)
-    x = certificate.x
+    severity = min(factor * certified_severity(certificate, perturbation), perturbation.limit)
+    x, keys = certificate.x, (seed, batch, workers)
     point = torch.from_numpy(np.ascontiguousarray(perturbation.function(x.cpu().double().numpy(), severity))).to(x)
-    point, keys = _placed(certificate, point, factor * certificate.radius), (seed, batch, workers)
+    point = _placed(certificate, point, certificate.radius if factor <= 1 else math.inf)
     return _verdict(classifier, certificate, point, samples, level, *keys, factor=factor, kind=perturbation.name)
 
 

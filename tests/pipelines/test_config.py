@@ -1,5 +1,6 @@
 """Every configuration composes and every wrong one is one clear error before any work starts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,7 @@ def test_every_method_is_made_with_the_values_of_its_file(path: Path) -> None:
         ("threat=[nowhere.npy]", "threat=nowhere.npy: patterns of shape (2,) are needed"),
         ("threat=[nowhere.fog]", "threat=nowhere.fog cannot be imported"),
         ("threat_at={brightnes:0.1}", "threat_at.brightnes: inputs of shape (2,) have brightness, contrast"),
+        ("threat_at={brightness:3}", "threat_at.brightness=3: severities of brightness end at 2"),
     ],
 )
 def test_bad_values_are_named(override: str, named: str) -> None:
@@ -178,7 +180,16 @@ def test_a_co_training_begins_with_the_classifier_of_its_objective(name: str) ->
     assert alone.objective == grown.objective
     written = prepared("train=covariance", f"train.objective={{{', '.join(f'{k}: {v}' for k, v in named(alone))}}}")
     assert written.objective == alone.objective
-    assert counterpart(written).classifier_folder == alone.classifier_folder
+    begun = replace(written, settings=written.settings.model_copy(update={"train": written.settings.train.isotropic}))
+    assert begun.classifier_folder == alone.classifier_folder
+
+
+def test_the_counterpart_of_a_co_training_is_trained_as_long() -> None:
+    """And certifies every input, whatever shard asks for it."""
+    rounds = ["train.rounds=3", "train.round_epochs=2", "train.last_epochs=5", "shard.count=4", "shard.index=2"]
+    other = counterpart(prepared("train=covariance", "train.epochs=10", *rounds))
+    assert other.settings.shard.count == 1
+    assert other.classifier_folder == prepared("train=gaussian", "train.epochs=19").classifier_folder
 
 
 def named(it: Prepared) -> list[tuple[str, object]]:

@@ -52,7 +52,7 @@ def test_a_contact_sheet_shows_every_perturbation_at_four_severities(channels):
     shown = [[axis.images[0].get_array() for axis in figure.axes[row : row + 4]] for row in (0, 4)]
     bright = np.array([np.asarray(each).mean() for each in shown[0]])
     assert np.diff(bright) == pytest.approx(np.array([1, 1, 2]) * (bright[1] - bright[0]))
-    assert [axis.get_title().split("\n")[-1] for axis in figure.axes[:4]] == ["0", "0.25", "0.5", "1"]
+    assert [axis.get_title().split("\n")[-1] for axis in figure.axes[:4]] == ["0.000", "0.250", "0.500", "1.000"]
 
 
 def test_an_input_that_is_no_picture_has_no_contact_sheet():
