@@ -109,7 +109,7 @@ def figure(table: pd.DataFrame) -> Figure:
             axis.scatter(part["n"], part["seconds"], color=PALETTE[place], s=18, label=kind)
         axis.set(title=f"d = {dim:,}", xlabel="samples n", xscale="log", yscale="log")
     axes[0][0].set_ylabel("seconds an input, one core")
-    axes[0][0].legend(fontsize=7)
+    axes[0][0].legend(loc="upper left", fontsize=7)
     return drawn
 
 

@@ -15,7 +15,7 @@ from pipelines.config import explain
 from pipelines.errors import SettingsError
 from pipelines.settings import Settings, Target
 from rddrs.data import Dataset
-from rddrs.models import Accelerated, Normalized, as_logits, card_of, load_weights
+from rddrs.models import Accelerated, Normalized, as_logits, card_of, load_weights, scale_file
 
 
 def build(key: str, group: Target, offered: dict[str, Any]) -> Any:
@@ -145,3 +145,10 @@ def check_card(settings: Settings, data: Dataset) -> None:
         raise SettingsError(f"{named} answers {own[1]} classes for inputs of shape {own[0]}: {has}")
     if settings.sigma != card["sigma"]:
         raise SettingsError(f"sigma={settings.sigma:g}: {named} was trained at sigma={card['sigma']:g}")
+    if settings.classifier.normalize.mean is not None or settings.classifier.output != "logits":
+        raise SettingsError(f"{named} answers logits for inputs as they are: leave classifier.normalize and output out")
+    if scale_file(name).exists():
+        rotation, norm = settings.data.rotation, settings.certify.norm
+        for key, value in {"threat": settings.threat, "data.rotation": rotation, "certify.norm": norm}.items():
+            if value not in ({}, None, "l2"):
+                raise SettingsError(f"{key}={value}: {named} has a C of its own, for the volume in l2: leave {key} out")

@@ -115,6 +115,14 @@ class Training(Group):
 class IsotropicTrain(Training):
     name: Literal["gaussian", "consistency", "smoothadv", "macer"]  # pyright: ignore[reportIncompatibleVariableOverride]
 
+    @model_validator(mode="after")
+    def one_objective(self) -> Self:
+        if self.objective.get("name") != self.name:
+            raise ValueError(
+                f"objective.name={self.objective.get('name')}: train={self.name} has its own: leave it out"
+            )
+        return self
+
 
 class CovarianceTrain(Training):
     name: Literal["covariance"]  # pyright: ignore[reportIncompatibleVariableOverride]

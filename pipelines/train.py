@@ -90,7 +90,9 @@ def _cotrain(prepared: "Prepared", options: "CovarianceTrain", folder: "Path", t
     def fine_tune(scale: "Scale", turn: int, place: "Path") -> None:
         epochs = options.last_epochs if turn == options.rounds - 1 else options.round_epochs
         schedule = "linear" if options.schedule == "constant" else options.schedule
-        _fit(prepared, scale, place, tracker, epochs=epochs, first_epoch=1000 * (turn + 1), schedule=schedule)
+        _fit(
+            prepared, scale, place, tracker, epochs=epochs, turn=turn, first_epoch=1000 * (turn + 1), schedule=schedule
+        )
         tracker.metrics({"round/geometric_mean": scale.geometric_mean}, step=turn)
 
     inputs, labels = data.trained_on(settings.seed)
@@ -103,9 +105,16 @@ def _cotrain(prepared: "Prepared", options: "CovarianceTrain", folder: "Path", t
 
 
 def _fit(
-    prepared: "Prepared", scale: "Scale", folder: "Path", tracker: "Tracker", *, epochs: int, **options: Any
+    prepared: "Prepared",
+    scale: "Scale",
+    folder: "Path",
+    tracker: "Tracker",
+    *,
+    epochs: int,
+    turn: int | None = None,
+    **options: Any,
 ) -> None:
-    """Train under the noise of a scale."""
+    """Train under the noise of a scale; the curves of a round of a co-training have its number before their names."""
     from rddrs.training.fit import fit
     from rddrs.training.noisy import NoisyTraining
 
@@ -117,7 +126,8 @@ def _fit(
     validation = data.held_out(settings.seed)
     module = NoisyTraining(prepared.network, inputs, labels, scale, validation, **common | options)
     how: dict[str, Any] = {"device": settings.device, "precision": settings.train.precision}
-    fit(module, epochs=epochs, folder=folder, logger=tracker.lightning_logger(), **how)
+    logger = tracker.lightning_logger("" if turn is None else f"round{turn}")
+    fit(module, epochs=epochs, folder=folder, logger=logger, **how)
 
 
 def measured_batch(prepared: "Prepared") -> int:

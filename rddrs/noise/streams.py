@@ -36,6 +36,7 @@ class Purpose(IntEnum):
     TOY = 16
     ROTATION = 20
     VALIDATION = 21
+    NETWORK = 22
 
 
 def generator(

@@ -101,11 +101,11 @@ class Tracker:
         page = "runs?workflowType=machine_learning&compareRunsMode=CHART"
         return f"http://127.0.0.1:5000/#/experiments/{self.experiment_id}/{page}"
 
-    def lightning_logger(self) -> "MLFlowLogger":
-        """A Lightning logger that writes to this run."""
+    def lightning_logger(self, prefix: str = "") -> "MLFlowLogger":
+        """A Lightning logger that writes to this run; `prefix` stands before the names of its metrics."""
         from pytorch_lightning.loggers import MLFlowLogger
 
-        return MLFlowLogger(EXPERIMENT, tracking_uri=database(self._root), run_id=self.run_id)
+        return MLFlowLogger(EXPERIMENT, tracking_uri=database(self._root), run_id=self.run_id, prefix=prefix)
 
     @property
     def artifacts(self) -> Path:

@@ -123,7 +123,7 @@ def spectrum_figure(runs: Sequence[Run], count: int = 32) -> Figure:
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_minor_locator(NullLocator())
-        axes.legend()
+        axes.legend(loc="upper right")
     low, high = titled[0][0].get_ylim()
     titled[0][0].set_ylim(low / 1.5, high * 1.5)
     titled[0][0].set_ylabel(r"eigenvalue of $C$")
@@ -155,7 +155,7 @@ def _share_figure(
         for run in members:
             _draw_shares(axes, values(run, column), **look[run])
         axes.set_xlabel(RADIUS_NAMES[column])
-        axes.legend()
+        axes.legend(loc="upper right")
     titled[0][0].set_ylabel(ylabel)
     return figure
 
@@ -217,7 +217,7 @@ def scatter_figure(pairs: Sequence[tuple[Run, Run]], column: str = "proxy_radius
             ylabel=f"{name}, {names[second]}",
             title=rf"$\sigma$ = {second.sigma:g}: larger on {(y > x).mean():.0%}",
         )
-        panel.legend(title=f"under {names[second]}")
+        panel.legend(loc="upper left", title=f"under {names[second]}")
     for panel in axes.flat[len(pairs) :]:
         panel.set_axis_off()
     return figure

@@ -1,6 +1,8 @@
 """The runs' ACRs beside the published ones (METHOD section 6)."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -8,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from scipy.stats import sem
 
+from rddrs.models import card_of, scale_file
 from rddrs.report.tables import Run, labels
 from rddrs.rounding import round_down
 
@@ -22,30 +25,43 @@ PUBLISHED = {
     ("smoothadv", 0.5): 1.687,
     ("smoothadv", 1.0): 1.779,
 }
-"""ACR of RS on MNIST's 10,000 test images by objective and sigma, n = 100,000: Cohen et al. 2019, Jeong & Shin 2020,
-Salman et al. 2019."""
+"""ACR of RS on MNIST's 10,000 test images by objective and sigma, n = 100,000 (METHOD section 6)."""
+
+SIGMAS = {sigma for _, sigma in PUBLISHED}
 
 
 def literature(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row for each run that the literature has a figure for: RS on MNIST, l2.
+    """One row for each run that stands beside the literature: RS on MNIST, l2, under isotropic training.
 
-    `acr` is the mean l2 radius, 0 where wrong, over `inputs`, and `standard_error` that of the choice of inputs;
-    `difference` is relative to `published`.
+    The objective is that of the training, or of the card of a network that ships; weights from elsewhere have none,
+    and no row. `acr` is the mean l2 radius, 0 where wrong, over `inputs`, and `standard_error` that of the choice of
+    inputs; `difference` is relative to `published`: NaN where there is no figure.
     """
     rows = []
     for run, label in labels(runs).items():
         if not run.configuration:
             continue
         stated = yaml.safe_load(run.configuration)
-        kind = (stated["data"]["name"], run.method, stated["certify"].get("norm", "l2"))
-        published = PUBLISHED.get((stated["train"]["name"], run.sigma))
-        if published is None or kind != ("mnist", "rs", "l2"):
+        objective, certify = _objective(stated), stated["certify"]
+        kind = (stated["data"]["name"], run.method, certify["norm"], certify["target_radius"])
+        if objective is None or run.sigma not in SIGMAS or kind != ("mnist", "rs", "l2", None):
             continue
+        published = PUBLISHED.get((objective, run.sigma), math.nan)
         radii = (run.records["ball_radius"] * run.records["correct"]).to_numpy(dtype=float)
-        own = {"run": label, "objective": stated["train"]["name"], "sigma": run.sigma, "inputs": len(radii)}
+        own = {"run": label, "objective": objective, "sigma": run.sigma, "inputs": len(radii)}
         own |= {"samples": stated["certify"]["samples"], "acr": radii.mean(), "standard_error": sem(radii)}
         rows.append(own | {"published": published, "difference": radii.mean() / published - 1})
     return pd.DataFrame(rows)
+
+
+def _objective(stated: dict[str, Any]) -> str | None:
+    """What the training of the weights under isotropic noise minimised; None where that is not known or was not it."""
+    network, training = stated["classifier"], stated["train"]
+    if network["checkpoint"] is not None or (network["pretrained"] is None and training["name"] == "covariance"):
+        return None
+    if network["pretrained"] is None:
+        return training["objective"]["name"]
+    return None if scale_file(network["pretrained"]).exists() else card_of(network["pretrained"])["objective"]
 
 
 def literature_table(found: pd.DataFrame) -> Table:
@@ -56,6 +72,6 @@ def literature_table(found: pd.DataFrame) -> Table:
         table.add_column(heading, justify="left" if left else "right", min_width=11 if left else None)
     for row in found.to_dict("records"):
         ours = (f"{row['inputs']}", f"{row['samples']:,}", round_down(row["acr"]), f"{row['standard_error']:.3f}")
-        theirs = (f"{row['published']:.3f}", f"{row['difference']:+.1%}")
+        theirs = (f"{row['published']:.3f}", f"{row['difference']:+.1%}") if row["published"] > 0 else ("-", "-")
         table.add_row(row["objective"], f"{row['sigma']:g}", *ours, *theirs)
     return table

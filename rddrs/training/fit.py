@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytorch_lightning as lightning
+import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
@@ -52,8 +53,8 @@ def fit(
         default_root_dir=folder,
     )
     last = folder / "last.ckpt"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Lightning's advice: on loader workers, on folders that hold a checkpoint
+    # ignored: Lightning's advice on loader workers and on folders that hold a checkpoint
+    with warnings.catch_warnings(action="ignore"), torch.random.fork_rng():
         try:
             trainer.fit(module, ckpt_path=last if last.exists() else None)
         except SystemExit as error:  # how Lightning passes on a Ctrl-C

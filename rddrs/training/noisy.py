@@ -37,11 +37,12 @@ class Pairs(Dataset):
 class NoisyTraining(lightning.LightningModule):
     """Trains a network under the noise of a scale: minimises an `objective`, Cohen's cross-entropy by default.
 
-    Batches, their order and the noise are keyed by (seed, epoch), counted from `first_epoch`, so that training that is
-    resumed after a whole epoch goes on as if it had never stopped. `sgd` has momentum 0.9 and weight decay 5e-4. The
-    learning rate stays (`constant`), falls to 0 (`linear`) or to a tenth after each third of the epochs (`step`), or
-    rises to `learning_rate` and falls (`one_cycle`). `flip` mirrors half of the images. The accuracy under the noise on
-    `validation`, and the seconds that it took, are logged after every epoch.
+    Batches, their order, the noise and a network's dropout are keyed by (seed, epoch), counted from `first_epoch`, so
+    that training that is resumed after a whole epoch goes on as if it had never stopped. `sgd` has momentum 0.9 and
+    weight decay 5e-4. The learning rate stays (`constant`), falls to 0 (`linear`) or to a tenth after each third of
+    the epochs (`step`), or rises to `learning_rate` and falls (`one_cycle`). `flip` mirrors half of the images. The
+    accuracy under the noise on `validation`, and the seconds of the epoch with its validation, are logged after every
+    epoch. Raises ValueError where the objective is not one of noise of that `norm`.
     """
 
     def __init__(
@@ -69,6 +70,8 @@ class NoisyTraining(lightning.LightningModule):
         self._batch, self._flip, self._validation = batch, flip, validation
         self._seed, self._first_epoch = seed, first_epoch
         self._family, self._objective = FAMILIES[norm], objective or Gaussian()
+        if norm not in self._objective.norms:
+            raise ValueError(f"norm={norm}: {self._objective!r} is of {', '.join(self._objective.norms)} alone")
 
     def _source(self, purpose: Purpose) -> torch.Generator:
         device = self.device if purpose is Purpose.TRAINING else "cpu"
@@ -104,6 +107,10 @@ class NoisyTraining(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self._noise, self._started = self._source(Purpose.TRAINING), time.perf_counter()
+        self._dropout = self._source(Purpose.NETWORK)
+
+    def on_train_batch_start(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+        torch.manual_seed(int(torch.randint(2**62, (), generator=self._dropout)))  # loaders draw from it between epochs
 
     def on_train_epoch_end(self) -> None:
         self.log("seconds", time.perf_counter() - self._started)

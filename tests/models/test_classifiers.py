@@ -130,7 +130,7 @@ def test_resuming_goes_on_with_the_schedule_flips_and_validation(tmp_path, optio
 
     def fitted(seed: int, kind: type[NoisyTraining], folder: Path) -> nn.Module:
         torch.manual_seed(seed)
-        net = Perceptron((1, 4, 4), 2, width=8)
+        net = nn.Sequential(nn.Dropout(0.2), Perceptron((1, 4, 4), 2, width=8))
         common = {"learning_rate": 0.05, "batch": 16, "flip": True}
         inputs, labels, validation = data.train_inputs, data.train_labels, data.reference(10, 0)
         training = kind(net, inputs, labels, Isotropic(SIGMA, 16), validation, **common | options)

@@ -54,9 +54,14 @@ def test_it_is_certified_without_training_with_its_own_scale(name: str, tmp_path
     assert table["correct"].to_numpy().mean() >= 0.5 and not list(tmp_path.glob("classifiers/*/epoch.ckpt"))
     with pytest.raises(SettingsError, match=rf"sigma=0.3: classifier.pretrained={name} was trained at sigma=0.5"):
         prepare(settings(*own, f"classifier.pretrained={name}", "sigma=0.3"))
+    with pytest.raises(SettingsError, match=r"leave classifier[.]normalize and output out"):
+        prepare(settings(*own, f"classifier.pretrained={name}", "classifier.output=probabilities"))
     if scale_file(name).exists():
         _, scale = Store(prepared.run_folder).load(0)
         torch.testing.assert_close(scale.matrix, load_scale(scale_file(name)).matrix)
+        for key in ("threat={brightness: 1}", "certify.norm=l1"):
+            with pytest.raises(SettingsError, match=rf"{key.split('=')[0]}=.* has a C of its own"):
+                prepare(settings(*own, f"classifier.pretrained={name}", key))
 
 
 @pytest.mark.parametrize(

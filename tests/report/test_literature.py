@@ -1,5 +1,7 @@
 """The table beside the published ACRs: which runs it takes, and its numbers."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,14 +12,31 @@ from rddrs import Isotropic
 from rddrs.report import Run, literature, literature_table
 
 
-def run(name: str, *, data: str = "mnist", method: str = "rs", norm: str = "l2", objective: str = "consistency") -> Run:
+def run(
+    name: str, method: str = "rs", objective: str = "consistency", sigma: float = 0.5, **other: dict[str, Any]
+) -> Run:
     records = pd.DataFrame({"ball_radius": [1.0, 2.0, 3.0, 0.0], "correct": [True, True, False, False]})
-    stated = {"data": {"name": data}, "train": {"name": objective}, "certify": {"norm": norm, "samples": 100_000}}
-    return Run(name, method, 0.5, records, lambda _: (torch.zeros(2), Isotropic(0.5, 2)), yaml.safe_dump(stated), name)
+    stated: dict[str, dict[str, Any]] = {
+        "data": {"name": "mnist"},
+        "classifier": {"checkpoint": None, "pretrained": None},
+        "train": {"name": objective, "objective": {"name": objective}},
+        "certify": {"norm": "l2", "samples": 100_000, "target_radius": None},
+    }
+    text = yaml.safe_dump({group: values | other.get(group, {}) for group, values in stated.items()})
+    return Run(name, method, sigma, records, lambda _: (torch.zeros(2), Isotropic(sigma, 2)), text, name)
 
 
 def test_only_what_the_literature_measured_stands_beside_it():
-    others = [run("a", data="digits"), run("b", method="ancer"), run("c", norm="l1"), run("d", objective="covariance")]
+    others = [
+        run("a", data={"name": "digits"}),
+        run("b", method="ancer"),
+        run("c", certify={"norm": "l1"}),
+        run("d", train={"name": "covariance"}),
+        run("f", classifier={"checkpoint": "own.safetensors"}),
+        run("g", certify={"target_radius": 0.5}),
+        run("h", sigma=0.3),
+        run("i", classifier={"pretrained": "mnist-lenet-consistency-cotrained-sigma0.5"}),
+    ]
     assert literature(others).empty
     (row,) = literature([*others, run("e")]).to_dict("records")
     radii = np.array([1.0, 2.0, 0.0, 0.0])
@@ -26,9 +45,15 @@ def test_only_what_the_literature_measured_stands_beside_it():
     assert row["difference"] == pytest.approx(0.75 / 1.655 - 1)
 
 
+def test_weights_that_ship_were_trained_as_their_card_says():
+    shipped = run("a", objective="gaussian", classifier={"pretrained": "mnist-small_cnn-consistency-sigma0.5"})
+    assert literature([shipped])["objective"].item() == "consistency"
+
+
 def test_the_table_shows_every_run():
-    table = literature_table(literature([run("one"), run("other", objective="gaussian")]))
-    assert [*table.columns[0].cells] == ["consistency", "gaussian"] and [*table.columns[7].cells] == [
-        "-54.7%",
-        "-51.9%",
-    ]
+    """Also those of an objective that has no published figure."""
+    runs = [run("one"), run("other", objective="gaussian"), run("third", objective="macer", sigma=1.0)]
+    table = literature_table(literature(runs))
+    assert [*table.columns[0].cells] == ["consistency", "gaussian", "macer"]
+    assert [*table.columns[6].cells] == ["1.655", "1.558", "-"]
+    assert [*table.columns[7].cells] == ["-54.7%", "-51.9%", "-"]

@@ -14,7 +14,7 @@ class SmoothAdv(Objective):
     """mean_i CE(F(x + delta + noise_i), y), delta the attack |delta|_2 <= `epsilon` on -log mean_i F_i(y).
 
     The attack is projected gradient ascent of `steps` steps of length 2 `epsilon` / `steps`, with the same noise as
-    the loss. `epsilon` grows linearly over the first `warm_up` epochs.
+    the loss, on the network in eval mode. `epsilon` grows linearly over the first `warm_up` epochs.
     """
 
     norms: ClassVar = ("l2",)
@@ -35,7 +35,9 @@ class SmoothAdv(Objective):
     ) -> tuple[Float[Tensor, ""], Float[Tensor, "m n k"]]:
         drawn = noise(self.copies)
         epsilon = self.epsilon * min(1.0, (epoch + 1) / max(self.warm_up, 1))
-        logits = copies(network, inputs + self._attack(network, inputs, labels, drawn, epsilon), drawn)
+        training = network.training
+        attack = self._attack(network.eval(), inputs, labels, drawn, epsilon)
+        logits = copies(network.train(training), inputs + attack, drawn)
         return nn.functional.cross_entropy(logits.flatten(0, 1), labels.repeat(self.copies)), logits
 
     def _attack(
