@@ -34,7 +34,7 @@ def audit(prepared: "Prepared") -> None:
 
     from rddrs.files import replacing, write_text
     from rddrs.records import Store, manifest_differences
-    from rddrs.report import audit_figure, audit_table, save
+    from rddrs.report import audit_figure, audit_table, outside_shares, save
     from rddrs.trust import overlaps
 
     settings, folder = prepared.settings, prepared.run_folder
@@ -62,7 +62,7 @@ def audit(prepared: "Prepared") -> None:
     wrong += found
     pairs = overlaps(map(claimed, sorted(chosen)), claimed)
     broken = table[table["flags"] != ""]
-    summary = {
+    summary: dict[str, Any] = {
         "audited": len(table),
         "broken": len(broken),
         "overlaps": len(pairs),
@@ -70,6 +70,7 @@ def audit(prepared: "Prepared") -> None:
         "contradictions": int(np.nansum(table["contradictions"].to_numpy(float))),
         "expected_false_alarms": 2 * options.false_alarm * len(table) + settings.certify.alpha * len(table),
     }
+    summary |= {f"outside/{name}": share for name, share in outside_shares(table).items()}
     details = {"terms": asdict(terms), "overlapping_pairs": pairs, "differences": [asdict(it) for it in wrong]}
     with replacing(folder / "audit.parquet") as part:
         table.to_parquet(part, index=False)

@@ -74,7 +74,7 @@ def report(prepared: "Prepared") -> None:
     figures |= sheet_of(run, aimed)
     for name, figure in figures.items():
         save(figure, store.folder / "figures" / name)
-    page = write_page(store.folder / "report.html", [run], figures, run.name)
+    page = write_page(store.folder / "report.html", [run], figures, run.name, severities=severities)
 
     tags = {"stage": "certify", "method": settings.method.name, "classifier": prepared.classifier_folder.name}
     tracker = Tracker(settings.root, store.folder.name, store.folder / "mlflow_run_id", tags)

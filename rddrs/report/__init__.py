@@ -4,6 +4,7 @@ from rddrs.pictures.images import picture as picture
 from rddrs.pictures.portraits import portrait as portrait
 from rddrs.report.audits import audit_figure as audit_figure
 from rddrs.report.audits import audit_table as audit_table
+from rddrs.report.audits import outside_shares as outside_shares
 from rddrs.report.figures import accuracy_figure as accuracy_figure
 from rddrs.report.figures import ball_figure as ball_figure
 from rddrs.report.figures import comparison_figure as comparison_figure

@@ -22,15 +22,25 @@ def audit_table(summary: dict[str, int | float], audits: pd.DataFrame) -> Table:
     table.add_row("expected if all are honest, at most", f"{summary['expected_false_alarms']:.3f}")
     table.add_row("contradictions", str(summary["contradictions"]))
     table.add_row("pairs of classes that overlap", str(summary["overlaps"]))
-    claimed = audits.query(f"prediction != {ABSTAIN}")
-    if len(claimed):
-        share = (claimed["outside.upper"] < 0.5).mean()
-        factor = claimed["outside.factor"].iloc[0]
-        table.add_row(f"attacks that succeed at {factor:g} times the radius", f"{share:.3f}")
-        for column in claimed.filter(regex=r"^along\..*\.outside\.upper$"):
-            name, share = column.split(".")[1].replace("_", " "), (claimed[column] < 0.5).mean()
-            table.add_row(f"{name} that succeeds at {factor:g} times the certified severity", f"{share:.3f}")
+    for name, share in outside_shares(audits).items():
+        of = "radius" if name == "attack" else "certified severity"
+        factor = audits["outside.factor"].max()
+        table.add_row(f"{name.replace('_', ' ')} that succeeds at {factor:g} times the {of}", f"{share:.3f}")
     return table
+
+
+def outside_shares(audits: pd.DataFrame) -> dict[str, float]:
+    """The share of attacks outside of the regions that succeed: along each perturbation by its name, and any `attack`.
+
+    Where no severity is certified there is nothing outside of it to try.
+    """
+    found = {}
+    for column in audits.filter(regex=r"^(along\..*\.)?outside\.upper$"):
+        distance = audits[column.replace(".upper", ".distance")].to_numpy(float)
+        tried = audits[column].to_numpy(float)[(audits["prediction"].to_numpy() != ABSTAIN) & (distance > 0)]
+        if len(tried):
+            found[column.split(".")[1] if column.startswith("along") else "attack"] = float(np.mean(tried < 0.5))
+    return found
 
 
 @styled

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from jaxtyping import UInt8
 from matplotlib.figure import Figure
@@ -31,6 +32,7 @@ from rddrs.report.tables import (
     round_down,
     shown,
 )
+from rddrs.report.threats import threat_cells
 
 _SHEET_COLUMNS = 40
 _AXES = 3
@@ -38,10 +40,18 @@ _AXES = 3
 Tile = UInt8[ndarray, "height width *rgb"]
 
 
-def write_page(path: Path, runs: Sequence[Run], figures: Mapping[str, Figure], title: str, inputs: int = 500) -> Path:
+def write_page(
+    path: Path,
+    runs: Sequence[Run],
+    figures: Mapping[str, Figure],
+    title: str,
+    inputs: int = 500,
+    severities: pd.DataFrame | None = None,
+) -> Path:
     """Write one page about one run or several, which needs no other file and no network.
 
     The gallery holds at most `inputs` cards, one for each input under each run, evenly spaced over a run's inputs.
+    `severities`, the `threat_summary` of a run, becomes a table.
     Raises ValueError where there is no run.
     """
     if not runs:
@@ -62,6 +72,7 @@ def write_page(path: Path, runs: Sequence[Run], figures: Mapping[str, Figure], t
             for run, label in labels(runs).items()
             for name in ("proxy", "ball")
         ],
+        severities=None if severities is None else threat_cells(severities),
         figures=[
             {
                 "name": name.replace("_", " "),

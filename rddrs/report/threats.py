@@ -42,29 +42,34 @@ def threat_summary(
     return pd.DataFrame(rows)
 
 
+def threat_cells(summary: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of the table of `threat_summary`, as they are shown: severities are rounded down."""
+    compared, asked = "rs" in summary, "at" in summary
+    headings = ["certified against, on average", "up to", *(["RS", "times"] if compared else []), "unit"]
+    headings += ["certified at", "share (95 % band)"] if asked else []
+    rows = []
+    for row in summary.to_dict("records"):
+        cells = [row["perturbation"].replace("_", " "), round_down(row["severity"])]
+        cells += [round_down(row["rs"]), round_down(row["ratio"], 2)] if compared else []
+        cells.append(row["unit"])
+        if asked and np.isfinite(row["at"]):
+            band = f"{round_down(row['low'])} to {1 - float(round_down(1 - row['high'])):.3f}"
+            cells += [f"{row['at']:g}", f"{round_down(row['share'])} ({band})"]
+        rows.append(cells + [""] * (len(headings) - len(cells)))
+    return headings, rows
+
+
 def threat_table(summary: pd.DataFrame, aimed: Sequence[str] = ()) -> Table:
     """Up to which severity of each perturbation the answers are certified, on average; rounded down.
 
     Those that the scale was aimed at are marked.
     """
-    table = Table("certified against, on average", box=SIMPLE_HEAD)
-    table.add_column("up to", justify="right")
-    for name, heading in (("rs", "RS"), ("ratio", "times")):
-        if name in summary:
-            table.add_column(heading, justify="right")
-    table.add_column("unit")
-    if "at" in summary:
-        table.add_column("certified at", justify="right")
-        table.add_column("share (95 % band)", justify="right")
-    for row in summary.to_dict("records"):
-        name = row["perturbation"].replace("_", " ")
-        cells = [f"[bold]{name}[/]" if row["perturbation"] in aimed else name, round_down(row["severity"])]
-        cells += [round_down(row["rs"]), round_down(row["ratio"], 2)] if "rs" in row else []
-        cells.append(row["unit"])
-        if "at" in row and np.isfinite(row["at"]):
-            band = f"{round_down(row['low'])} to {1 - float(round_down(1 - row['high'])):.3f}"
-            cells += [f"{row['at']:g}", f"{round_down(row['share'])} ({band})"]
-        table.add_row(*cells)
+    headings, rows = threat_cells(summary)
+    table = Table(box=SIMPLE_HEAD)
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if place == 0 or heading == "unit" else "right")
+    for name, (first, *cells) in zip(summary["perturbation"], rows, strict=True):
+        table.add_row(f"[bold]{first}[/]" if name in aimed else first, *cells)
     return table
 
 

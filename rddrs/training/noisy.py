@@ -107,10 +107,10 @@ class NoisyTraining(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self._noise, self._started = self._source(Purpose.TRAINING), time.perf_counter()
-        self._dropout = self._source(Purpose.NETWORK)
 
     def on_train_batch_start(self, batch: Sequence[Tensor], batch_idx: int) -> None:
-        torch.manual_seed(int(torch.randint(2**62, (), generator=self._dropout)))  # loaders draw from it between epochs
+        if batch_idx == 0:  # not at the start of the epoch: the loader, made before or after that, draws a number
+            torch.manual_seed(int(torch.randint(2**62, (), generator=self._source(Purpose.NETWORK))))
 
     def on_train_epoch_end(self) -> None:
         self.log("seconds", time.perf_counter() - self._started)

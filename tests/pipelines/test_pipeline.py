@@ -22,6 +22,7 @@ from pipelines.prepare import Prepared, prepare
 from pipelines.report import report
 from pipelines.run import run
 from rddrs import open_run
+from rddrs.certification import ABSTAIN
 from rddrs.noise import load_scale
 from rddrs.records.store import COLUMNS, Store
 from rddrs.records.tracking import database
@@ -35,7 +36,14 @@ TIMES = ["optimize_seconds", "certify_seconds"]
 
 def start(stage: str, root: Path, *overrides: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", f"pipelines.{stage}", *SMALL, f"output_root={root}", *overrides]
-    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> str:
@@ -296,6 +304,13 @@ def test_a_threat_is_answered_beside_isotropic_noise(tmp_path: Path) -> None:
     audit(aimed)
     audits = pd.read_parquet(aimed.run_folder / "audit.parquet")
     assert {"along.brightness.inside.upper", "along.brightness.outside.upper"} <= set(audits.columns)
+    share = json.loads((aimed.run_folder / "audit.json").read_text())["outside/brightness"]
+    assert share == (audits["along.brightness.outside.upper"][audits["prediction"] != ABSTAIN] < 0.5).mean()
+    metrics = client.get_run((aimed.run_folder / "mlflow_run_id").read_text()).data.metrics
+    assert (
+        metrics["audit/outside/brightness"] == share
+        and "round0-loss" in client.get_run((aimed.classifier_folder / "mlflow_run_id").read_text()).data.metrics
+    )
     post_hoc = prepare(settings(*small, *asked, "method.guard=0.8"))
     run(post_hoc)
     table = pd.read_csv(post_hoc.run_folder / "severities.csv").set_index("perturbation")

@@ -269,6 +269,15 @@ def test_nothing_to_report_is_an_error(runs, tmp_path):
         write_page(tmp_path / "report.html", [], {}, "nothing")
 
 
+def test_a_page_has_the_severities_of_a_run(runs, tmp_path):
+    found = pd.DataFrame({"perturbation": ["red_cast"], "unit": ["amplitude"], "severity": [0.1239], "rs": [0.02]})
+    found = found.assign(ratio=6.195, at=0.1, share=0.5, low=0.4, high=0.6)
+    text = write_page(tmp_path / "report.html", [runs["full"]], {}, "aimed", severities=found).read_text()
+    assert "red cast</th><td>0.123</td><td>0.020</td><td>6.19</td><td>amplitude</td><td>0.1</td>" in text
+    assert "0.500 (0.400 to 0.600)" in text
+    assert "Certified severities" not in write_page(tmp_path / "r.html", [runs["full"]], {}, "plain").read_text()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_page_is_one_safe_file(runs, kind, tmp_path):
     figures = {"radii": histogram_figure(runs[kind])}
