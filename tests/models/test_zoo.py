@@ -19,7 +19,7 @@ from tests.pipelines.test_config import settings
 
 every_network = pytest.mark.parametrize("name", NAMES)
 FACTS = {"network", "shape", "classes", "data", "sigma", "objective", "epochs", "accuracy_under_noise"}
-FACTS |= {"acr", "inputs", "samples", "made_by"}
+FACTS |= {"acr", "acr_proxy", "method", "inputs", "samples", "made_by"}
 
 
 def enlarged() -> tuple[torch.Tensor, torch.Tensor]:
