@@ -11,6 +11,7 @@ from torch import nn
 from rddrs import ANCER, DDRS, RS, Method, RDDRSPaper, Reference, certify
 from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.rddrs import RDDRS
+from rddrs.threats import Threat
 
 BUDGET: dict[str, Any] = {"samples": 32, "iterations": 4, "rounds": 1, "outer": 64}
 
@@ -128,6 +129,18 @@ def test_proposals_are_keyed_by_seed_and_index_alone(method):
         assert torch.equal(again.scale.matrix, proposals[index].scale.matrix)
         assert (again.status, again.sigma_x) == (proposals[index].status, proposals[index].sigma_x)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("structure", ["full", "kronecker"])
+@pytest.mark.parametrize("kind", [RDDRS, GlobalScale])
+def test_an_aim_grows_the_feared_of_two_ignored_directions(kind, structure):
+    setting = Setting()
+    prototypes = setting.classifier.prototypes.detach()
+    feared, other = torch.linalg.svd(prototypes[1:] - prototypes[0]).Vh[-2:]
+    method = kind(**BUDGET | {"iterations": 20, "outer": 256}, structure=structure, threat=Threat(feared.view(SHAPE)))
+    scale = setting.propose(method).scale
+    noise = {it: (scale.matrix @ it).norm().item() for it in (feared, other)}
+    assert noise[feared] > 1.5 * noise[other] >= 1.5 * SIGMA * (1 - 1e-5)
 
 
 @every_method
