@@ -148,7 +148,8 @@ def check_card(settings: Settings, data: Dataset) -> None:
     if settings.classifier.normalize.mean is not None or settings.classifier.output != "logits":
         raise SettingsError(f"{named} answers logits for inputs as they are: leave classifier.normalize and output out")
     if scale_file(name).exists():
-        rotation, norm = settings.data.rotation, settings.certify.norm
-        for key, value in {"threat": settings.threat, "data.rotation": rotation, "certify.norm": norm}.items():
-            if value not in ({}, None, "l2"):
+        threat, rotation, norm = settings.threat, settings.data.rotation, settings.certify.norm
+        given = {"threat": threat or None, "data.rotation": rotation, "certify.norm": None if norm == "l2" else norm}
+        for key, value in given.items():
+            if value is not None:
                 raise SettingsError(f"{key}={value}: {named} has a C of its own, for the volume in l2: leave {key} out")

@@ -90,9 +90,8 @@ def _cotrain(prepared: "Prepared", options: "CovarianceTrain", folder: "Path", t
     def fine_tune(scale: "Scale", turn: int, place: "Path") -> None:
         epochs = options.last_epochs if turn == options.rounds - 1 else options.round_epochs
         schedule = "linear" if options.schedule == "constant" else options.schedule
-        _fit(
-            prepared, scale, place, tracker, epochs=epochs, turn=turn, first_epoch=1000 * (turn + 1), schedule=schedule
-        )
+        keyed = {"first_epoch": 1000 * (turn + 1), "prefix": place.name}
+        _fit(prepared, scale, place, tracker, epochs=epochs, schedule=schedule, **keyed)
         tracker.metrics({"round/geometric_mean": scale.geometric_mean}, step=turn)
 
     inputs, labels = data.trained_on(settings.seed)
@@ -111,10 +110,10 @@ def _fit(
     tracker: "Tracker",
     *,
     epochs: int,
-    turn: int | None = None,
+    prefix: str = "",
     **options: Any,
 ) -> None:
-    """Train under the noise of a scale; the curves of a round of a co-training have its number before their names."""
+    """Train under the noise of a scale; `prefix` stands before the names of the curves."""
     from rddrs.training.fit import fit
     from rddrs.training.noisy import NoisyTraining
 
@@ -126,8 +125,7 @@ def _fit(
     validation = data.held_out(settings.seed)
     module = NoisyTraining(prepared.network, inputs, labels, scale, validation, **common | options)
     how: dict[str, Any] = {"device": settings.device, "precision": settings.train.precision}
-    logger = tracker.lightning_logger("" if turn is None else f"round{turn}")
-    fit(module, epochs=epochs, folder=folder, logger=logger, **how)
+    fit(module, epochs=epochs, folder=folder, logger=tracker.lightning_logger(prefix), **how)
 
 
 def measured_batch(prepared: "Prepared") -> int:

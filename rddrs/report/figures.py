@@ -217,7 +217,7 @@ def scatter_figure(pairs: Sequence[tuple[Run, Run]], column: str = "proxy_radius
             ylabel=f"{name}, {names[second]}",
             title=rf"$\sigma$ = {second.sigma:g}: larger on {(y > x).mean():.0%}",
         )
-        panel.legend(loc="upper left", title=f"under {names[second]}")
+        panel.legend(loc="lower right", title=f"under {names[second]}")
     for panel in axes.flat[len(pairs) :]:
         panel.set_axis_off()
     return figure

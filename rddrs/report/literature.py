@@ -43,7 +43,7 @@ def literature(runs: Sequence[Run]) -> pd.DataFrame:
             continue
         stated = yaml.safe_load(run.configuration)
         objective, certify = _objective(stated), stated["certify"]
-        kind = (stated["data"]["name"], run.method, certify["norm"], certify["target_radius"])
+        kind = (stated["data"]["name"], run.method, certify.get("norm", "l2"), certify.get("target_radius"))
         if objective is None or run.sigma not in SIGMAS or kind != ("mnist", "rs", "l2", None):
             continue
         published = PUBLISHED.get((objective, run.sigma), math.nan)
@@ -57,11 +57,11 @@ def literature(runs: Sequence[Run]) -> pd.DataFrame:
 def _objective(stated: dict[str, Any]) -> str | None:
     """What the training of the weights under isotropic noise minimised; None where that is not known or was not it."""
     network, training = stated["classifier"], stated["train"]
-    if network["checkpoint"] is not None or (network["pretrained"] is None and training["name"] == "covariance"):
+    if (shipped := network.get("pretrained")) is not None:
+        return None if scale_file(shipped).exists() else card_of(shipped)["objective"]
+    if network.get("checkpoint") is not None or training["name"] == "covariance":
         return None
-    if network["pretrained"] is None:
-        return training["objective"]["name"]
-    return None if scale_file(network["pretrained"]).exists() else card_of(network["pretrained"])["objective"]
+    return training.get("objective", training)["name"]  # the training's own, in runs of before it had one
 
 
 def literature_table(found: pd.DataFrame) -> Table:

@@ -68,7 +68,7 @@ def write_page(
         doubts=_doubts(comparison.to_dict("records")),
         radii=[f"{radius:g}" for radius in RADII],
         accuracies=[
-            (label, f"{run.sigma:g}", name, map(round_down, certified_accuracy(run.records, RADII, f"{name}_radius")))
+            (label, f"{run.sigma:g}", name, *map(round_down, certified_accuracy(run.records, RADII, f"{name}_radius")))
             for run, label in labels(runs).items()
             for name in ("proxy", "ball")
         ],

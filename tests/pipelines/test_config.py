@@ -113,6 +113,7 @@ def test_every_method_is_made_with_the_values_of_its_file(path: Path) -> None:
             "train=covariance train.objective=boost",
             "train.objective.name=boost: it must be one of gaussian",
         ),
+        ("train=consistency train.objective.name=macer", "objective.name=macer: train=consistency has its own"),
         ("train=macer certify.norm=l1", "train.objective.name=macer is of Gaussian noise and l2 alone"),
         ("train.precision=float16", "train.precision=float16"),
         ("threat=[fog]", "threat: there is no perturbation fog: rotation, shift"),

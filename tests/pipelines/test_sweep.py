@@ -18,6 +18,7 @@ from pipelines.entry import CONFIGURATION
 from pipelines.prepare import prepare
 from rddrs.records.store import Store
 from rddrs.records.tracking import database
+from tests.pipelines.processes import heed_ctrl_c
 from tests.pipelines.test_config import settings
 
 SMALL = ["data=toy2d", "train.epochs=2", "certify.samples=2000", "certify.batch=128", "data.reference=50"]
@@ -36,7 +37,7 @@ def start(root: Path, *overrides: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         process_group=0,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+        preexec_fn=heed_ctrl_c,
     )
 
 

@@ -50,6 +50,12 @@ def test_weights_that_ship_were_trained_as_their_card_says():
     assert literature([shipped])["objective"].item() == "consistency"
 
 
+def test_runs_of_before_there_were_objectives_have_that_of_their_training():
+    old = Run("old", "rs", 0.5, run("a").records, run("a").load, "data: {name: mnist}\nclassifier: {}\n"
+              "train: {name: gaussian}\ncertify: {samples: 100000}\n", "old")  # fmt: skip
+    assert literature([old])["objective"].item() == "gaussian"
+
+
 def test_the_table_shows_every_run():
     """Also those of an objective that has no published figure."""
     runs = [run("one"), run("other", objective="gaussian"), run("third", objective="macer", sigma=1.0)]
