@@ -8,11 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from scipy import ndimage
+from torch import Tensor
 
 from rddrs.threats import cameras
 
 Array = np.ndarray
+Variation = Callable[[Array, float, float], Array]
+"""`bound(x, low, high)`: an array of x's shape that is at least |T_t(x) - T_m(x)|, entry by entry, for every t in
+[low, high], m = (low + high) / 2 (METHOD section 13)."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,8 @@ class Perturbation:
     """A named perturbation, the largest severity that is considered, and the severity's unit.
 
     One of `images` needs inputs of the shape [channels, height, width], with that many `channels` where they are given;
-    the others take any shape. One that is `two_sided` has negative severities, too.
+    the others take any shape. One that is `two_sided` has negative severities, too. `variation` bounds what happens
+    between severities: without it severities are tested, and nothing is proven between two of them.
     """
 
     name: str
@@ -30,6 +37,32 @@ class Perturbation:
     images: bool = True
     channels: int | None = None
     two_sided: bool = True
+    variation: Variation | None = None
+
+    def points(self, x: Float[Tensor, "*shape"], severities: Float[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
+        """T_s(x) for every severity s, not clamped: float64, on the input's device. The function gets copies of x.
+
+        Raises ValueError where the perturbation is none for x or changes its shape.
+        """
+        self.require(x.shape)
+        rows = x.detach().cpu().double().numpy()
+        points = np.stack([self.function(rows.copy(), severity) for severity in severities.tolist()])
+        if points.shape[1:] != tuple(x.shape):
+            raise ValueError(f"{self.name} must keep the input's shape {tuple(x.shape)}, not make it {points.shape[1:]}")
+        return torch.from_numpy(points).to(x.device)
+
+    def variations(
+        self, x: Float[Tensor, "*shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
+    ) -> Float[Tensor, "n *shape"]:
+        """The bound of every cell [low, high]: at least |T_t(x) - T_m(x)| for all t in it; float64, x's device.
+
+        Raises ValueError where there is no bound.
+        """
+        if self.variation is None:
+            raise ValueError(f"{self.name} has no bound of its variation: Perturbation(..., variation=bound) gives one")
+        rows = x.detach().cpu().double().numpy()
+        bounds = [self.variation(rows.copy(), *cell) for cell in zip(low.tolist(), high.tolist(), strict=True)]
+        return torch.from_numpy(np.stack(bounds)).to(x.device)
 
     def applies(self, shape: tuple[int, ...]) -> bool:
         """Whether the perturbation makes sense for inputs of this shape."""
