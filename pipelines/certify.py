@@ -29,6 +29,7 @@ def certify(prepared: "Prepared") -> None:
     from omegaconf import OmegaConf
 
     from rddrs.files import write_text
+    from rddrs.smoothing import check_contract
 
     store, settings = opened_store(prepared), prepared.settings
     store.regions.mkdir(parents=True, exist_ok=True)
@@ -48,6 +49,11 @@ def certify(prepared: "Prepared") -> None:
     )
     measuring.baseline(prepared.network, settings.sigma, settings.seed, norm=settings.certify.norm)
     share_scale(prepared, fitting)
+    example = prepared.data.test_inputs[share[0]].to(settings.device)
+    try:
+        check_contract(prepared.network, example, threads=worker_count(settings) > 1)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
     pool = worker_pool(settings)
     try:
         with progress_bar() as progress:
@@ -98,18 +104,19 @@ def share_scale(prepared: "Prepared", reference: "Reference") -> None:
     maker.adopt(prepared.network, scale, sigma=settings.sigma, seed=settings.seed)
 
 
-def worker_pool(settings: "Settings") -> "ThreadPoolExecutor":
-    """Threads of one core each, for an input at a time.
-
-    As many as configured, else one for a GPU, else one a core of those that SLURM or a launcher left to this process.
-    """
+def worker_count(settings: "Settings") -> int:
+    """As many as configured, else one for a GPU, else one a core of those that SLURM or a launcher left to us."""
     from joblib import cpu_count
 
+    share = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("OMP_NUM_THREADS") or cpu_count()
+    return settings.certify.workers or (1 if settings.device.startswith("cuda") else int(str(share).split(",")[0]))
+
+
+def worker_pool(settings: "Settings") -> "ThreadPoolExecutor":
+    """Threads of one core each, for an input at a time."""
     from rddrs.smoothing import worker_threads
 
-    share = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("OMP_NUM_THREADS") or cpu_count()
-    workers = settings.certify.workers or (1 if settings.device.startswith("cuda") else int(str(share).split(",")[0]))
-    return worker_threads(workers)
+    return worker_threads(worker_count(settings))
 
 
 def _one(

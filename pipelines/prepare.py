@@ -76,7 +76,7 @@ class Prepared:
     def _folder(self, kind: str, name: str, configuration: dict[str, Any]) -> Path:
         """A folder whose name ends in a digest of all that its content depends on, data and weights by content."""
         settings = self.settings
-        weights = None if settings.classifier.weights is None else digest(self.network)
+        weights = None if settings.classifier.weights is None else self._network_digest
         start = None if settings.train.start is None else file_digest(Path(settings.train.start))
         identity = [configuration, self.data_digest, weights, start, settings.device.split(":")[0], __version__]
         key = f"sigma{settings.sigma:g}-seed{settings.seed}-{json_digest(identity)[:10]}"
@@ -88,9 +88,13 @@ class Prepared:
         return self.data.grid if self.settings.certify.grid == "auto" else self.settings.certify.grid
 
     @property
+    def _network_digest(self) -> str:
+        return digest(self.network, self.data.test_inputs[:8].to(self.settings.device))
+
+    @cached_property
     def binding(self) -> Binding:
         """What the certificates of this run are bound to, once the network has its weights."""
-        return Binding(digest(self.network), self.data_digest, json_digest(self.configuration))
+        return Binding(self._network_digest, self.data_digest, json_digest(self.configuration))
 
 
 def objective_of(settings: Settings) -> Objective:
@@ -163,8 +167,8 @@ def prepare(settings: Settings) -> Prepared:
         method.require(math.prod(data.shape))
     except ValueError as error:
         raise SettingsError(str(error)) from error
+    data_digest = data.digest  # before a network sees the data
     network, notes = build_network(settings, data)
-    data_digest = data.digest
     notes += doubts(network, settings, data)
     if settings.data.rotation is not None:
         rotation = random_rotation(data.test_inputs[0].numel(), settings.data.rotation)

@@ -15,6 +15,7 @@ from rddrs.rounding import round_down
 from rddrs.smoothing import (
     Classifier,
     Decision,
+    check_contract,
     check_evaluates,
     clopper_pearson,
     decide,
@@ -127,7 +128,7 @@ class Certificate:
     def contains(self, points: Float[Tensor, "n *shape"]) -> Bool[Tensor, " n"]:
         """Which of the points, each of the input's shape, lie in the region; on the certificate's device."""
         delta = (points.to(self.x.device).double() - self.x.double()).flatten(1)
-        return self.family.length(delta, self.scale) < self.radius
+        return self.family.length(delta, self.scale) * (1 + self.scale.rounding) < self.radius
 
 
 def certify(
@@ -153,8 +154,8 @@ def certify(
     gives rho(p_lower) of the family of the `norm`: Phi^-1(p) for Gaussian noise and l2, 2 p - 1 for uniform noise
     on C [-1, 1]^d and l1; where the bound is at most 1/2 the certificate abstains. Warns where so few
     samples can certify nothing. The scale is moved to the input's device and rounded to its precision first. Raises
-    ValueError for arguments out of range, an input that is not finite floating point, a network in train mode, and
-    answers that are not logits [n, k] with one k >= 2.
+    ValueError for arguments out of range, an input that is not finite float32 or float64, a network in train mode,
+    answers that are not logits [n, k] with one k >= 2, and answers that do not depend on their own input alone.
 
     With a `target_radius` R, in the input's own units, the only question is whether the region holds the norm's ball of
     radius R, in l2 whether rho >= R / min(lambda). Sampling stops as soon as that is decided, after `samples` at the
@@ -189,6 +190,7 @@ def certify(
     family = FAMILIES[norm]
     if largest_radius(samples, alpha, norm) == 0:
         warnings.warn(f"{samples} samples can certify nothing at alpha = {alpha}: use more", stacklevel=2)
+    check_contract(classifier, x, threads=workers > 1)
 
     scale = scale.to(x.device, x.dtype)  # what is certified is the C that the noise is made with
     sampling = {"seed": seed, "index": index, "batch": batch, "workers": workers, "norm": norm, "grid": grid}

@@ -17,10 +17,10 @@ from rddrs.noise import FAMILIES, Family, Isotropic, Norm, Purpose, Scale, gener
 from rddrs.smoothing import (
     Classifier,
     Reference,
+    check_contract,
     check_evaluates,
     clopper_pearson,
     hard_counts,
-    logits_of,
     owned_input,
 )
 
@@ -183,7 +183,7 @@ class Method(BaseModel, ABC):
         `reference` are labelled training inputs, which a guarded method needs. `sigma_x` spares the search for the
         best isotropic noise level where it is known. Random numbers are keyed by (seed, index). A numerical failure
         is a status of the proposal. Raises ValueError for arguments out of range, an input that is not finite floating
-        point, a network in train mode, or one that does not answer two inputs with two rows of logits.
+        point, a network in train mode, or one whose answers are not logits of one input each.
         """
         for name, value in {"sigma": sigma, "sigma_x": sigma if sigma_x is None else sigma_x}.items():
             if not (math.isfinite(value) and value > 0):
@@ -193,8 +193,7 @@ class Method(BaseModel, ABC):
         check_evaluates(classifier)
         x = owned_input(x, index)
         self.require(x.numel())
-        with torch.no_grad():
-            logits_of(classifier, torch.stack([x, x]))
+        check_contract(classifier, x)
         if isinstance(reference, tuple):
             reference = Reference(*reference)
         reference = reference and reference.to(x.device)

@@ -2,11 +2,12 @@
 
 from rddrs.models.accelerated import Accelerated
 from rddrs.models.adapters import Normalized, Rotated, as_logits, bare
+from rddrs.models.identity import digest
 from rddrs.models.lenet import LeNet
 from rddrs.models.perceptron import Perceptron
 from rddrs.models.resnet import ResNet
 from rddrs.models.small_cnn import SmallCNN
-from rddrs.models.weights import digest, load_weights, save_weights
+from rddrs.models.weights import load_weights, save_weights
 from rddrs.models.zoo import Pretrained, card_of, pretrained, scale_file, weights_file
 
 __all__ = [

@@ -1,7 +1,10 @@
 """A network that counts faster: in another precision, compiled with frozen weights, or both (METHOD section 12)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass
+from itertools import starmap, zip_longest
 from threading import Lock
 from typing import Any, Literal
 
@@ -11,10 +14,33 @@ from torch import Tensor, nn
 from torch._inductor import config as inductor
 
 from rddrs.models.adapters import Adapter
+from rddrs.models.identity import described
 
 Precision = Literal["float32", "bfloat16"]
 ROWS = 64
 """Inputs that a compiled network runs at once, always as many: what it answers to one depends on no other."""
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Copies of a network, for gradients and for counting, and what they were made of."""
+
+    made_of: list[nn.Module]
+    settings: list[str]
+    tensors: list[Tensor]
+    like: tuple[torch.Size, torch.device]
+    plain: nn.Module
+    fast: Callable[[Tensor], Tensor]
+
+    def are_of(self, network: nn.Module) -> bool:
+        """Whether the network is still what they were made of: its modules, their settings, and every number."""
+        modules = list(network.modules())
+        return (
+            len(modules) == len(self.made_of)
+            and all(now is before for now, before in zip(modules, self.made_of, strict=True))
+            and self.settings == [described(module) for module in modules]
+            and all(starmap(equal, zip_longest(numbers(network), self.tensors)))
+        )
 
 
 class Accelerated(Adapter):
@@ -23,34 +49,76 @@ class Accelerated(Adapter):
     The input, the finished sum of x and the noise, is rounded to the precision in here; logits have the input's
     precision again. Under `torch.inference_mode`, where counts are made, the compiled copy runs; with gradients a plain
     copy of the same precision does; and while the network is trained, the network itself. Copies are made anew where
-    the weights have changed. Raises ValueError where there is no C++ compiler, or the network cannot be compiled.
+    the network has changed, in whatever way: at every call it is compared with what they were made of, number by
+    number, but within `held`, once. Raises ValueError where there is no C++ compiler, or the network cannot be
+    compiled.
     """
 
     def __init__(self, network: nn.Module, precision: Precision, compile: bool = False) -> None:
         super().__init__(network)
+        self.train(network.training)
         self._dtype: torch.dtype = getattr(torch, precision)
         self._compile = compile
         self._lock = Lock()  # the first thread makes the copies, the others wait
-        self._copies: tuple[object, nn.Module, Callable[[Tensor], Tensor]] | None = None
+        self._copies: Copies | None = None
+        self._holders, self._fresh = 0, False
         if compile:
             check_compiler()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_lock": None, "_copies": None, "_holders": 0, "_fresh": False}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "_lock": Lock()})
+
+    def extra_repr(self) -> str:
+        return f"{self._dtype}, compile={self._compile}"
 
     def forward(self, inputs: Float[Tensor, "n *shape"]) -> Float[Tensor, "n k"]:
         if self.network.training or any(weights.requires_grad for weights in self.network.parameters()):
             return self.network(inputs)
         rounded = inputs.to(self._dtype)
-        plain, fast = self._current(rounded)
-        return (fast if torch.is_inference_mode_enabled() else plain)(rounded).to(inputs.dtype)
+        copies = self._current(rounded)
+        return (copies.fast if torch.is_inference_mode_enabled() else copies.plain)(rounded).to(inputs.dtype)
 
-    def _current(self, inputs: Tensor) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
-        tensors = [*self.network.parameters(), *self.network.buffers()]
-        state = (inputs.shape[1:], inputs.device, [tensor._version for tensor in tensors])
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """The network does not change while this is open: the copies are compared with it once."""
         with self._lock:
-            if self._copies is None or self._copies[0] != state:
+            self._holders, self._fresh = self._holders + 1, False
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._holders, self._fresh = self._holders - 1, False
+
+    def _current(self, inputs: Tensor) -> Copies:
+        like = (inputs.shape[1:], inputs.device)
+        with self._lock:
+            copies = self._copies
+            if copies is None or copies.like != like or not (self._fresh or copies.are_of(self.network)):
                 with torch.inference_mode(False), torch.no_grad():
                     plain = deepcopy(self.network).to(self._dtype)
-                    self._copies = state, plain, compiled(plain, inputs) if self._compile else plain
-            return self._copies[1:]
+                    fast = compiled(plain, inputs) if self._compile else plain
+                modules = list(self.network.modules())
+                settings = [described(module) for module in modules]
+                tensors = [tensor.detach().clone() for tensor in numbers(self.network)]
+                copies = self._copies = Copies(modules, settings, tensors, like, plain, fast)
+            self._fresh = self._holders > 0
+            return copies
+
+
+def equal(first: Tensor | None, second: Tensor | None) -> bool:
+    """Whether two tensors are the same in kind, place and every number."""
+    if first is None or second is None or (first.dtype, first.device) != (second.dtype, second.device):
+        return False
+    return torch.equal(first, second)
+
+
+def numbers(network: nn.Module) -> Iterator[Tensor]:
+    """All parameters and buffers."""
+    yield from network.parameters()
+    yield from network.buffers()
 
 
 def compiled(network: nn.Module, like: Float[Tensor, "n *shape"]) -> Callable[[Tensor], Tensor]:

@@ -8,22 +8,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from rddrs.digests import digest as tensors_digest
 from rddrs.files import replacing
 from rddrs.models.adapters import bare
 
 NESTS = ("state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.")
 """The keys that training programs keep a state dict under, and the names that wrappers put before its keys."""
-
-
-def digest(network: nn.Module) -> str:
-    """What tells a network from any other: the classes and settings of its modules, its parameters and buffers."""
-    modules = (
-        f"{name}: {type(module).__module__}.{type(module).__qualname__}({module.extra_repr()})"
-        for name, module in network.named_modules()
-    )
-    return tensors_digest("\n".join(modules), network.state_dict())
 
 
 def save_weights(network: nn.Module, path: Path) -> None:

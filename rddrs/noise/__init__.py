@@ -7,11 +7,12 @@ from rddrs.noise.grid import Grid, whole
 from rddrs.noise.isotropic import Isotropic
 from rddrs.noise.kronecker import Kronecker, rotate
 from rddrs.noise.scale import Axis, Scale, owned
-from rddrs.noise.streams import Purpose, generator
+from rddrs.noise.streams import LAST_BLOCK, Purpose, generator
 from rddrs.noise.tensors import from_tensors, load_scale, save_scale
 
 __all__ = [
     "FAMILIES",
+    "LAST_BLOCK",
     "Axis",
     "Diagonal",
     "Family",

@@ -1,5 +1,6 @@
 """Any symmetric positive definite C, as a dense matrix."""
 
+import math
 from contextlib import suppress
 from functools import cached_property
 
@@ -33,7 +34,7 @@ class Full(Scale):
         self._matrix = ((matrix + matrix.mT) / 2).contiguous()
         if torch.linalg.cholesky_ex(self._matrix.double()).info.item():
             raise ValueError(
-                f"a scale must be positive definite; its smallest eigenvalue is {self.eigenvalues[0].item()}"
+                f"a scale must be positive definite; its smallest eigenvalue is {self._spectrum[0][0].item()}"
             )
 
     @property
@@ -45,8 +46,26 @@ class Full(Scale):
         return len(self._matrix)
 
     @cached_property
+    def _spectrum(self) -> tuple[Float[Tensor, " d"], float]:
+        """The computed eigenvalues, ascending, and how far each may be from the true one."""
+        values = torch.linalg.eigvalsh(self._matrix.double())
+        return values, 4 * self.dim * torch.finfo(torch.float64).eps * values[-1].item()
+
+    @cached_property
     def eigenvalues(self) -> Float[Tensor, " d"]:
-        return torch.linalg.eigvalsh(self._matrix.double())
+        values, error = self._spectrum
+        return (values - error).clamp_min(torch.finfo(torch.float64).tiny)
+
+    @cached_property
+    def norm(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+        values, error = self._spectrum
+        return values[-1].item() + error
+
+    @cached_property
+    def rounding(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+        # The Cholesky factor is that of a matrix which is off by d eps |C| at most, and so are the solutions with it.
+        error = 16 * self.dim * torch.finfo(torch.float64).eps * self.norm / self.eigenvalues[0].item()
+        return error / (1 - error) if error < 1 else math.inf
 
     @cached_property
     def cholesky(self) -> Float[Tensor, "d d"]:
@@ -69,7 +88,7 @@ class Full(Scale):
     @cached_property
     def cross_polytope(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
         inverse = torch.cholesky_inverse(self.cholesky)
-        condition = (self.norm / self.eigenvalues[0]).item()
+        condition = self.norm / self.eigenvalues[0].item()
         slack = 4 * self.dim * condition * torch.finfo(torch.float64).eps
         return max(0.0, (1 - slack) / inverse.abs().sum(dim=0).max().item())
 

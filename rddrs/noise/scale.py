@@ -41,7 +41,12 @@ class Scale(ABC):
     @property
     @abstractmethod
     def eigenvalues(self) -> Float[Tensor, " d"]:
-        """The eigenvalues lambda of C, ascending, float64."""
+        """The eigenvalues lambda of C, ascending, float64; where they must be computed, lower bounds of them."""
+
+    @property
+    def rounding(self) -> float:
+        """How much too short a computed |C^-1 delta| or |B^-1 delta| may be, as a share of it."""
+        return 8 * self.dim * torch.finfo(torch.float64).eps
 
     @abstractmethod
     def noise(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:

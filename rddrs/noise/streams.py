@@ -14,6 +14,10 @@ _FRESH = torch.Generator().manual_seed(0).get_state().numpy()
 """A state whose words are all to be renewed; torch keeps them as 64-bit integers at `_PLACE`."""
 
 
+LAST_BLOCK = (1 << 24) - 1
+"""The last block of a stream, for a number that belongs to no micro-batch: those of samples are below it."""
+
+
 class Purpose(IntEnum):
     """What random numbers are for: streams of different purposes are independent."""
 
@@ -48,7 +52,7 @@ def generator(
     them, so that of a run's millions of streams some would be the same. Other devices have counter-based generators,
     whose key is 64 bits of the hash. Raises ValueError for a block beyond 2^24.
     """
-    if not 0 <= block < 1 << 24:
+    if not 0 <= block <= LAST_BLOCK:
         raise ValueError(f"block must be in [0, 2^24), not {block}: use a larger micro-batch")
     key = hashlib.shake_256(f"{seed}/{index}/{purpose.value}/{block}".encode()).digest(8 + 4 * _WORDS)
     source, start = torch.Generator(device), int.from_bytes(key[:8], "little")

@@ -1,9 +1,19 @@
 """Monte Carlo on noisy inputs: counts, probabilities, their bounds, and the fidelity of a smoothed classifier."""
 
 from rddrs.smoothing.bounds import clopper_pearson, clopper_pearson_upper, keyed_uniform, randomized_clopper_pearson
+from rddrs.smoothing.contract import check_contract
 from rddrs.smoothing.cores import keep_freed_memory, worker_threads
 from rddrs.smoothing.counts import hard_counts, running_counts, votes
-from rddrs.smoothing.edge import Classifier, Known, check_evaluates, logits_of, owned_input
+from rddrs.smoothing.edge import (
+    Classifier,
+    Known,
+    check_evaluates,
+    check_precision,
+    held,
+    logits_of,
+    networks_of,
+    owned_input,
+)
 from rddrs.smoothing.fidelity import Fidelity, Reference, fidelity
 from rddrs.smoothing.probabilities import soft_probabilities
 from rddrs.smoothing.sequential import Decision, decide, sequential_lower
@@ -15,17 +25,21 @@ __all__ = [
     "Fidelity",
     "Known",
     "Reference",
+    "check_contract",
     "check_evaluates",
+    "check_precision",
     "clopper_pearson",
     "clopper_pearson_upper",
     "decide",
     "fidelity",
     "hard_counts",
+    "held",
     "keep_freed_memory",
     "kept_batch",
     "keyed_uniform",
     "logits_of",
     "measure_batch",
+    "networks_of",
     "owned_input",
     "randomized_clopper_pearson",
     "running_counts",

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rddrs.noise import FAMILIES, Family, Grid, Norm, Purpose, Scale, generator, owned
+from rddrs.noise import FAMILIES, LAST_BLOCK, Family, Grid, Norm, Purpose, Scale, generator, owned
 from rddrs.smoothing.cores import on_single_cores
-from rddrs.smoothing.edge import Classifier, logits_of
+from rddrs.smoothing.edge import Classifier, check_precision, held, logits_of
 
 
 def votes(logits: Float[Tensor, "n k"]) -> Int[Tensor, " n"]:
@@ -45,17 +45,21 @@ def hard_counts(
     Draws at which the classifier answers NaN are counted for no class. Each of the `workers` threads runs the network
     on one core, so that their number never changes a count (but for the rounding of a full scale's product where
     fewer than six draws are left over for the last one). `first` is the number of the first block. Raises ValueError
-    where the answers are not logits [n, k], of as many classes in every call, of `classes` where these are given, and
-    where x does not lie on the grid.
+    where the answers are not logits [n, k], of as many classes in every call, of `classes` where these are given,
+    where x is of half precision or does not lie on the grid, and where the draws need more than 2^24 - 1 blocks.
     """
+    check_precision(x.dtype, "the input")
     blocks = range(first, first + -(-samples // batch))
+    if blocks.stop > LAST_BLOCK:
+        raise ValueError(f"{samples} samples in micro-batches of {batch} are more than {LAST_BLOCK} blocks: enlarge it")
     sizes = [(block, min(batch, samples - batch * (block - first))) for block in blocks]
     workers = min(workers, len(sizes))
     stream = partial(generator, seed, index, purpose, device=x.device)
     x, scale = owned(x), scale.to(x.device, x.dtype)
     placed = None if grid is None else Grid(x.flatten(), scale, grid)
     count = partial(_count, classifier, x, scale, FAMILIES[norm], stream, classes, placed)
-    found = on_single_cores(count, [sizes[worker::workers] for worker in range(workers)])
+    with held(classifier):
+        found = on_single_cores(count, [sizes[worker::workers] for worker in range(workers)])
     if len(widths := {len(counts) - 1 for counts in found}) > 1:
         raise ValueError(f"classifier: it answers {sorted(widths)} classes in turn: they must not change")
     return torch.stack(found).sum(dim=0)[:-1].cpu()
@@ -108,10 +112,11 @@ def _count(
         noise = z[: sum(parts)]
         for block, rows in zip(blocks, noise.split(parts), strict=True):
             family.fill(rows, stream(block))
-        answers = []
+        answers = []  # classes alone: a classifier may answer in the same memory again
         for rows in scale.perturb(center, noise).split(parts):
             rows = rows if grid is None else grid(rows)  # here, where the core's cache will hold them
-            answers.append(logits_of(classifier, rows.view(-1, *x.shape), classes))
-            classes = answers[-1].shape[1]
-        total = total + torch.bincount(votes(torch.cat(answers)), minlength=answers[0].shape[1] + 1)
+            logits = logits_of(classifier, rows.view(-1, *x.shape), classes)
+            classes = logits.shape[1]
+            answers.append(votes(logits))
+        total = total + torch.bincount(torch.cat(answers), minlength=(classes or 0) + 1)
     return total

@@ -1,7 +1,10 @@
 """What a user hands over, checked once at the edge, and what is remembered of a classifier."""
 
-from collections.abc import Callable
-from types import MethodType
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -12,7 +15,45 @@ from torch.utils.weak import WeakIdKeyDictionary
 from rddrs.noise import owned
 
 Classifier = Callable[[Tensor], Tensor]
-"""Maps inputs [n, *shape] to logits [n, k], k >= 2; a row depends on its own input alone."""
+"""Maps inputs [n, *shape] to logits [n, k], k >= 2, row by row: an answer is a function of its own input alone.
+
+It depends neither on the other rows of the batch, their number or order, nor on chance, on earlier calls or on other
+threads that call at the same time. It may write over what it is handed, which is a copy, and may answer in the same
+memory at every call. Its inputs are of float32 or float64, which it may round: `check_contract` tries all this.
+"""
+
+PRECISIONS = (torch.float32, torch.float64)
+"""What noise can be drawn and added in: the uniform numbers of half precision are biased, and so are its sums."""
+
+
+def networks_of(classifier: object) -> Iterator[nn.Module]:
+    """The networks that a classifier is, or uses and shows: through methods, partial functions, and closures."""
+    if isinstance(classifier, nn.Module):
+        yield classifier
+    elif isinstance(classifier, MethodType):
+        yield from networks_of(classifier.__self__)
+    elif isinstance(classifier, partial):
+        for part in (classifier.func, *classifier.args, *classifier.keywords.values()):
+            yield from networks_of(part)
+    elif isinstance(classifier, FunctionType):
+        names = inspect.getclosurevars(classifier)
+        used = (*names.nonlocals.values(), *names.globals.values())
+        yield from (each for each in used if isinstance(each, nn.Module))
+    elif callable(classifier):
+        yield from (each for each in getattr(classifier, "__dict__", {}).values() if isinstance(each, nn.Module))
+
+
+def held(classifier: Classifier) -> ExitStack:
+    """While this context is open the weights do not change: a network that keeps copies of them looks at them once.
+
+    Such a module has a context manager `held`.
+    """
+    stack = ExitStack()
+    for network in networks_of(classifier):
+        for module in network.modules():
+            if hasattr(module, "held"):
+                stack.enter_context(module.held())  # pyright: ignore[reportCallIssue]
+    return stack
 
 
 def check_evaluates(classifier: Classifier) -> None:
@@ -20,8 +61,7 @@ def check_evaluates(classifier: Classifier) -> None:
 
     One module in train mode is enough, whatever it is: which kinds look at the mode cannot be known.
     """
-    network = classifier.__self__ if isinstance(classifier, MethodType) else classifier
-    if isinstance(network, nn.Module):
+    for network in networks_of(classifier):
         for name, module in network.named_modules():
             if module.training:
                 where = f"its module {name} ({type(module).__name__})" if name else type(module).__name__
@@ -39,9 +79,19 @@ def owned_input(x: Float[Tensor, "*shape"], index: int) -> Float[Tensor, "*shape
         )
     if not x.is_floating_point():
         raise ValueError(f"input {index} holds {x.dtype}: convert it to floating point, in the units of sigma")
+    check_precision(x.dtype, f"input {index}")
     if not torch.isfinite(x).all():
         raise ValueError(f"input {index} holds NaN or infinite entries")
     return owned(x)
+
+
+def check_precision(dtype: torch.dtype, named: str) -> None:
+    """Raises ValueError for a precision that noise cannot be drawn and added in without a bias."""
+    if dtype not in PRECISIONS:
+        raise ValueError(
+            f"{named} holds {dtype}, in which noise is biased: give float32, and round inside the classifier "
+            "(classifier.precision=bfloat16, or lambda u: network(u.to(torch.bfloat16)))"
+        )
 
 
 def logits_of(

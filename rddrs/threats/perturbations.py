@@ -48,7 +48,9 @@ class Perturbation:
         rows = x.detach().cpu().double().numpy()
         points = np.stack([self.function(rows.copy(), severity) for severity in severities.tolist()])
         if points.shape[1:] != tuple(x.shape):
-            raise ValueError(f"{self.name} must keep the input's shape {tuple(x.shape)}, not make it {points.shape[1:]}")
+            raise ValueError(
+                f"{self.name} must keep the input's shape {tuple(x.shape)}, not make it {points.shape[1:]}"
+            )
         return torch.from_numpy(points).to(x.device)
 
     def variations(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rddrs.certification import Certificate, lower_bound
 from rddrs.noise import Purpose
-from rddrs.smoothing import Classifier, Reference, check_evaluates, hard_counts, running_counts
+from rddrs.smoothing import Classifier, Reference, check_contract, check_evaluates, hard_counts, running_counts
 from rddrs.threats import Perturbation
 from rddrs.trust.attack import INSIDE, Attack, attack, attack_along, count_class
 from rddrs.trust.contradictions import contradictions
@@ -75,9 +75,10 @@ def audit(
     counts and input are checked. `reference` are labelled inputs for the segments and the contradictions; `outside` is
     the factor of the radius at which a second attack shows how tight the certificate is; `perturbations` are attacked
     along at the severities that the certificate covers and at that factor of them. `seed` keys the fresh samples.
-    Computes on the device of `x`. Raises ValueError for a network in train mode.
+    Computes on the device of `x`. Raises ValueError as `certify` for what is no classifier.
     """
     check_evaluates(classifier)
+    check_contract(classifier, certificate.x, threads=workers > 1)
     certificate = certificate.to(x.device)
     flags = []
     if not torch.equal(certificate.x, x) or (index is not None and certificate.index != index):

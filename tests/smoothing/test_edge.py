@@ -73,11 +73,11 @@ class Changing:
 
 
 WRONG = {
-    "a row too few": (lambda inputs: classifier(inputs)[1:], r"\[100, k\], not shape \[99, 2\]"),
-    "rows twice": (lambda inputs: classifier(inputs).repeat(2, 1), r"\[100, k\], not shape \[200, 2\]"),
+    "a row too few": (lambda inputs: classifier(inputs)[1:], r"\[8, k\], not shape \[7, 2\]"),
+    "rows twice": (lambda inputs: classifier(inputs).repeat(2, 1), r"\[8, k\], not shape \[16, 2\]"),
     "one answer": (lambda inputs: classifier(inputs).mean(dim=0, keepdim=True), r"not shape \[1, 2\]"),
-    "rank 1": (lambda inputs: inputs[:, 0], r"not shape \[100\]"),
-    "rank 3": (lambda inputs: classifier(inputs)[..., None], r"not shape \[100, 2, 1\]"),
+    "rank 1": (lambda inputs: inputs[:, 0], r"not shape \[8\]"),
+    "rank 3": (lambda inputs: classifier(inputs)[..., None], r"not shape \[8, 2, 1\]"),
     "no tensor": (lambda inputs: (classifier(inputs),), "not a tuple"),
     "one class": (lambda inputs: inputs[:, :1], "at least 2 classes"),
 }

@@ -1,0 +1,77 @@
+"""What tells a network from any other: everything that its answers depend on."""
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+from types import BuiltinFunctionType, FunctionType
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from rddrs.digests import digest as tensors_digest
+
+PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.memory_format)
+NAMED = (type, FunctionType, BuiltinFunctionType)
+OWN = frozenset(vars(nn.Module()))
+"""The attributes that every module has."""
+
+
+class Unseen(ValueError):
+    """Something that cannot be described by its content."""
+
+
+def digest(network: nn.Module, inputs: Float[Tensor, "n *shape"] | None = None) -> str:
+    """A digest of the classes and settings of a network's modules, their attributes, parameters and buffers.
+
+    A module that answers with something else, a session of a runtime, an engine, has a string `content`: the digest of
+    the bytes of its file. Where it has none it is known by its answers to the `inputs`, which another machine may round
+    otherwise; raises ValueError where there are no inputs either.
+    """
+    try:
+        modules = [f"{name}: {described(module)}" for name, module in network.named_modules()]
+        tensors = {**dict(network.named_buffers()), **network.state_dict()}
+    except Unseen as unseen:
+        if inputs is None:
+            raise ValueError(
+                f"classifier: {unseen}: give it a string `content`, a digest of the file it is of"
+            ) from None
+        with torch.inference_mode():
+            modules, tensors = [str(unseen)], {**network.state_dict(), "answers": network(inputs.clone())}
+    return tensors_digest("\n".join(modules), {name: it for name, it in tensors.items() if isinstance(it, Tensor)})
+
+
+def described(module: nn.Module) -> str:
+    """A module's class, settings and, where it is a user's own, attributes; raises Unseen."""
+    kind = type(module)
+    name = f"{kind.__module__}.{kind.__qualname__}({module.extra_repr()})"
+    if kind.__module__.partition(".")[0] in ("torch", "rddrs"):
+        return name
+    attributes = {key: value for key, value in vars(module).items() if key not in OWN}
+    if isinstance(content := attributes.get("content"), str):
+        return f"{name} {content}"
+    return f"{name} {_plain(attributes, f'{kind.__qualname__} has an attribute')}" if attributes else name
+
+
+def _plain(value: Any, place: str, depth: int = 0) -> str:
+    """A value as text that is the same in every process; raises Unseen, with its place."""
+    if isinstance(value, PLAIN):
+        return repr(value)
+    if isinstance(value, NAMED):
+        return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, Tensor | np.ndarray | np.generic):
+        return tensors_digest("", {"value": torch.as_tensor(value)})
+    if isinstance(value, nn.Module):
+        return type(value).__qualname__  # not registered, or described in its own place
+    if depth < 6:
+        if isinstance(value, Mapping):
+            pairs = (f"{key!r}: {_plain(each, f'{place}[{key!r}]', depth + 1)}" for key, each in value.items())
+            return f"{{{', '.join(pairs)}}}"
+        if isinstance(value, Sequence | Set):
+            parts: Iterator[str] = (_plain(each, place, depth + 1) for each in value)
+            return f"[{', '.join(sorted(parts) if isinstance(value, Set) else parts)}]"
+        if getattr(value, "__dict__", None) and "__getstate__" not in vars(type(value)):
+            return f"{type(value).__qualname__} {_plain(vars(value), f'{place}.{type(value).__name__}', depth + 1)}"
+    raise Unseen(
+        f"{place} of the kind {type(value).__module__}.{type(value).__qualname__}, whose content cannot be seen"
+    )

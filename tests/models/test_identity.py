@@ -1,0 +1,68 @@
+"""The digest of a network has all that its answers depend on, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rddrs.models import Normalized, Perceptron, digest
+
+
+class Session:
+    """A runtime that shows nothing of what it holds."""
+
+    __slots__ = ("_weight",)
+
+    def __init__(self, path: Path) -> None:
+        self._weight = torch.load(path)
+
+    def run(self, x: Tensor) -> Tensor:
+        return x @ self._weight
+
+
+class Foreign(nn.Module):
+    def __init__(self, path: Path, content: str | None = None) -> None:
+        super().__init__()
+        self.session = Session(path)
+        if content is not None:
+            self.content = content
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.session.run(x)
+
+
+class Settings(nn.Module):
+    def __init__(self, **settings: object) -> None:
+        super().__init__()
+        self.__dict__.update(settings)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def test_a_replaced_file_of_a_runtime_is_another_classifier(tmp_path):
+    inputs, files = torch.rand(4, 3), [tmp_path / "one.pt", tmp_path / "two.pt"]
+    for seed, path in enumerate(files):
+        torch.save(torch.rand(3, 2, generator=torch.Generator().manual_seed(seed)), path)
+    one, two = (digest(Foreign(path), inputs) for path in files)
+    assert one != two and one == digest(Foreign(files[0]), inputs)
+    assert digest(Foreign(files[0], "a")) != digest(Foreign(files[0], "b"))
+    with pytest.raises(ValueError, match=r"attribute\['session'\] of the kind .*Session.*string `content`"):
+        digest(Foreign(files[0]))
+
+
+def test_normalisation_and_attributes_of_a_users_own_module_count():
+    network = Perceptron((3, 2, 2), 2)
+    normalised = [Normalized(network, [mean] * 3, [1.0] * 3, (3, 2, 2)) for mean in (0.4, 0.5)]
+    assert digest(normalised[0]) != digest(normalised[1])
+    kinds = [
+        Settings(),
+        Settings(mean=[0.4]),
+        Settings(mean=[0.5]),
+        Settings(mean=torch.ones(1)),
+        Settings(f=torch.relu),
+    ]
+    kinds += [Settings(f=torch.tanh), Settings(of={"a": {1, 2}}), Settings(of={"a": {1, 3}})]
+    assert len({digest(each) for each in kinds}) == len(kinds)
+    assert digest(Settings(of={"a": {1, 2}})) == digest(Settings(of={"a": {2, 1}}))
