@@ -30,19 +30,20 @@ def problem() -> tuple[nn.Module, Reference, Tensor, Tensor]:
 
     Its weights are rounded far above what another machine may round otherwise.
     """
-    digits = load_digits()
-    inputs = (digits.images / 16).astype(np.float32)[:, None]
+    images, answers = load_digits(return_X_y=True)
+    images, answers = np.asarray(images), np.asarray(answers)
+    inputs = (images.reshape(-1, 1, 8, 8) / 16).astype(np.float32)
     source = np.random.default_rng(0)
     first = (source.standard_normal((64, 48)) / 8).round(3)
     features = np.maximum(inputs.reshape(-1, 64).astype(float) @ first, 0)
-    targets = np.eye(10)[digits.target] * 2 - 1
+    targets = np.eye(10)[answers] * 2 - 1
     second = np.linalg.solve(features.T @ features + 5 * np.eye(48), features.T @ targets).round(2)
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 10))
     with torch.no_grad():
         for layer, weight in ((network[1], first), (network[3], 8 * second)):
             layer.weight.copy_(torch.from_numpy(weight.T))  # pyright: ignore[reportCallIssue]
             layer.bias.zero_()  # pyright: ignore[reportCallIssue]
-    data, labels = torch.from_numpy(inputs), torch.from_numpy(digits.target).long()
+    data, labels = torch.from_numpy(inputs), torch.from_numpy(answers).long()
     return network.eval().requires_grad_(False), Reference(data[:200], labels[:200]), data[300:303], labels[300:303]
 
 
