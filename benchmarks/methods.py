@@ -5,8 +5,8 @@ python -m benchmarks.methods data=mnist data.root=FOLDER [OVERRIDE ...] [--conte
 Overrides are those of `python -m pipelines.run`; a contestant has its own in addition. The first one is what ratios
 refer to. Classifiers and scales that all inputs share are made first, unless they are there. Interleaved: every input
 goes through all contestants before the next one. Seconds are the median an input, on one core. Methods fit one set of
-training inputs, fidelity and contradictions are measured on another. `rddrs_paper` is timed on `--paper` iterations of
-its hyper-parameters (n = 20,000) and extrapolated to 100: its certificates are not measured.
+training inputs, contradictions are counted on another, fidelity is measured on held-out ones. `rddrs_paper` is timed
+on `--paper` iterations of its hyper-parameters (n = 20,000) and extrapolated to 100: its certificates are not measured.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from hydra import compose, initialize_config_dir
 from rich.progress import track
 
 import rddrs
-from pipelines.certify import share_scale
+from pipelines.certify import share_scale, unseen
 from pipelines.config import load
 from pipelines.entry import CONFIGURATION
 from pipelines.prepare import Prepared, prepare
@@ -34,8 +34,8 @@ CONTESTANTS = [
 ROW = "{:<20}{:>10}{:>8}{:>10}{:>8}{:>9}{:>7}{:>10}{:>8}{:>9}{:>9}"
 
 
-def contestant(common: list[str], own: str) -> tuple[Prepared, rddrs.Reference, rddrs.Reference]:
-    """What a contestant works on, its classifier trained and its shared scale made, and the two reference sets."""
+def contestant(common: list[str], own: str) -> tuple[Prepared, rddrs.Reference, rddrs.Reference, rddrs.Reference]:
+    """What a contestant works on, its classifier trained and its shared scale made, and the three reference sets."""
     with initialize_config_dir(str(CONFIGURATION), version_base="1.3"):
         prepared = prepare(load(compose("config", [*common, *own.split()])))
     settings = prepared.settings
@@ -44,7 +44,7 @@ def contestant(common: list[str], own: str) -> tuple[Prepared, rddrs.Reference, 
         prepared.data.reference(settings.data.reference, settings.seed, part).to(settings.device) for part in (0, 1)
     )
     share_scale(prepared, fitting)
-    return prepared, measuring, fitting
+    return prepared, measuring, fitting, unseen(prepared)[1]
 
 
 def main() -> None:
@@ -65,7 +65,7 @@ def main() -> None:
 
     def examine(index: int) -> list[dict]:
         rows = []
-        for name, (prepared, measuring, fitting) in fields.items():
+        for name, (prepared, measuring, fitting, held_out) in fields.items():
             settings = prepared.settings
             found = rddrs.certify_input(
                 prepared.network,
@@ -74,6 +74,7 @@ def main() -> None:
                 method=prepared.method,
                 reference=fitting,
                 measuring=measuring,
+                held_out=held_out,
                 label=int(prepared.data.test_labels[index]),
                 seed=settings.seed,
                 index=index,
@@ -86,7 +87,7 @@ def main() -> None:
             rows.append({"contestant": name, **found.record})
         return rows
 
-    first, _, _ = next(iter(fields.values()))
+    first, *_ = next(iter(fields.values()))
     with ThreadPoolExecutor(options.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         examined = track(pool.map(examine, first.indices), total=len(first.indices), description="inputs")
         table = pd.DataFrame([row for rows in examined for row in rows])

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pipelines.certify import worker_pool
+from pipelines.certify import unseen, worker_pool
 from pipelines.entry import entry
 from pipelines.errors import SettingsError
 from pipelines.progress import progress_bar
-from pipelines.train import is_trained, measured_batch, train
+from pipelines.train import is_trained, measured_batch, standard_of, train
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,6 +120,7 @@ def examined(prepared: "Prepared", store: "Store", terms: "Terms") -> "tuple[pd.
     binding = prepared.binding
     measuring, told = data.reference(settings.data.reference, settings.seed), prepared.threat.reported
     known: dict[str, Any] = {"mode": "global" if prepared.method.one_scale else "per_input"}
+    known |= {} if settings.run is not None else {"baseline": standard_of(prepared)[0]}
     known |= {"batch": settings.certify.batch} if settings.certify.batch else {}
     rows: dict[int, dict[str, Any]] = {}
     wrong = []
@@ -180,7 +181,7 @@ def attacked(
     settings, options = prepared.settings, prepared.settings.audit
     batch = measured_batch(prepared)
     reference = prepared.data.reference(settings.data.reference, settings.seed).to(settings.device)
-    reference.baseline(prepared.network, settings.sigma, settings.seed, norm=settings.certify.norm)
+    baseline, held_out = unseen(prepared)
     keyed: dict[str, Any] = {"sigma": settings.sigma, "seed": settings.seed, "norm": settings.certify.norm}
 
     def one(index: int) -> "tuple[dict[str, Any], list[Difference]]":
@@ -200,8 +201,12 @@ def attacked(
             batch=batch,
             seed=options.seed,
         )
-        worth = fidelity(prepared.network, certificate.scale, reference, **keyed, index=index)
-        wrong = worth_differences(index, store.record(index), worth, options.tolerance / len(reference.labels) + 1e-9)
+        stated = store.record(index)
+        if settings.run is not None and stated["baseline"] != baseline:  # a network that is not here
+            wrong = []
+        else:
+            worth = fidelity(prepared.network, certificate.scale, held_out, **keyed, index=index)
+            wrong = worth_differences(index, stated, worth, options.tolerance / len(held_out.labels) + 1e-9)
         return pd.json_normalize(asdict(found)).iloc[0].to_dict() | {"flags": ", ".join(found.flags)}, wrong
 
     with worker_pool(settings) as pool, progress_bar() as progress:

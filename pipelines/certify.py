@@ -6,14 +6,16 @@
 import hashlib
 import json
 import os
+import sys
 import time
 from concurrent.futures import as_completed
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipelines.entry import entry
 from pipelines.errors import SettingsError
 from pipelines.progress import progress_bar, tracked
-from pipelines.train import measured_batch, train
+from pipelines.train import measured_batch, standard_of, train
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -47,18 +49,19 @@ def certify(prepared: "Prepared") -> None:
     measuring, fitting = (
         prepared.data.reference(settings.data.reference, settings.seed, part).to(settings.device) for part in (0, 1)
     )
-    measuring.baseline(prepared.network, settings.sigma, settings.seed, norm=settings.certify.norm)
+    baseline, held_out = unseen(prepared)
     share_scale(prepared, fitting)
     example = prepared.data.test_inputs[share[0]].to(settings.device)
     try:
         check_contract(prepared.network, example, threads=worker_count(settings) > 1)
     except ValueError as error:
         raise SettingsError(str(error)) from error
+    one = partial(_one, prepared, store, measuring, fitting, held_out, baseline, batch)
     pool = worker_pool(settings)
     try:
         with progress_bar() as progress:
             task = progress.add_task("certify", total=len(share), completed=len(share) - len(waiting))
-            jobs = [pool.submit(_one, prepared, store, measuring, fitting, index, batch) for index in waiting]
+            jobs = [pool.submit(one, index) for index in waiting]
             for job in as_completed(jobs):
                 job.result()
                 progress.advance(task)
@@ -76,13 +79,27 @@ def opened_store(prepared: "Prepared") -> "Store":
     return Store(prepared.run_folder, prepared.binding)
 
 
+def unseen(prepared: "Prepared") -> "tuple[str, Reference]":
+    """What fidelity is relative to, by name, and the inputs that it is measured on, which nothing was fitted on."""
+    from rddrs.smoothing import Reference
+
+    settings = prepared.settings
+    baseline, standard = standard_of(prepared)
+    kept = prepared.data.measuring(settings.data.reference, settings.seed)
+    held_out = Reference(kept.inputs, kept.labels, standard).to(settings.device)
+    held_out.baseline(prepared.network, settings.sigma, settings.seed, norm=settings.certify.norm)
+    return baseline, held_out
+
+
 def share_scale(prepared: "Prepared", reference: "Reference") -> None:
     """Give a method that uses one scale for all inputs that scale: co-trained, optimised before, or optimised now."""
     from filelock import FileLock
 
     from rddrs.files import write_text
+    from rddrs.methods import is_start
     from rddrs.models import scale_file
     from rddrs.noise import load_scale, save_scale
+    from rddrs.smoothing import on_threads
 
     settings, maker = prepared.settings, prepared.method.shared_scale
     if maker is None:
@@ -97,10 +114,13 @@ def share_scale(prepared: "Prepared", reference: "Reference") -> None:
     with FileLock(folder / ".lock"):
         if not path.exists():
             start = time.perf_counter()
-            scale = maker.known(prepared.network, reference, settings.sigma, settings.seed, tracked)
+            with on_threads(settings.train.threads):
+                scale = maker.known(prepared.network, reference, settings.sigma, settings.seed, tracked)
             save_scale(scale, path)
             write_text(path.with_suffix(".json"), json.dumps({"seconds": time.perf_counter() - start}))
     scale = load_scale(path).to(settings.device)
+    if is_start(scale, settings.sigma):
+        print(f"note: {path.name}: no C for all inputs but sigma I keeps what is asked for: refused", file=sys.stderr)
     maker.adopt(prepared.network, scale, sigma=settings.sigma, seed=settings.seed)
 
 
@@ -120,7 +140,14 @@ def worker_pool(settings: "Settings") -> "ThreadPoolExecutor":
 
 
 def _one(
-    prepared: "Prepared", store: "Store", measuring: "Reference", fitting: "Reference", index: int, batch: int
+    prepared: "Prepared",
+    store: "Store",
+    measuring: "Reference",
+    fitting: "Reference",
+    held_out: "Reference",
+    baseline: str,
+    batch: int,
+    index: int,
 ) -> None:
     """Certify and keep one input."""
     from rddrs import certify_input
@@ -136,6 +163,7 @@ def _one(
             method=prepared.method,
             reference=fitting,
             measuring=measuring,
+            held_out=held_out,
             label=int(prepared.data.test_labels[index]),
             sigma_x=sigma_x,
             seed=settings.seed,
@@ -153,6 +181,7 @@ def _one(
     except ValueError as error:
         raise SettingsError(f"input {index}: {error}") from error
     found.record["optimize_seconds"] += search_seconds
+    found.record["baseline"] = baseline
     store.save(found.certificate, found.record, shared=prepared.method.one_scale)
 
 

@@ -202,6 +202,11 @@ def counterpart(prepared: Prepared) -> Prepared:
     return prepare(settings.model_copy(update=changes))
 
 
+def started(prepared: Prepared) -> Prepared:
+    """The same with the network that the rounds of a co-training start from."""
+    return prepare(prepared.settings.model_copy(update={"train": prepared.settings.train.isotropic}))
+
+
 def unrotated(prepared: Prepared) -> Prepared:
     """The same with the data and the network as they are before the rotation."""
     data = prepared.settings.data.model_copy(update={"rotation": None})

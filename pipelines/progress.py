@@ -23,6 +23,10 @@ def progress_bar() -> "Progress":
 
 
 def tracked(steps: Sequence[Any], description: str) -> Iterator[Any]:
-    """The steps one by one, under a bar with an estimate."""
+    """The steps one by one, under a bar with an estimate; it says where they were ended early."""
     with progress_bar() as progress:
-        yield from progress.track(steps, description=description)
+        try:
+            yield from progress.track(steps, description=description)
+        except GeneratorExit:
+            progress.update(progress.task_ids[0], description=f"{description}: ended early")
+            raise

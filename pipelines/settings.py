@@ -67,6 +67,7 @@ class Classifier(Target):
     normalize: Normalize
     precision: Literal["float32", "bfloat16"]
     compile: bool
+    threads: PositiveInt
 
     @model_validator(mode="after")
     def one_network(self) -> Self:
@@ -98,6 +99,7 @@ class Training(Group):
     optimizer: Literal["adam", "sgd"]
     schedule: Literal["constant", "linear", "step", "one_cycle"]
     precision: Literal["float32", "bfloat16"]
+    threads: PositiveInt
 
     @field_validator("objective", mode="before")
     @classmethod

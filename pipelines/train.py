@@ -11,6 +11,8 @@ from pipelines.progress import tracked
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import nn
+
     from pipelines.prepare import Prepared
     from pipelines.settings import CovarianceTrain
     from rddrs.noise import Scale
@@ -22,6 +24,7 @@ def train(prepared: "Prepared") -> None:
     from filelock import FileLock
 
     from rddrs.models import load_weights
+    from rddrs.smoothing import on_threads
 
     settings, folder = prepared.settings, prepared.classifier_folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -30,9 +33,31 @@ def train(prepared: "Prepared") -> None:
         with FileLock(folder / ".lock"):
             if not weights.exists():
                 make = _train if settings.data.rotation is None else _rotate
-                make(prepared, weights)
+                with on_threads(settings.train.threads):
+                    make(prepared, weights)
         load_weights(prepared.network, weights)
     prepared.network.eval().to(settings.device).requires_grad_(False)
+
+
+def standard_of(prepared: "Prepared") -> "tuple[str, nn.Module]":
+    """The network whose accuracy under isotropic noise fidelity is relative to, and the name of which one it is.
+
+    `own`: the run's network; of a co-trained one `as_long`, that of the counterpart, where the run has one, trained as
+    long under isotropic noise, or else `start`, what the rounds began with. Weights that are given have only their own:
+    `itself` where they were co-trained.
+    """
+    from pipelines.prepare import counterpart, started
+    from pipelines.settings import CovarianceTrain
+    from rddrs.models import scale_file
+
+    settings, shipped = prepared.settings, prepared.settings.classifier.pretrained
+    grown = isinstance(settings.train, CovarianceTrain) or (shipped is not None and scale_file(shipped).exists())
+    if not grown or settings.classifier.weights is not None:
+        return "itself" if grown else "own", prepared.network
+    name, other = ("as_long", counterpart) if prepared.threat.perturbations else ("start", started)
+    standard = other(prepared)
+    train(standard)
+    return name, standard.network
 
 
 def is_trained(prepared: "Prepared") -> bool:
@@ -95,7 +120,7 @@ def _cotrain(prepared: "Prepared", options: "CovarianceTrain", folder: "Path", t
         tracker.metrics({"round/geometric_mean": scale.geometric_mean}, step=turn)
 
     inputs, labels = data.trained_on(settings.seed)
-    pilots = data.held_out(settings.seed).to(settings.device)
+    pilots = data.pilots(settings.seed).to(settings.device)
     growing: dict[str, Any] = options.model_dump(include={"rounds", "keep", "growth", "structure", "basis"})
     growing |= {"sigma": settings.sigma, "seed": settings.seed, "threat": prepared.threat}
     growing |= {"norm": settings.certify.norm, "track": tracked}

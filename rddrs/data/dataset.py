@@ -15,6 +15,9 @@ from rddrs.smoothing import Reference
 HELD_OUT = 500
 """Training inputs, or a tenth of them where that is less, that no network is trained on."""
 
+PILOTS = 128
+"""Of those, or half of them where that is less, the ones that the growth of a scale looks at."""
+
 
 class Dataset:
     """Labelled training and test inputs, each of shape [n, *shape], labels 0 .. classes - 1.
@@ -100,17 +103,31 @@ class Dataset:
         return [position * count // subset for position in range(subset)]
 
     def reference(self, size: int, seed: int, part: int = 0) -> Reference:
-        """A seeded random choice of `size` training inputs (at most half of them); parts 0 and 1 have none in common.
+        """A seeded random choice of `size` training inputs; parts 0 and 1 have none in common.
 
-        Part 0 is for measuring: what a method looks at is part 1, so that its fidelity is not that of what it fitted.
+        What a method looks at is part 1, contradictions are counted on part 0. Networks are trained on both: fidelity
+        is measured on `measuring`, of which neither part has an input. Sets that are too small for that give fewer.
         """
         order = self._order(seed)
-        size = min(size, len(order) // 2)
+        size = min(size, (len(order) - self._held + self._pilots) // 2)
         return self._chosen(order[part * size : (part + 1) * size])
 
     def held_out(self, seed: int) -> Reference:
-        """The training inputs that are kept from training, for its validation and for the growth of a scale."""
+        """The training inputs that are kept from training, for its validation: `pilots` and all of `measuring`."""
         return self._chosen(self._order(seed)[len(self.train_inputs) - self._held :])
+
+    def pilots(self, seed: int) -> Reference:
+        """The training inputs that the growth of a scale looks at: held out of training."""
+        kept = self.held_out(seed)
+        return Reference(kept.inputs[: self._pilots], kept.labels[: self._pilots])
+
+    def measuring(self, size: int, seed: int) -> Reference:
+        """At most `size` training inputs that nothing was fitted on, neither network nor C: to measure fidelity on.
+
+        Of fewer than 20 training inputs one is held out, and is the pilot, too.
+        """
+        kept, start = self.held_out(seed), self._pilots if self._held > 1 else 0
+        return Reference(kept.inputs[start : start + size], kept.labels[start : start + size])
 
     def trained_on(self, seed: int) -> tuple[Inputs, Int[Tensor, " n"]]:
         """The training inputs that are not held out, and their labels."""
@@ -120,6 +137,10 @@ class Dataset:
     @property
     def _held(self) -> int:
         return min(HELD_OUT, max(1, len(self.train_inputs) // 10))
+
+    @property
+    def _pilots(self) -> int:
+        return max(1, min(PILOTS, self._held // 2))
 
     def _order(self, seed: int) -> Int[Tensor, " n"]:
         return torch.randperm(len(self.train_inputs), generator=generator(seed, 0, Purpose.REFERENCE))

@@ -5,7 +5,7 @@ from rddrs.methods.ascent import margin_radius, margins
 from rddrs.methods.base import Method, Problem, Proposal, Track, untracked
 from rddrs.methods.ddrs import DDRS
 from rddrs.methods.flats import flat_at
-from rddrs.methods.global_scale import GlobalScale
+from rddrs.methods.global_scale import GlobalScale, is_start
 from rddrs.methods.moments import moment_of, slopes, spreads_of
 from rddrs.methods.rddrs import RDDRS
 from rddrs.methods.rddrs_paper import RDDRSPaper
@@ -26,6 +26,7 @@ __all__ = [
     "Structure",
     "Track",
     "flat_at",
+    "is_start",
     "margin_radius",
     "margins",
     "moment_of",

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 from threading import Lock
+from typing import Any
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr
@@ -13,8 +14,16 @@ from rddrs.methods.flats import Flat, flat_at
 from rddrs.methods.moments import moment_of, slopes, spreads_of
 from rddrs.methods.structures import Basis, Structure, structured
 from rddrs.noise import FAMILIES, Isotropic, Purpose, Scale, generator
-from rddrs.smoothing import Classifier, Known, Reference, fidelity
+from rddrs.smoothing import Classifier, Known, Reference, fidelity, predict
 from rddrs.threats import Threat
+
+CAREFUL_DRAWS = 100
+"""Noise draws an input where G_C and G_sigma are compared under the same draws: five times as many as at first."""
+
+
+def is_start(scale: Scale, sigma: float) -> bool:
+    """Whether a scale with the floor sigma is sigma I, up to rounding: whether its search found nothing."""
+    return scale.eigenvalues[-1].item() <= sigma * (1 + 1e-5)
 
 
 class GlobalScale(Method):
@@ -22,7 +31,10 @@ class GlobalScale(Method):
 
     Every iteration takes `samples` antithetic draws at each of `inputs` random reference inputs. After each round the
     step is shortened until the fidelity is at least `guard` (0: off); a round that no shortening saves ends the
-    search. `structure` and `basis` say what kind of C it is, `threat` what it is aimed at: the volume by default. It is
+    search. In the first round a refusal is looked at again, with care: G_C and G_sigma under the same draws, and more
+    of them, because their accuracies under draws of their own differ by more than the guard lets pass (2 % at
+    C = sigma I itself was seen). Where nothing passes C is sigma I, and the status of every proposal `refused`.
+    `structure` and `basis` say what kind of C it is, `threat` what it is aimed at: the volume by default. It is
     optimised once for a classifier object, sigma and seed, and remembered: `propose` returns it.
     """
 
@@ -50,7 +62,8 @@ class GlobalScale(Method):
         if problem.reference is None:
             raise ValueError("a global scale is optimised over training inputs: give `reference`")
         scale = self.known(problem.classifier, problem.reference, problem.sigma, problem.seed)
-        return Proposal(scale, "done", problem.sigma, self.rounds * self.iterations)
+        status = "refused" if is_start(scale, problem.sigma) else "done"
+        return Proposal(scale, status, problem.sigma, self.rounds * self.iterations)
 
     def known(
         self, classifier: Classifier, reference: Reference, sigma: float, seed: int, track: Track = untracked
@@ -79,13 +92,17 @@ class GlobalScale(Method):
         """Optimise C over the reference inputs; the isotropic sigma where the guard lets nothing else pass."""
         example = reference.inputs[0].flatten()
         scale: Scale = Isotropic(sigma, len(example))
+        careful = False
         for turn in track(range(self.rounds), "one C for all inputs"):
             found = partial(self._slopes, classifier, reference, scale, seed, turn)
             base = structured(scale, self.structure, self.basis, reference.inputs, found, self.threat)
             spreads = spreads_of(self.threat, reference.inputs, base)
             flat = flat_at(base, moment_of(found(), base), self.threat, spreads)
             a = self._ascend(classifier, reference, flat, sigma, seed, turn)
-            kept = self._backtrack(classifier, reference, flat, a, sigma, seed)
+            kept = self._backtrack(classifier, reference, flat, a, sigma, seed, careful)
+            if kept is None and turn == 0:
+                careful = True
+                kept = self._backtrack(classifier, reference, flat, a, sigma, seed, careful)
             if kept is None:
                 break
             scale = kept
@@ -122,17 +139,32 @@ class GlobalScale(Method):
         return slopes(classifier, reference.inputs, reference.labels, chosen, scale, rows, self.temperature)
 
     def _backtrack(
-        self, classifier: Classifier, reference: Reference, flat: Flat, a: torch.Tensor, sigma: float, seed: int
+        self,
+        classifier: Classifier,
+        reference: Reference,
+        flat: Flat,
+        a: torch.Tensor,
+        sigma: float,
+        seed: int,
+        careful: bool,
     ) -> Scale | None:
         for share in BACKTRACKS:
             scale = flat.scale(share * a, sigma)
-            if not self.guard:
-                return scale
-            keyed = {"seed": seed, "purpose": Purpose.GUARD}
-            measured = fidelity(classifier, scale, reference, sigma=sigma, norm=self.norm, **keyed)
-            if measured.value >= self.guard:
+            if not self.guard or self._fidelity(classifier, reference, scale, sigma, seed, careful) >= self.guard:
                 return scale
         return None
+
+    def _fidelity(
+        self, classifier: Classifier, reference: Reference, scale: Scale, sigma: float, seed: int, careful: bool
+    ) -> float:
+        keyed: dict[str, Any] = {"seed": seed, "purpose": Purpose.GUARD, "norm": self.norm}
+        if not careful:
+            return fidelity(classifier, scale, reference, sigma=sigma, **keyed).value
+        right, baseline = (
+            (predict(classifier, reference.inputs, it, draws=CAREFUL_DRAWS, **keyed) == reference.labels).sum().item()
+            for it in (scale, Isotropic(sigma, scale.dim))
+        )
+        return right / max(baseline, 1)
 
     @staticmethod
     def _source(reference: Reference, seed: int, block: int) -> torch.Generator:

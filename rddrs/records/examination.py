@@ -1,5 +1,6 @@
 """Whether what a run keeps of its inputs follows from counts, data and configuration; no file is believed."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from tempfile import TemporaryDirectory
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from rddrs.certification import Certificate
 from rddrs.records.binding import Binding
-from rddrs.records.differences import Difference, differences
+from rddrs.records.differences import MISSING, Difference, differences
 from rddrs.records.inputs import derived, remembered
 from rddrs.records.outcomes import Ledger
 from rddrs.records.store import Store
@@ -65,10 +66,16 @@ def examine(
 
 
 def worth_differences(index: int, stated: Mapping[str, Any], measured: Fidelity, tolerance: float) -> list[Difference]:
-    """Where the fidelity of a record is not the one that was measured again, by more than the tolerance."""
-    if abs(stated["fidelity"] - measured.value) <= tolerance:
-        return []
-    return [Difference(f"regions/{index}.safetensors", index, "fidelity", stated["fidelity"], measured.value)]
+    """Where the fidelity of a record is not the one that was measured again, by more than the tolerance.
+
+    The ends of its interval move by less than four times as much as the fidelity.
+    """
+    pairs = {"fidelity": (measured.value, 1), "fidelity_low": (measured.low, 4), "fidelity_high": (measured.high, 4)}
+    return [
+        Difference(f"regions/{index}.safetensors", index, name, stated.get(name, MISSING), value)
+        for name, (value, times) in pairs.items()
+        if not abs(stated.get(name, math.inf) - value) <= times * tolerance
+    ]
 
 
 def memory_again(

@@ -38,6 +38,7 @@ def certify_input(
     method: Method | None = None,
     reference: Reference | tuple[Tensor, Tensor] | None = None,
     measuring: Reference | None = None,
+    held_out: Reference | None = None,
     label: int | None = None,
     sigma_x: float | None = None,
     seed: int = 0,
@@ -52,8 +53,9 @@ def certify_input(
     `classifier` maps inputs [n, *shape] to logits [n, k] and was trained under sigma times the noise of the `norm`;
     `method` is RDDRS with its defaults unless given. `reference` are labelled training inputs; half of them are for the
     method, and fidelity and contradictions are measured on the other half, or on `measuring`, with all of `reference`
-    for the method. The record has the certified severities of `perturbations`, of those that make sense for the input.
-    `certification` goes to `certify`: samples, alpha, grid ... Raises ValueError as `propose` and `certify`.
+    for the method. Where the classifier was trained on those, `held_out` are others, for the fidelity. The record has
+    the certified severities of `perturbations`, of those that make sense for the input. `certification` goes to
+    `certify`: samples, alpha, grid ... Raises ValueError as `propose` and `certify`.
     """
     method = RDDRS(norm=norm) if method is None else method
     if method.norm != norm:
@@ -77,8 +79,8 @@ def certify_input(
         "mode": "global" if method.one_scale else "per_input",
     }
     kept = None
-    if measuring is not None:
-        kept = fidelity(classifier, certificate.scale, measuring, sigma=sigma, norm=norm, **keyed)
+    if (measured := held_out or measuring) is not None:
+        kept = fidelity(classifier, certificate.scale, measured, sigma=sigma, norm=norm, **keyed)
         record |= worth(kept)
     return CertifiedInput(proposal, certificate, kept, record)
 
@@ -109,6 +111,8 @@ def worth(measured: Fidelity) -> dict[str, Any]:
     shares = measured.distribution
     return {
         "fidelity": measured.value,
+        "fidelity_low": measured.low,
+        "fidelity_high": measured.high,
         "preferred_class": max(range(len(shares)), key=shares.__getitem__),
         "preferred_share": max(shares),
     }

@@ -28,6 +28,7 @@ from rddrs.report.tables import (
     Run,
     certified_accuracy,
     compare,
+    fidelity_interval,
     labels,
     round_down,
     shown,
@@ -104,6 +105,11 @@ def _doubts(rows: Sequence[dict]) -> list[str]:
                 f"{name}: mean fidelity {round_down(row['fidelity'])}. Its smoothed classifiers give much the same "
                 "answer whatever the input is, so that the size of its regions says little."
             )
+        if row.get("refused", 0) > 0:
+            found.append(
+                f"{name}: for {row['refused']:.0f} of {row['inputs']} inputs every C but sigma I was refused. There "
+                "this run is RS, and says nothing of its method."
+            )
         if row["contradictions"]:
             times = row["contradictions"]
             found.append(f"{name}: {times} times a reference input of another class lies inside a certified region.")
@@ -132,6 +138,7 @@ def _gallery(runs: Sequence[Run], count: int) -> tuple[dict, dict, list[dict]]:
                     "status": str(row["status"]),
                     "contradictions": int(row["contradictions"]),
                     **{name: round_down(row[name]) for name in ("proxy_radius", "ball_radius", "radius", "fidelity")},
+                    "interval": fidelity_interval(row.to_dict()),
                     "picture": len(pictures) if image is not None else -1,
                     "values": [] if image is not None else [f"{value:.3g}" for value in x.flatten()[:8].tolist()],
                     "maps": len(maps),

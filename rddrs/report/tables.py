@@ -1,7 +1,9 @@
 """Numbers from records: the summary of a run, certified accuracy with its confidence band, the printed tables."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from rddrs.certification import ABSTAIN
 from rddrs.noise import Scale
-from rddrs.rounding import round_down
+from rddrs.rounding import round_down, round_up
 
 RADII = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 4.0, 8.0)
 """Where the closing table states the certified accuracy."""
@@ -43,9 +45,10 @@ class Run:
 def summarize(records: pd.DataFrame) -> dict[str, int | float]:
     """The contents of summary.json, in full precision.
 
-    An ACR is the mean over all inputs of a radius, 0 where the prediction is wrong or abstained. Fidelity and the
-    seconds an input are means, contradictions a sum. With a target radius: the decisions, and the samples spent on an
-    input (mean and median). Raises ValueError where there are no records.
+    An ACR is the mean over all inputs of a radius, 0 where the prediction is wrong or abstained. Fidelity, the ends of
+    its interval and the seconds an input are means, contradictions a sum. With a target radius: the decisions, and the
+    samples spent on an input (mean and median). `refused`, where there are any, counts the inputs for which nothing but
+    sigma I was found. Raises ValueError where there are no records.
     """
     if len(records) == 0:
         raise ValueError("there are no records to summarise")
@@ -59,6 +62,7 @@ def summarize(records: pd.DataFrame) -> dict[str, int | float]:
         answers = records["decision"].to_list()
         decided = {f"decided_{answer}": answers.count(answer) for answer in ("yes", "no")}
         decided |= {"samples": float(values("samples").mean()), "median_samples": float(np.median(values("samples")))}
+    refused = int((records["status"] == "refused").sum())
     return {
         "inputs": len(records),
         "certified_accuracy": float(correct.mean()),
@@ -66,11 +70,12 @@ def summarize(records: pd.DataFrame) -> dict[str, int | float]:
         "acr_radius": float((values("radius") * correct).mean()),
         "acr_proxy": float((values("proxy_radius") * correct).mean()),
         "acr_ball": float((values("ball_radius") * correct).mean()),
-        "fidelity": float(values("fidelity").mean()),
+        **{name: float(values(name).mean()) for name in FIDELITY if name in records},
         "contradictions": int(values("contradictions").sum()),
         "optimize_seconds": float(values("optimize_seconds").mean()),
         "certify_seconds": float(values("certify_seconds").mean()),
         **decided,
+        **({"refused": refused} if refused else {}),
     }
 
 
@@ -105,7 +110,8 @@ def closing_table(
 ) -> Table:
     """What a run says at its end: certified accuracy at a few radii, the three ACRs, fidelity and costs.
 
-    Radii, shares and fidelity are rounded down. The rows end at the first radius that no input reaches.
+    Radii, shares and fidelity are rounded down, intervals outward. The rows end at the first radius that no input
+    reaches.
     """
     accuracy = Table("radius", box=SIMPLE_HEAD, title="certified accuracy")
     columns = [certified_accuracy(records, radii, column) for column in ("proxy_radius", "ball_radius")]
@@ -120,8 +126,11 @@ def closing_table(
     numbers.add_row("mean proxy radius (ACR)", round_down(summary["acr_proxy"]))
     numbers.add_row("mean ball radius (ACR)", round_down(summary["acr_ball"]))
     numbers.add_row("mean radius in C's norm (ACR)", round_down(summary["acr_radius"]))
-    numbers.add_row("fidelity (1: as good as RS)", round_down(summary["fidelity"]))
+    numbers.add_row(f"fidelity (1: as good as {standard_name(records)})", round_down(summary["fidelity"]))
+    numbers.add_row("its interval, 95 %", fidelity_interval(summary))
     numbers.add_row("contradictions", str(summary["contradictions"]))
+    if "refused" in summary:
+        numbers.add_row("refused: C is sigma I, as of RS", f"{summary['refused']} of {summary['inputs']}")
     numbers.add_row("abstentions", f"{summary['abstentions']} of {summary['inputs']}")
     if "samples" in summary:
         undecided = summary["inputs"] - summary["decided_yes"] - summary["decided_no"]
@@ -135,6 +144,28 @@ def closing_table(
     table.title, table.title_justify = title or None, "left"
     table.add_row(accuracy, numbers)
     return table
+
+
+FIDELITY = ("fidelity", "fidelity_low", "fidelity_high")
+"""A fidelity and the ends of its interval, which records of version 0.6 lack."""
+
+STANDARDS = {
+    "as_long": "RS trained as long",
+    "start": "the RS it started from",
+    "itself": "itself under sigma I",
+}
+"""What the fidelity of a co-trained run is relative to, by the column `baseline` of its records."""
+
+
+def standard_name(records: pd.DataFrame) -> str:
+    """What the fidelity of the records is relative to."""
+    return STANDARDS.get(records["baseline"].iloc[0], "RS") if "baseline" in records else "RS"
+
+
+def fidelity_interval(summary: Mapping[str, Any]) -> str:
+    """The interval of a fidelity as text, rounded outward."""
+    low, high = (summary.get(name, math.nan) for name in FIDELITY[1:])
+    return f"{round_down(low, 2)}-{round_up(high, 2)}"
 
 
 def labels(runs: Sequence[Run]) -> dict[Run, str]:
@@ -158,6 +189,7 @@ HEADINGS = {
     "acr_proxy": "ACR\nproxy",
     "acr_ball": "ACR\nball",
     "fidelity": "fide-\nlity",
+    "fidelity_low": "fidelity,\n95 %",
     "contradictions": "contra-\ndic-\ntions",
     "abstentions": "absten-\ntions",
     "optimize_seconds": "opti-\nmise\nseconds",
@@ -173,6 +205,8 @@ def shown(comparison: pd.DataFrame) -> list[list[str]]:
         match name:
             case "label" | "contradictions":
                 return str(row[name])
+            case "fidelity_low":
+                return fidelity_interval(row)
             case "sigma":
                 return f"{row[name]:g}"
             case "abstentions":

@@ -2,7 +2,7 @@
 
 from rddrs.smoothing.bounds import clopper_pearson, clopper_pearson_upper, keyed_uniform, randomized_clopper_pearson
 from rddrs.smoothing.contract import check_contract
-from rddrs.smoothing.cores import keep_freed_memory, worker_threads
+from rddrs.smoothing.cores import keep_freed_memory, on_threads, worker_threads
 from rddrs.smoothing.counts import hard_counts, running_counts, votes
 from rddrs.smoothing.edge import (
     Classifier,
@@ -14,7 +14,7 @@ from rddrs.smoothing.edge import (
     networks_of,
     owned_input,
 )
-from rddrs.smoothing.fidelity import Fidelity, Reference, fidelity
+from rddrs.smoothing.fidelity import Fidelity, Reference, fidelity, predict
 from rddrs.smoothing.probabilities import soft_probabilities
 from rddrs.smoothing.sequential import Decision, decide, sequential_lower
 from rddrs.smoothing.speed import kept_batch, measure_batch
@@ -40,7 +40,9 @@ __all__ = [
     "logits_of",
     "measure_batch",
     "networks_of",
+    "on_threads",
     "owned_input",
+    "predict",
     "randomized_clopper_pearson",
     "running_counts",
     "sequential_lower",

@@ -1,9 +1,9 @@
 """Worker threads of one core each, and the memory that they work in."""
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from threading import Lock, Thread
 from typing import TypeVar
 
@@ -25,6 +25,17 @@ def on_single_cores(function: Callable[[Part], Result], parts: Sequence[Part]) -
         return [function(parts[0])]
     with worker_threads(len(parts)) as pool:
         return list(pool.map(function, parts))
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """Have torch compute on so many threads meanwhile: sums are rounded otherwise on another number of them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def keep_freed_memory() -> None:

@@ -1,5 +1,6 @@
 """What a smoothed classifier is worth: the fidelity of G_C on other labelled inputs (METHOD section 4.1)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -8,10 +9,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rddrs.noise import FAMILIES, Isotropic, Norm, Purpose, Scale, generator
+from rddrs.smoothing.bounds import clopper_pearson, clopper_pearson_upper
 from rddrs.smoothing.counts import votes
 from rddrs.smoothing.edge import Classifier, Known, check_evaluates, logits_of
 
 DRAWS = 20
+CONFIDENCE = 0.95
+"""That of the interval of a fidelity."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,12 +23,15 @@ class Reference:
     """Labelled training inputs that fidelity and contradictions are measured on.
 
     The accuracy of the isotropic G_sigma on them, which fidelity is relative to, is measured once for a classifier
-    object, noise level and seed, and remembered: make a new set where the object's weights have changed. Raises
-    ValueError where counts do not fit, inputs are not finite floating-point numbers or a label is negative.
+    object, noise level and seed, and remembered: make a new set where the object's weights have changed. It is that of
+    the `standard`, where there is one: a network that was trained together with its C may be worse under isotropic
+    noise than one that was trained for it. Raises ValueError where counts do not fit, inputs are not finite
+    floating-point numbers or a label is negative.
     """
 
     inputs: Float[Tensor, "m *shape"]
     labels: Int[Tensor, " m"]
+    standard: Classifier | None = None
     _baselines: Known = field(default_factory=Known, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -38,10 +45,12 @@ class Reference:
     @cached_property
     def halves(self) -> "tuple[Reference, Reference]":
         """Every second input, and the others."""
-        return tuple(Reference(self.inputs[start::2], self.labels[start::2]) for start in (0, 1))  # pyright: ignore
+        halves = (Reference(self.inputs[start::2], self.labels[start::2], self.standard) for start in (0, 1))
+        return tuple(halves)  # pyright: ignore[reportReturnType]
 
     def baseline(self, classifier: Classifier, sigma: float, seed: int, draws: int = DRAWS, norm: Norm = "l2") -> float:
-        """The accuracy of the isotropic G_sigma."""
+        """The accuracy of the isotropic G_sigma, of the `standard` in the classifier's place."""
+        classifier = classifier if self.standard is None else self.standard
         known = self._baselines.of(classifier)
         if (key := (sigma, seed, draws, norm)) not in known:
             scale = Isotropic(sigma, self.inputs[0].numel())
@@ -55,21 +64,44 @@ class Reference:
         inputs, labels = self.inputs.to(device), self.labels.to(device)
         if inputs is self.inputs and labels is self.labels:
             return self
-        moved = Reference(inputs, labels)
+        moved = Reference(inputs, labels, self.standard)
         object.__setattr__(moved, "_baselines", self._baselines)
         return moved
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Accuracy of G_C on the reference set, relative to that of the isotropic G_sigma: 1 is as good as RS.
+    """Accuracy of G_C on the reference set, relative to that of the isotropic G_sigma, `baseline`: 1 is as good as RS.
 
     `distribution` is the share of each class among the answers of G_C; a constant classifier has one entry of 1.
+    `inputs` is the size of the set.
     """
 
-    value: float
     accuracy: float
+    baseline: float
+    inputs: int
     distribution: tuple[float, ...]
+
+    @property
+    def value(self) -> float:
+        return self.accuracy / max(self.baseline, 1 / self.inputs)
+
+    @property
+    def low(self) -> float:
+        """With `high` the interval that holds the fidelity on all inputs of the kind, at the confidence of 95 %.
+
+        Clopper-Pearson's bounds of both accuracies, each at a quarter of what is left, whatever they have to do with
+        each other.
+        """
+        return self._bound(clopper_pearson, self.accuracy) / self._bound(clopper_pearson_upper, self.baseline)
+
+    @property
+    def high(self) -> float:
+        least = self._bound(clopper_pearson, self.baseline) or 1 / self.inputs  # as of `value`
+        return self._bound(clopper_pearson_upper, self.accuracy) / least
+
+    def _bound(self, of: Callable[[int, int, float], float], accuracy: float) -> float:
+        return of(round(accuracy * self.inputs), self.inputs, (1 - CONFIDENCE) / 4)
 
 
 @torch.inference_mode()
@@ -124,4 +156,4 @@ def fidelity(
     classes = int(max(answers.max(), reference.labels.max())) + 1
     shares = torch.bincount(answers, minlength=classes).double() / len(answers)
     baseline = reference.baseline(classifier, sigma, seed, draws, norm)
-    return Fidelity(accuracy / max(baseline, 1 / len(answers)), accuracy, tuple(shares.tolist()))
+    return Fidelity(accuracy, baseline, len(answers), tuple(shares.tolist()))

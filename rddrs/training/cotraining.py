@@ -36,8 +36,8 @@ from rddrs.threats import VOLUME, Threat
 UNUSED = 1e-3
 """An axis of a flat is of no use below this share of the aim, in units of the mean."""
 
-PILOTS, DRAWS, OUTER = 128, 64, 8_000
-"""Inputs and draws at each that measure the mean radius, and draws that make the outer product."""
+DRAWS, OUTER = 64, 8_000
+"""Draws at each of the pilots that measure the mean radius, and draws that make the outer product."""
 
 
 def pilot(scale: Scale, like: Float[Tensor, "*shape"], seed: int, norm: Norm = "l2") -> Float[Tensor, "n d"]:
@@ -53,9 +53,9 @@ def mean_radius(
     noise: Float[Tensor, "n d"],
     norm: Norm = "l2",
 ) -> float:
-    """The mean margin radius of the first pilots under the given noise."""
+    """The mean margin radius of the pilots under the given noise."""
     radii = []
-    for x, label in zip(pilots.inputs[:PILOTS], pilots.labels[:PILOTS], strict=True):
+    for x, label in zip(pilots.inputs, pilots.labels, strict=True):
         logits = classifier((x.flatten() + noise).view(-1, *x.shape))
         radii.append(margin_radius(margins(logits, label.expand(len(noise)))[None], FAMILIES[norm]))
     return torch.cat(radii).mean().item()

@@ -169,6 +169,21 @@ def test_what_methods_fit_is_not_what_fidelity_is_measured_on():
     assert not {tuple(row) for row in measuring} & {tuple(row) for row in fitting}
 
 
+@pytest.mark.parametrize("count", [20, 60, 999, 1_437, 3_000, 7_000])
+@pytest.mark.parametrize("size", [1, 500])
+def test_fidelity_is_measured_on_what_nothing_was_fitted_on(count, size):
+    inputs, labels = torch.arange(count).float()[:, None], torch.arange(count) % 2
+    data = Dataset(inputs, labels, inputs, labels, classes=2)
+    parts = [data.reference(size, 3, part).inputs for part in (0, 1)]
+    fitted = [*parts, data.pilots(3).inputs, data.trained_on(3)[0][:]]
+    measured = data.measuring(size, 3)
+    rows = set(measured.inputs.flatten().long().tolist())
+    assert 0 < len(rows) <= size and not rows & set(torch.cat(fitted).flatten().long().tolist())
+    assert rows <= set(data.held_out(3).inputs.flatten().long().tolist())
+    torch.testing.assert_close(measured.labels, measured.inputs.flatten().long() % 2)
+    assert len(measured.labels) == size or len(rows) + len(data.pilots(3).labels) == len(data.held_out(3).labels)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

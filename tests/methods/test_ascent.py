@@ -272,6 +272,35 @@ def test_one_scale_serves_all_inputs():
     assert method.propose(network, x, sigma=0.5, reference=reference).scale is known
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_guard_compares_scales_not_draws(linear, seed):
+    """Half of the axes are ignored: noise along them loses nothing, whatever the draws of two seeds made of it."""
+    source = torch.Generator().manual_seed(0)
+    inputs = torch.randn(200, 6, generator=source)
+    network, reference = linear(torch.eye(6)[0], 0.0, 8.0), Reference(inputs, (inputs[:, 0] > 0).long())
+    method = GlobalScale(iterations=10, outer=200, rounds=1)
+    proposal = method.propose(network, inputs[0], sigma=0.5, reference=reference, seed=seed)
+    assert proposal.status == "done" and proposal.scale.geometric_mean > 0.7
+    options = {"sigma": 0.5, "seed": 99, "draws": 200}
+    kept, best = (fidelity(network, it, reference, **options) for it in (proposal.scale, Isotropic(0.5, 6)))
+    assert kept.accuracy >= 0.985 * best.accuracy
+
+
+@pytest.mark.parametrize("options", [{"gamma": 12.0}, {"gamma": 1e-9}], ids=["too far", "nowhere"])
+def test_one_c_that_is_sigma_i_says_so(options):
+    """An ascent that goes so far that the noise leaves a ball at every share of its step, and one that goes nowhere."""
+    inputs = 0.1 * torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+
+    def ball(points):
+        return torch.stack([points.norm(dim=1) - 1, 1 - points.norm(dim=1)], dim=1) * 8
+
+    method = GlobalScale(iterations=3, outer=200, **options)
+    reference = Reference(inputs, torch.ones(100, dtype=torch.long))
+    proposal = method.propose(ball, inputs[0], sigma=0.1, reference=reference)
+    torch.testing.assert_close(proposal.scale.matrix.float(), 0.1 * torch.eye(3))
+    assert proposal.status == "refused"
+
+
 def test_the_warm_start_is_the_global_scale():
     """With no iteration's worth of learning rate the ascent proposes its start."""
     network, x, reference = fooled_problem()

@@ -1,7 +1,9 @@
 """The pipeline as a user runs it: whole processes, real training, real MLflow."""
 
+import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,19 +15,22 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from mlflow import MlflowClient
 
 from pipelines.audit import audit
-from pipelines.certify import certify
+from pipelines.certify import certify, share_scale
 from pipelines.errors import SettingsError
 from pipelines.prepare import Prepared, prepare
 from pipelines.report import report
 from pipelines.run import run
+from pipelines.train import train
 from rddrs import open_run
 from rddrs.certification import ABSTAIN
-from rddrs.noise import load_scale
+from rddrs.noise import Isotropic, Purpose, load_scale
 from rddrs.records.store import COLUMNS, Store
 from rddrs.records.tracking import database
+from rddrs.smoothing import predict
 from rddrs.trust import certificate_digest
 from tests.pipelines.processes import heed_ctrl_c
 from tests.pipelines.test_config import settings
@@ -235,6 +240,55 @@ def test_one_scale_for_all_inputs_is_trained_with_the_network_and_kept(root: Pat
     assert np.allclose(table["log_det"], scale.log_det) and scale.geometric_mean > 0.5
     assert scale.eigenvalues[0] >= 0.5 - 1e-6
     assert not prepared.network.training
+    start = prepare(settings(*SMALL, "method=rs", f"output_root={root}"))
+    assert_fidelity_relative_to(start, "start", prepared)
+
+
+def assert_fidelity_relative_to(other: Prepared, name: str, prepared: Prepared) -> None:
+    """The fidelity of a run is that of held-out inputs, relative to another run's network under isotropic noise."""
+    train(other)
+    kept = prepared.data.measuring(50, 0)
+    isotropic = Isotropic(0.5, kept.inputs[0].numel())
+    best = predict(other.network, kept.inputs, isotropic, purpose=Purpose.BASELINE) == kept.labels
+    store = Store(prepared.run_folder)
+    for index in prepared.indices[:3]:
+        right = predict(prepared.network, kept.inputs, store.certificate(index).scale, index=index) == kept.labels
+        record = store.record(index)
+        assert record["baseline"] == name
+        assert record["fidelity"] == pytest.approx((right.sum() / best.sum()).item())
+        assert record["fidelity_low"] < record["fidelity"] < record["fidelity_high"]
+
+
+def test_a_scale_that_is_refused_is_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A step of no length: in the status, the summary, the closing table, on the page and beside the bar."""
+    refused = ["method=rddrs_global", "method.gamma=1e-9", "method.rounds=1", "data.subset=4", f"output_root={root}"]
+    prepared = prepare(settings(*SMALL, *refused))
+    run(prepared)
+    said = capsys.readouterr()
+    assert re.search(r"refused: C is sigma I, as of RS +4 of 4", said.out) and "sigma I" in said.err
+    assert set(pd.read_parquet(prepared.run_folder / "records.parquet")["status"]) == {"refused"}
+    assert json.loads((prepared.run_folder / "summary.json").read_text())["refused"] == 4
+    assert "for 4 of 4 inputs every C but sigma I was refused" in (prepared.run_folder / "report.html").read_text()
+
+
+def test_weights_do_not_depend_on_the_cores(tmp_path: Path) -> None:
+    """Sums of two threads are rounded otherwise: training and the one C have a number of threads of their own."""
+    found, before = {}, torch.get_num_threads()
+    for threads, own in itertools.product((1, 2), (1, 2)):
+        asked = ["data=digits", "train.epochs=4", "method=rddrs_global", "method.rounds=1", f"train.threads={own}"]
+        prepared = prepare(settings(*asked, f"output_root={tmp_path / f'{own}-{threads}'}"))
+        torch.set_num_threads(threads)
+        try:
+            train(prepared)
+            share_scale(prepared, prepared.data.reference(500, 0, 1))
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+        (path,) = prepared.classifier_folder.glob("scale-*.safetensors")
+        found[threads, own] = (prepared.binding.classifier, load_scale(path).digest)
+        assert prepared.run_folder.name != prepare(settings(*asked, "train.threads=3")).run_folder.name
+    assert found[1, 1] == found[2, 1] and found[1, 2] == found[2, 2]
+    assert found[1, 1][0] != found[1, 2][0], "or there was nothing to see"
 
 
 def test_memory_and_audit_of_honest_and_of_planted_certificates(root: Path) -> None:
@@ -293,6 +347,7 @@ def test_a_threat_is_answered_beside_isotropic_noise(tmp_path: Path) -> None:
     run(aimed)
     plain = prepare(settings(*small, "method=rs", "train.epochs=13"))
     assert pd.read_parquet(plain.run_folder / "records.parquet")["index"].tolist() == aimed.indices
+    assert_fidelity_relative_to(plain, "as_long", aimed)
     table = pd.read_csv(aimed.run_folder / "severities.csv").set_index("perturbation")
     assert table.loc["brightness", "ratio"] > 2 * table.loc["stripes", "ratio"] > 1
     assert table.loc["brightness", "at"] == 0.2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rddrs import Isotropic, Reference, certify, contradictions, fidelity
+from rddrs import Fidelity, Isotropic, Reference, certify, contradictions, fidelity
 from rddrs.noise.streams import Purpose
 from rddrs.smoothing.fidelity import predict
 
@@ -48,6 +48,37 @@ def test_fidelity_is_relative_to_the_isotropic_accuracy(reference):
     found = fidelity(nearest, Isotropic(SIGMA, 2), wrong, sigma=SIGMA)
     assert found.accuracy == pytest.approx(0.5, abs=0.02)
     assert found.value == pytest.approx(1.0, abs=0.04)
+
+
+def test_fidelity_is_relative_to_the_standard_where_there_is_one(reference):
+    """A network that isotropic noise makes worse is not compared with itself."""
+
+    def worse(inputs):
+        return torch.where(inputs[:, :1] + inputs[:, 1:] > 1, torch.zeros(3), nearest(inputs))
+
+    scale = Isotropic(SIGMA, 2)
+    own = fidelity(worse, scale, reference, sigma=SIGMA)
+    found = fidelity(worse, scale, Reference(reference.inputs, reference.labels, nearest), sigma=SIGMA)
+    best = fidelity(nearest, scale, reference, sigma=SIGMA)
+    assert own.value == pytest.approx(1, abs=0.02) and found.accuracy == own.accuracy < 0.6
+    assert found.baseline == best.baseline and found.value == found.accuracy / best.baseline < 0.6
+    halves = Reference(reference.inputs, reference.labels, nearest).halves
+    assert all(fidelity(worse, scale, half, sigma=SIGMA).value < 0.6 for half in halves)
+
+
+def test_the_interval_covers_the_ratio_of_two_accuracies():
+    """Missed with probability at most 0.05 each: more than 40 of 400 are seen with probability 1e-5."""
+    source, missed = np.random.default_rng(0), 0
+    for _ in range(400):
+        inputs, (accuracy, baseline) = int(source.integers(20, 400)), source.uniform(0.3, 1, 2)
+        right, best = (int(source.binomial(inputs, share)) for share in (accuracy, baseline))
+        found = Fidelity(right / inputs, best / inputs, inputs, ())
+        assert found.low <= found.value <= found.high
+        missed += not found.low <= accuracy / baseline <= found.high
+    assert missed <= 40
+    assert Fidelity(0.5, 0.0, 10, ()).high >= Fidelity(0.5, 0.0, 10, ()).value == 5
+    small, large = (Fidelity(0.9, 0.9, inputs, ()) for inputs in (50, 5_000))
+    assert small.low < large.low < 1 < large.high < small.high
 
 
 def test_fidelity_is_keyed_and_leaves_the_global_random_state_alone(reference):
