@@ -202,7 +202,7 @@ def attacked(
             seed=options.seed,
         )
         stated = store.record(index)
-        if settings.run is not None and stated["baseline"] != baseline:  # a network that is not here
+        if settings.run is not None and stated.get("baseline") != baseline:  # a network that is not here
             wrong = []
         else:
             worth = fidelity(prepared.network, certificate.scale, held_out, **keyed, index=index)
