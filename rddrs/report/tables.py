@@ -163,9 +163,9 @@ def standard_name(records: pd.DataFrame) -> str:
 
 
 def fidelity_interval(summary: Mapping[str, Any]) -> str:
-    """The interval of a fidelity as text, rounded outward."""
+    """The interval of a fidelity as text, rounded outward; "-" where there is none."""
     low, high = (summary.get(name, math.nan) for name in FIDELITY[1:])
-    return f"{round_down(low, 2)}-{round_up(high, 2)}"
+    return "-" if math.isnan(low) else f"{round_down(low, 2)}-{round_up(high, 2)}"
 
 
 def labels(runs: Sequence[Run]) -> dict[Run, str]:

@@ -103,6 +103,8 @@ LIES = {
     "batch": (certificate(batch=64), "batch"),
     "label": (lambda _, stated: stated["record"].update(label=2 - stated["record"]["label"] + 5), "label"),
     "fidelity": (lambda _, stated: stated["record"].update(fidelity=0.123), "fidelity"),
+    "interval": (lambda _, stated: stated["record"].update(fidelity_low=0.999), "fidelity_low"),
+    "baseline": (lambda _, stated: stated["record"].update(baseline="as_long"), "baseline"),
 }
 
 

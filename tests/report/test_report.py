@@ -41,7 +41,7 @@ from rddrs.report import (
     write_page,
 )
 from rddrs.report.style import vector_bytes
-from rddrs.report.tables import confidence_band
+from rddrs.report.tables import confidence_band, fidelity_interval
 
 ALPHA = 1e-3
 SIGMA = 0.5
@@ -163,6 +163,20 @@ def test_band_is_scipys_exact_interval():
     for share, lower, upper in zip(shares, *confidence_band(shares, 20), strict=True):
         exact = binomtest(round(20 * share), 20).proportion_ci(0.95, method="exact")
         assert (lower, upper) == pytest.approx((exact.low, exact.high))
+
+
+def test_an_interval_is_rounded_outward():
+    assert fidelity_interval({"fidelity_low": 0.8299, "fidelity_high": 1.1001}) == "0.82-1.11"
+    assert fidelity_interval({"fidelity": 1.0}) == "-", "of version 0.6"
+
+
+def test_a_run_that_was_refused_says_so_and_what_fidelity_is_relative_to(runs):
+    records = runs["isotropic"].records.assign(status="refused", baseline="as_long")
+    console = Console(file=io.StringIO(), width=100)
+    console.print(closing_table(summarize(records), records))
+    text = console.file.getvalue()
+    assert f"{len(records)} of {len(records)}" in text and "refused: C is sigma I" in text
+    assert "as good as RS trained as long" in re.sub(r"\s+", " ", text)
 
 
 def test_tables_fit_a_terminal_and_round_down(runs):
