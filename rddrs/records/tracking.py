@@ -68,8 +68,8 @@ def logged(root: Path, run_id: str) -> Logged:
         raise ValueError(f"MLflow knows no run {run_id}: {error}") from error
     series = {name: _latest(client, run_id, name) for name in run.data.metrics}
     metrics = {name: {step: it.value for step, it in known.items()} for name, known in series.items()}
-    # Below `root`, wherever that lies now: the address in the database stays that of the place where the run was made.
-    return Logged(metrics, run.data.params, run.data.tags, root / "mlartifacts" / run_id / "artifacts")
+    artifacts = Path(local_file_uri_to_path(run.info.artifact_uri))
+    return Logged(metrics, run.data.params, run.data.tags, artifacts)
 
 
 def parameters_of(parameters: dict[str, Any]) -> dict[str, str]:
