@@ -178,6 +178,7 @@ def proposals(prepared: "Prepared", store: "Store") -> "Callable[[int], list[Dif
             method.shared_scale.adopt(prepared.network, certificate.scale, **keyed)
         x = prepared.data.test_inputs[index].to(settings.device)
         again = method.propose(prepared.network, x, reference=reference, index=index, batch=certificate.batch, **keyed)
+        again = replace(again, scale=again.scale.to(x.device, x.dtype))  # as it is certified
         names = ("status", "sigma_x", "iterations")
         stated = {name: record.get(name) for name in names} | {"scale": certificate.scale.digest}
         right = {name: getattr(again, name) for name in names} | {"scale": again.scale.digest}

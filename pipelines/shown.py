@@ -134,9 +134,8 @@ def stated_settings(prepared: "Prepared") -> "list[Difference]":
     def check() -> "list[Difference]":
         stated: Any = OmegaConf.to_container(OmegaConf.load(prepared.run_folder / "config.yaml"))
         expected = prepared.settings.model_dump(by_alias=True)
-        pair = (without_places(prepared, flattened(values)) for values in (stated, expected))
-        unknown = {name: value for name, value in stated.items() if name not in expected}
-        return differences("config.yaml", *pair) + differences("config.yaml", unknown, {})
+        left, right = (without_places(prepared, flattened(values)) for values in (stated, expected))
+        return differences("config.yaml", left, right)
 
     return reading_differences("config.yaml", check)
 

@@ -58,11 +58,9 @@ def table_differences(file: str, stated: pd.DataFrame, expected: pd.DataFrame, k
         return [Difference(file, None, key, stated[key].tolist(), expected[key].tolist())]
     found = []
     for left, right in zip(stated.to_dict("records"), expected.to_dict("records"), strict=True):
-        if key == "index":
-            found += differences(file, left, right, right[key])
-        else:
-            label = f"{right[key]} "
-            found += differences(file, *({f"{label}{name}": row[name] for name in row} for row in (left, right)))
+        number, place = (right[key], "") if key == "index" else (None, f"{right[key]} ")
+        first, second = ({f"{place}{name}": value for name, value in row.items()} for row in (left, right))
+        found += differences(file, first, second, number)
     return found
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
 REBUILT = "computed again from counts, inputs and settings"
+COUNTED = "counted again, at the audited inputs; the rest computed again from that"
 SETTINGS = "those of the audit"
 MEASURED = "measured again, at the audited inputs"
 PROPOSED = "proposed again, at the audited inputs"
@@ -14,9 +15,9 @@ UNKNOWN = "not audited"
 FILES = {
     "config.yaml": SETTINGS,
     "manifest.json": SETTINGS,
-    "mlflow_run_id": REBUILT,
-    "regions/*.safetensors": REBUILT,
-    "scales/*.safetensors": REBUILT,
+    "mlflow_run_id": "a run of this name in MLflow",
+    "regions/*.safetensors": COUNTED,
+    "scales/*.safetensors": "by the digest that the regions state",
     "memory/*.json": REBUILT,
     "records.parquet": REBUILT,
     "records.csv": REBUILT,

@@ -108,14 +108,13 @@ def logged_differences(
     found = []
     for name in {**series, **shown.metrics}:
         if audited(f"metrics/{name}"):
-            pair = (shown.metrics.get(name, {}), series.get(name, {}))
-            per_input = name.startswith("input/")
-            for step in {**pair[1], **pair[0]}:
-                row = ({name: values[step]} if step in values else {} for values in pair)
-                found += differences("MLflow", *row, step if per_input else None)
-    for kind, stated, expected in (("params", shown.parameters, parameters), ("tags", shown.tags, tags)):
-        rows = ({key: it for key, it in row.items() if audited(f"{kind}/{key}")} for row in (stated, expected))
-        found += differences(f"MLflow {kind}", *rows)
+            stated, expected = shown.metrics.get(name, {}), series.get(name, {})
+            for step in {**expected, **stated}:
+                left, right = ({name: values[step]} if step in values else {} for values in (stated, expected))
+                found += differences("MLflow", left, right, step if name.startswith("input/") else None)
+    for kind, *rows in (("params", shown.parameters, parameters), ("tags", shown.tags, tags)):
+        left, right = ({key: it for key, it in row.items() if audited(f"{kind}/{key}")} for row in rows)
+        found += differences(f"MLflow {kind}", left, right)
     for path in sorted(path for path in shown.artifacts.rglob("*") if path.is_file()):
         name = path.relative_to(shown.artifacts).as_posix()
         own = folder / name.removeprefix("records/")

@@ -1,13 +1,20 @@
 """Lies, one a test: each is planted in a copy of an honest run, with a fresh manifest, and is named by the audit."""
 
+import shutil
 from collections.abc import Callable
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from pipelines.compare import compare_runs
 from pipelines.proof import findings
+from pipelines.shown import side_by_side
+from rddrs.files import write_text
+from rddrs.records import ANYWHERE
+from rddrs.records.inventory import COLUMNS, FILES, MLFLOW, SIDE_BY_SIDE
 from tests.pipelines.liars import INDEX, Liar
 
 REGION = f"regions/{INDEX}.safetensors"
@@ -200,7 +207,7 @@ LIES: dict[str, tuple[Callable[[Liar], object], str, str]] = {
     "noise of the counterpart": (smaller_noise, "*-rs-*/regions/*", "scale"),
     # comparisons
     "labels": (
-        lambda it: it.table("comparison.csv", lambda t: t.assign(label=t["label"][::-1].to_list()), it.comparison),
+        lambda it: it.table("comparison.csv", lambda t: t.assign(label=[*t["label"]][::-1]), it.comparison),
         "comparisons/*/comparison.csv", "* label",
     ),
     "method of a comparison": (
@@ -251,3 +258,31 @@ def larger(table: pd.DataFrame, row: Any, name: str) -> pd.DataFrame:
     table = table.copy()
     table.loc[row, name] += 0.01
     return table
+
+
+def test_the_docs_list_what_is_audited_and_what_is_not() -> None:
+    """Row by row what the audit goes by, and no other row."""
+    section = (Path(__file__).parents[2] / "docs" / "proven.md").read_text().partition("## An audit")[2]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    assert rows == [
+        f"| `{name}` | {how} |" for names in (FILES, COLUMNS, MLFLOW, SIDE_BY_SIDE) for name, how in names.items()
+    ]
+    assert all(f"`{key}`" in section for key in ANYWHERE)
+
+
+def test_labels_beside_the_literature_are_checked(liar: Liar) -> None:
+    """Of two runs that stand there: a copy of the counterpart, and that, if both were of MNIST."""
+    first = liar.counterpart
+    second = Path(shutil.copytree(first, first.with_name(f"{first.name}-again")))
+    for folder, seed in ((first, 0), (second, 1)):
+        text = (folder / "config.yaml").read_text()
+        write_text(
+            folder / "config.yaml", text.replace("name: toy2d", "name: mnist").replace("\nseed: 0", f"\nseed: {seed}")
+        )
+    place = compare_runs(liar.root, [first.name, second.name])
+    records = pd.read_parquet(first / "records.parquet")
+    assert len(pd.read_csv(place / "literature.csv")) == 2
+    assert side_by_side(place / "comparison.csv", first.name, records) == []
+    liar.table("literature.csv", lambda table: table.assign(run=[*table["run"]][::-1]), place)
+    (wrong,) = side_by_side(place / "comparison.csv", first.name, records)
+    assert (wrong.file, wrong.column) == (f"comparisons/{place.name}/literature.csv", "run")
