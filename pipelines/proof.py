@@ -54,7 +54,8 @@ def findings(prepared: "Prepared") -> Findings:
         return Findings(pd.DataFrame(), [], wrong, notes)
     found, told = shown(prepared, records, lambda: counterpart_records(prepared))
     wrong, notes = wrong + found, notes + told
-    chosen = [index for index in chosen_of(prepared) if index in set(records["index"])]
+    unreadable = {it.input for it in wrong if it.column == "file"}
+    chosen = [index for index in chosen_of(prepared) if index in set(records["index"]) - unreadable]
     claimed = claims(prepared, store)
     table, found = attacked(prepared, store, terms, chosen, claimed)
     return Findings(table, overlaps(map(claimed, sorted(chosen)), claimed), wrong + found, notes)
@@ -84,7 +85,7 @@ def examined(prepared: "Prepared", store: "Store", terms: "Terms") -> "tuple[pd.
     known: dict[str, Any] = {"mode": "global" if prepared.method.one_scale else "per_input"}
     known |= {"batch": settings.certify.batch} if settings.certify.batch else {}
     rows: dict[int, dict[str, Any]] = {}
-    scale: str | None = None
+    scales: list[str | None] = []
     folder = prepared.run_folder
     wrong = manifest_differences(folder, binding, prepared.configuration, folder.name if in_place(prepared) else None)
     wrong += stated_settings(prepared)
@@ -97,9 +98,15 @@ def examined(prepared: "Prepared", store: "Store", terms: "Terms") -> "tuple[pd.
         if found.record is not None:
             rows[index] = found.record
             known.setdefault("batch", found.record["batch"])  # whatever it is, it is that of all
-            scale = scale or found.scale
-            if prepared.method.one_scale and found.scale != scale:
-                wrong.append(Difference(f"regions/{index}.safetensors", index, "scale", found.scale, scale))
+            scales.append(found.scale)
+            if prepared.method.one_scale and found.scale != scales[0]:
+                wrong.append(Difference(f"regions/{index}.safetensors", index, "scale", found.scale, scales[0]))
+    kept = {f"regions/{index}.safetensors" for index in prepared.indices}
+    kept |= {f"memory/{index}.json" for index in prepared.indices if settings.certify.mode == "memory"}
+    kept |= {f"scales/{scale}.safetensors" for scale in scales}
+    files = [path for kind in ("regions", "memory", "scales") for path in sorted(folder.glob(f"{kind}/[!.]*"))]
+    for name in (path.relative_to(folder).as_posix() for path in files):
+        wrong += [] if name in kept else [Difference(name, None, "file", "of no input of the run", "nothing")]
     if settings.certify.mode == "memory":
         rows, found = memory_again(store, terms, rows, measuring, told)
         wrong += found

@@ -36,8 +36,10 @@ def shown(
     logged, wrong, notes = in_mlflow(prepared), [], []
     if isinstance(logged, Difference):
         logged, wrong = None, [logged]
-    severities = folder / "severities.csv"
-    columns = {*pd.read_csv(severities, nrows=0)} if severities.is_file() and severities.stat().st_size > 1 else set()
+    try:
+        columns = {*pd.read_csv(folder / "severities.csv", nrows=0)}
+    except (OSError, ValueError):  # it is named below
+        columns = set()
     isotropic, left_out = None, set()
     if compared_columns(records) & columns or (logged and compared_metrics(records) & {*logged.metrics}):
         isotropic, found = counterpart()

@@ -201,6 +201,9 @@ LIES: dict[str, tuple[Callable[[Liar], object], str, str]] = {
         lambda it: it.text("config.yaml", lambda t: t + "linf: 0.3\n"), "config.yaml", "linf",
     ),
     "a file of its own": (lambda it: (it.folder / "certified.csv").write_text("linf\n0.3\n"), "certified.csv", "file"),
+    "a region of no input": (
+        lambda it: shutil.copy(it.folder / REGION, it.folder / "regions" / "7.safetensors"), "regions/7.*", "file",
+    ),
     # the counterpart
     "severities of the counterpart": (cheaper_counterpart, "severities.csv", "brightness rs"),
     "counts of the counterpart": (poorer_counts, "*-rs-*/regions/*", "counts"),
