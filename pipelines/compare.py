@@ -97,13 +97,18 @@ def flatten(configuration: Any, prefix: str = "") -> dict[str, Any]:
     return values
 
 
+def comparison_key(names: list[str]) -> str:
+    """The name of a comparison's folder."""
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:10]
+
+
 def compare_runs(root: Path, names: list[str], folder: Path | None = None) -> Path:
     """Tables, figures and a page of the named runs below `root`; returns the folder that they are written to."""
     from rddrs.files import replacing
     from rddrs.report import compare, comparison_figures, literature, save, severity_figure, write_page
 
     runs = name_apart([read_run(root / "runs" / name) for name in names])
-    folder = folder or root / "comparisons" / hashlib.sha256("\n".join(names).encode()).hexdigest()[:10]
+    folder = folder or root / "comparisons" / comparison_key(names)
     folder.mkdir(parents=True, exist_ok=True)
     table = compare(runs)
     with replacing(folder / "comparison.csv") as part:

@@ -197,7 +197,7 @@ def counterpart(prepared: Prepared) -> Prepared:
     settings, options = prepared.settings, prepared.settings.train
     method = MethodSettings(name="rs", _target_="rddrs.RS")
     training = options.as_long if isinstance(options, CovarianceTrain) else options
-    changes: dict[str, Any] = {"method": method, "train": training, "shard": Shard(count=1, index=0)}
+    changes: dict[str, Any] = {"method": method, "train": training, "shard": Shard(count=1, index=0), "run": None}
     changes["certify"] = settings.certify.model_copy(update={"mode": "per_input"})
     return prepare(settings.model_copy(update=changes))
 

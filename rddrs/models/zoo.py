@@ -8,6 +8,7 @@ import yaml
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rddrs.digests import file_digest
 from rddrs.models.adapters import Adapter
 from rddrs.models.weights import load_weights
 from rddrs.noise import Scale, load_scale
@@ -21,7 +22,7 @@ class Pretrained(Adapter):
     """A network that answers logits, frozen, with its `card` and the `scale` C it was co-trained with, or None.
 
     The card states the data, sigma, the objective, the epochs, the accuracy under noise, the ACR with the number of
-    inputs and samples, and the commands that made it.
+    inputs and samples, the digests of the files that all this is said of, and the commands that made them.
     """
 
     def __init__(self, network: nn.Module, card: dict[str, Any], scale: Scale | None) -> None:
@@ -42,10 +43,19 @@ def pretrained(name: str) -> Pretrained:
 
 
 def card_of(name: str) -> dict[str, Any]:
-    """What is known of the network of that name; raises ValueError where there is none."""
+    """What is known of the network of that name.
+
+    Raises ValueError where there is none, or where the files of its weights and its C are not those that the card
+    speaks of.
+    """
     if name not in NAMES:
         raise ValueError(f"pretrained={name}: there is no such network; there are {', '.join(NAMES)}")
-    return yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    card = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    for part, path in {"weights": weights_file(name), "scale": scale_file(name)}.items():
+        found = file_digest(path) if path.is_file() else None
+        if (stated := card.get(f"{part}_sha256")) != found:
+            raise ValueError(f"pretrained={name}: the card's {part}_sha256 is {stated}, that of {path} is {found}")
+    return card
 
 
 def weights_file(name: str) -> Path:

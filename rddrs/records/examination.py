@@ -1,6 +1,6 @@
 """Whether what a run keeps of its inputs follows from counts, data and configuration; no file is believed."""
 
-import math
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from tempfile import TemporaryDirectory
@@ -13,7 +13,8 @@ from torch import Tensor
 from rddrs.certification import Certificate
 from rddrs.records.binding import Binding
 from rddrs.records.differences import MISSING, Difference, differences
-from rddrs.records.inputs import derived, remembered
+from rddrs.records.inputs import derived, remembered, worth
+from rddrs.records.inventory import COLUMNS
 from rddrs.records.outcomes import Ledger
 from rddrs.records.store import Store
 from rddrs.smoothing import Fidelity, Reference
@@ -25,10 +26,11 @@ _CLAIMED = ("prediction", "p_lower", "radius", "decision")
 
 @dataclass(frozen=True)
 class Examined:
-    """What the file of one input should hold: where it differs, and the record that follows, if any does."""
+    """What the file of one input should hold: where it differs, the record that follows, if any does, C's digest."""
 
     differences: list[Difference]
     record: dict[str, Any] | None
+    scale: str | None = None
 
 
 def examine(
@@ -45,15 +47,18 @@ def examine(
 ) -> Examined:
     """The region and record of one input, against its counts, the data and the run's configuration.
 
-    `known` are the columns of its record that the configuration decides. `store` must not be bound: what is of another
-    run is a difference.
+    `known` are the columns of its record that the configuration decides. The record that follows has the columns of
+    the stated one that follow from nothing here (`inventory.COLUMNS`) as they are stated, and no others. `store` must
+    not be bound: what is of another run is a difference.
     """
     file = f"regions/{index}.safetensors"
     try:
         stated, certificate = store.stated(index), store.certificate(index)
     except ValueError as error:
         return Examined([Difference(file, index, "file", str(error), "one that can be read")], None)
-    found = differences(file, stated.get("binding", {}), asdict(binding), index)
+    names = {"record", "certificate", "binding", *(("scale",) if "scale" in stated else ())}
+    found = differences(file, dict.fromkeys(stated, "a part"), dict.fromkeys(names, "a part"), index)
+    found += differences(file, stated.get("binding", {}), asdict(binding), index)
     if certificate.x.shape != x.shape or not torch.equal(certificate.x, x.cpu()):
         return Examined([*found, Difference(file, index, "x", "another input", "that of the data")], None)
     found += [Difference(file, index, name, *pair) for name, pair in terms.differences(certificate).items()]
@@ -61,21 +66,23 @@ def examine(
     claimed, right = ({name: getattr(it, name) for name in _CLAIMED} for it in (certificate, proven))
     found += differences(file, claimed, right, index)
     follows = derived(proven, label=label, measuring=measuring, perturbations=perturbations) | known
+    follows = {name: stated["record"].get(name, "a value") for name in COLUMNS} | follows
     found += differences(file, stated["record"], follows, index)
-    return Examined(found, stated["record"] | follows)
+    return Examined(found, follows, certificate.scale.digest)
 
 
 def worth_differences(index: int, stated: Mapping[str, Any], measured: Fidelity, tolerance: float) -> list[Difference]:
-    """Where the fidelity of a record is not the one that was measured again, by more than the tolerance.
+    """Where what a record says of the worth of G_C is not what was measured again.
 
-    The ends of its interval move by less than four times as much as the fidelity.
+    With a tolerance, a fidelity that differs by no more than that is enough.
     """
-    pairs = {"fidelity": (measured.value, 1), "fidelity_low": (measured.low, 4), "fidelity_high": (measured.high, 4)}
-    return [
-        Difference(f"regions/{index}.safetensors", index, name, stated.get(name, MISSING), value)
-        for name, (value, times) in pairs.items()
-        if not abs(stated.get(name, math.inf) - value) <= times * tolerance
-    ]
+    value = stated.get("fidelity")
+    if tolerance > 0 and isinstance(value, (int, float)) and abs(value - measured.value) <= tolerance:
+        return []
+    right = worth(measured)
+    return differences(
+        f"regions/{index}.safetensors", {name: stated.get(name, MISSING) for name in right}, right, index
+    )
 
 
 def memory_again(
@@ -99,10 +106,15 @@ def memory_again(
 
 
 def _outcome_differences(store: Store, right: Ledger, index: int) -> list[Difference]:
+    """The claim and what the file says of it; `raw`, a digest of the certificate, is checked where a file is read."""
     file = f"memory/{index}.json"
     left = Ledger(store.folder / "memory", store.certificate)
     try:
         stated, follows = ({name: getattr(it.claimed(index), name) for name in _CLAIMED} for it in (left, right))
+        paths = [ledger.path / f"{index}.json" for ledger in (left, right)]
+        texts = [json.loads(path.read_text()) if path.exists() else {} for path in paths]
     except (ValueError, KeyError) as error:
         return [Difference(file, index, "file", str(error), "one that can be read")]
+    for row, text in zip((stated, follows), texts, strict=True):
+        row |= {name: value for name, value in text.items() if name not in ("raw", *_CLAIMED)}
     return differences(file, stated, follows, index)

@@ -3,15 +3,19 @@
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from rddrs.digests import file_digest
 from rddrs.files import write_text
 from rddrs.records.binding import Binding
-from rddrs.records.differences import MISSING, Difference
+from rddrs.records.differences import MISSING, Difference, differences, flattened
+from rddrs.records.inventory import FILES, strangers
 from rddrs.version import __version__
 
 PACKAGES = ("torch", "numpy", "scipy", "pytorch-lightning", "geomstats", "mlflow")
@@ -20,8 +24,9 @@ _LATER = (NAME, "mlflow_run_id", "audit.json", "audit.parquet", "audit.png", "au
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python, of this library and of the packages that a result may depend on."""
-    return {"python": sys.version.split()[0], "rddrs": __version__, **{name: version(name) for name in PACKAGES}}
+    """The versions of Python, of this library and of the packages that a result may depend on, and the CPU's kind."""
+    own = {"python": sys.version.split()[0], "rddrs": __version__, "cpu": torch.backends.cpu.get_cpu_capability()}
+    return own | {name: version(name) for name in PACKAGES}
 
 
 def commit() -> str:
@@ -50,15 +55,41 @@ def write_manifest(folder: Path, binding: Binding, configuration: dict[str, Any]
     write_text(folder / NAME, json.dumps(manifest, indent=2) + "\n")
 
 
-def manifest_differences(folder: Path) -> list[Difference]:
-    """The files of the folder that are not those of its manifest: changed, removed or added."""
+def manifest_differences(
+    folder: Path, binding: Binding, configuration: Mapping[str, Any], run: str | None
+) -> list[Difference]:
+    """What the manifest states that is not so, and the files that are not those of the manifest, or of no run.
+
+    `run` is the run's name, None where it is not known. Versions and commit are those of whoever made the run:
+    `provenance` gives them.
+    """
     try:
-        stated = json.loads((folder / NAME).read_text())["files"]
-    except (OSError, KeyError, TypeError, ValueError):
+        stated = json.loads((folder / NAME).read_text())
+        files, made = stated["files"], {name: str(stated["versions"][name]) for name in versions()}
+        follows = {
+            "run": run or stated["run"],
+            "binding": asdict(binding),
+            "configuration": configuration,
+            "commit": stated["commit"],
+        }
+        follows |= {"versions": made | {"rddrs": binding.version}}
+        said = flattened({name: value for name, value in stated.items() if name != "files"})
+        wrong = differences(NAME, said, flattened(json.loads(json.dumps(follows))))
+        found = _files(folder)
+        pairs = {name: (found.get(name, MISSING), files.get(name, MISSING)) for name in sorted({*files, *found})}
+    except (OSError, LookupError, TypeError, ValueError, AttributeError):
         return [Difference(NAME, None, "file", MISSING, "a manifest: run the same command again")]
-    found = _files(folder)
-    pairs = {name: (found.get(name, MISSING), stated.get(name, MISSING)) for name in sorted({*stated, *found})}
-    return [Difference(name, None, "sha256", *pair) for name, pair in pairs.items() if pair[0] != pair[1]]
+    wrong += [Difference(name, None, "sha256", *pair) for name, pair in pairs.items() if pair[0] != pair[1]]
+    return wrong + [Difference(name, None, "file", "a file", MISSING) for name in strangers(found, FILES)]
+
+
+def provenance(folder: Path) -> dict[str, str]:
+    """The commit and the versions that a run's manifest states; empty where there is none that can be read."""
+    try:
+        stated = json.loads((folder / NAME).read_text())
+        return {"commit": stated["commit"], **stated["versions"]}
+    except (OSError, LookupError, TypeError, ValueError):
+        return {}
 
 
 def _files(folder: Path) -> dict[str, str]:

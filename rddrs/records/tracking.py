@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,15 @@ _METRICS_A_BATCH = 1_000
 
 def provenance() -> dict[str, str]:
     """The git commit and the versions of what a result may depend on, as tags."""
-    return {"mlflow.source.git.commit": commit(), **{f"version.{name}": value for name, value in versions().items()}}
+    return provenance_tags({"commit": commit(), **versions()})
+
+
+def provenance_tags(provenance: Mapping[str, str]) -> dict[str, str]:
+    """A commit and versions by the names of their tags."""
+    return {
+        "mlflow.source.git.commit" if name == "commit" else f"version.{name}": value
+        for name, value in provenance.items()
+    }
 
 
 def database(root: Path) -> str:
@@ -38,20 +47,35 @@ def database(root: Path) -> str:
     return f"sqlite:///{root.resolve() / 'mlflow.db'}"
 
 
-def logged(root: Path, run_id: str, columns: Iterable[str]) -> tuple[dict[str, float], dict[str, dict[int, float]]]:
-    """What MLflow shows of a run: its single figures, and the columns of its records by the input's index.
+@dataclass(frozen=True)
+class Logged:
+    """What MLflow shows of a run: its figures by name and step, parameters, tags, and the folder of its artifacts."""
 
-    Raises ValueError where there is no such run below `root`.
-    """
+    metrics: dict[str, dict[int, float]]
+    parameters: dict[str, str]
+    tags: dict[str, str]
+    artifacts: Path
+
+
+def logged(root: Path, run_id: str) -> Logged:
+    """What MLflow shows of a run; raises ValueError where there is no such run below `root`."""
     if not (root / "mlflow.db").exists():
         raise ValueError(f"there is no MLflow database in {root}")
     client = MlflowClient(database(root))
     try:
-        metrics = client.get_run(run_id).data.metrics
+        run = client.get_run(run_id)
     except MlflowException as error:
         raise ValueError(f"MLflow knows no run {run_id}: {error}") from error
-    series = {name: _latest(client, run_id, f"input/{name}") for name in columns}
-    return metrics, {name: {step: it.value for step, it in known.items()} for name, known in series.items()}
+    series = {name: _latest(client, run_id, name) for name in run.data.metrics}
+    metrics = {name: {step: it.value for step, it in known.items()} for name, known in series.items()}
+    artifacts = Path(local_file_uri_to_path(run.info.artifact_uri))
+    return Logged(metrics, run.data.params, run.data.tags, artifacts)
+
+
+def parameters_of(parameters: dict[str, Any]) -> dict[str, str]:
+    """Parameters as MLflow shows them, nested ones as `group.name`."""
+    flat = pd.json_normalize(parameters).iloc[0].to_dict() if parameters else {}
+    return {str(name): str(value)[:6000] for name, value in flat.items()}
 
 
 def _latest(client: MlflowClient, run_id: str, name: str) -> dict[int, Metric]:
@@ -116,9 +140,8 @@ class Tracker:
 
     def parameters(self, parameters: dict[str, Any]) -> None:
         """Log parameters, nested ones as `group.name`; MLflow lets none change, so that the first value stays."""
-        flat = pd.json_normalize(parameters).iloc[0].to_dict() if parameters else {}
         known = self._client.get_run(self.run_id).data.params
-        new = [Param(name, str(value)[:6000]) for name, value in flat.items() if name not in known]
+        new = [Param(name, value) for name, value in parameters_of(parameters).items() if name not in known]
         self._client.log_batch(self.run_id, params=new)
 
     def tags(self, tags: dict[str, str]) -> None:

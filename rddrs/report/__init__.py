@@ -21,8 +21,9 @@ from rddrs.report.opened import OpenedRun as OpenedRun
 from rddrs.report.opened import open_run as open_run
 from rddrs.report.page import write_page as write_page
 from rddrs.report.publication import PER_INPUT as PER_INPUT
-from rddrs.report.publication import comparison_differences as comparison_differences
-from rddrs.report.publication import metric_differences as metric_differences
+from rddrs.report.publication import compared_columns as compared_columns
+from rddrs.report.publication import compared_metrics as compared_metrics
+from rddrs.report.publication import logged_differences as logged_differences
 from rddrs.report.publication import metrics_of as metrics_of
 from rddrs.report.publication import publish as publish
 from rddrs.report.publication import published_differences as published_differences

@@ -1,14 +1,24 @@
 """What a run shows, tables, a summary and figures in MLflow, and whether it follows from the records."""
 
 import json
+from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
+from rddrs.digests import file_digest
 from rddrs.files import replacing, write_text
-from rddrs.records.differences import MISSING, Difference, differences, table_differences
+from rddrs.records.differences import Difference, as_read, differences, reading_differences, table_differences
+from rddrs.records.inventory import audited
 from rddrs.report.severities import mean_severities
 from rddrs.report.tables import summarize
+from rddrs.report.threats import severity_metrics, threat_summary
+
+if TYPE_CHECKING:
+    from rddrs.records.tracking import Logged
 
 PER_INPUT = [
     *("radius", "proxy_radius", "ball_radius", "p_lower", "scale_min", "scale_max", "log_det", "sigma_x"),
@@ -36,42 +46,82 @@ def publish(folder: Path, records: pd.DataFrame, alpha: float) -> None:
     write_text(folder / "summary.json", json.dumps(summary_of(records, alpha), indent=2) + "\n")
 
 
-def published_differences(folder: Path, records: pd.DataFrame, alpha: float) -> list[Difference]:
-    """Where the files that `publish` wrote do not follow from the records."""
-
-    def check(name: str) -> list[Difference]:
-        path = folder / name
-        if path.suffix == ".json":
-            return differences(name, json.loads(path.read_text()), summary_of(records, alpha))
-        if path.suffix == ".csv":
-            table = pd.read_csv(path, keep_default_na=False)
-            return table_differences(name, table, records)
-        return table_differences(name, pd.read_parquet(path), records)
-
-    found = []
-    for name in ("records.parquet", "records.csv", "summary.json"):
-        try:
-            found += check(name)
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            found.append(Difference(name, None, "file", f"{type(error).__name__}: {error}", "one that can be read"))
-    return found
+def compared_columns(records: pd.DataFrame) -> set[str]:
+    """The columns of `severities.csv` that a counterpart under isotropic noise gives."""
+    return {*threat_summary(records, records)} - {*threat_summary(records, None)}
 
 
-def comparison_differences(path: Path, run: str, records: pd.DataFrame) -> list[Difference]:
-    """Where the row of a run in a `comparison.csv` does not follow from its records; none where it has no row."""
-    table = pd.read_csv(path)
-    name = f"{path.parent.parent.name}/{path.parent.name}/{path.name}"
-    rows = [row for row in table.to_dict("records") if row["run"] == run]
-    return [found for row in rows for found in differences(name, row, summarize(records))]
+def compared_metrics(records: pd.DataFrame) -> set[str]:
+    """The figures of MLflow that a counterpart under isotropic noise gives."""
+    shown = [severity_metrics(threat_summary(records, other)) for other in (records, None)]
+    return {*shown[0]} - {*shown[1]}
 
 
-def metric_differences(
-    metrics: dict[str, float], per_input: dict[str, dict[int, float]], records: pd.DataFrame, alpha: float
+def published_differences(
+    folder: Path, records: pd.DataFrame, isotropic: pd.DataFrame | None, alpha: float, left_out: Collection[str] = ()
 ) -> list[Difference]:
-    """Where the figures that MLflow shows, single ones and columns by index, do not follow from the records."""
-    found = differences("MLflow", metrics, metrics_of(records, alpha))
-    for column in PER_INPUT:
-        values = per_input.get(column, {})
-        for index, expected in zip(records["index"], records[column], strict=True):
-            found += differences("MLflow", {column: values.get(index, MISSING)}, {column: expected}, index)
+    """Where the tables and the summary of a run do not follow from its records and from those of its counterpart.
+
+    Which severities `severities.csv` asks for, and whether it has a counterpart, is as it states: the answers are not.
+    `left_out` are columns of it that nothing here can prove.
+    """
+
+    def parquet(name: str) -> list[Difference]:
+        return table_differences(name, pd.read_parquet(folder / name), records)
+
+    def csv(name: str) -> list[Difference]:
+        return table_differences(name, pd.read_csv(folder / name), as_read(records))
+
+    def summary(name: str) -> list[Difference]:
+        return differences(name, json.loads((folder / name).read_text()), summary_of(records, alpha))
+
+    def severities(name: str) -> list[Difference]:
+        stated = pd.read_csv(folder / name).drop(columns=list(left_out), errors="ignore")
+        asked = dict(zip(stated["perturbation"], stated["at"], strict=True)) if "at" in stated else {}
+        other = isotropic if compared_columns(records) & {*stated} else None
+        expected = threat_summary(records, other, {key: value for key, value in asked.items() if np.isfinite(value)})
+        return table_differences(name, stated, as_read(expected), "perturbation")
+
+    checks = {"records.parquet": parquet, "records.csv": csv, "summary.json": summary, "severities.csv": severities}
+    return [it for name, check in checks.items() for it in reading_differences(name, partial(check, name))]
+
+
+def logged_differences(
+    shown: "Logged",
+    folder: Path,
+    records: pd.DataFrame,
+    isotropic: pd.DataFrame | None,
+    alpha: float,
+    parameters: Mapping[str, str],
+    tags: Mapping[str, str],
+) -> list[Difference]:
+    """Where what MLflow shows, figures, columns by index, parameters, tags and copies of files, does not follow."""
+    asked = {
+        name.partition("/")[2]: values[0]
+        for name, values in shown.metrics.items()
+        if name.startswith("certified_at_severity/") and 0 in values
+    }
+    other = isotropic if compared_metrics(records) & {*shown.metrics} else None
+    figures = metrics_of(records, alpha) | severity_metrics(threat_summary(records, other, asked))
+    series = {name: {0: value} for name, value in figures.items()}
+    series |= {f"input/{name}": dict(zip(records["index"], records[name], strict=True)) for name in PER_INPUT}
+    found = []
+    for name in {**series, **shown.metrics}:
+        if audited(f"metrics/{name}"):
+            stated, expected = shown.metrics.get(name, {}), series.get(name, {})
+            for step in {**expected, **stated}:
+                left, right = ({name: values[step]} if step in values else {} for values in (stated, expected))
+                found += differences("MLflow", left, right, step if name.startswith("input/") else None)
+    for kind, *rows in (("params", shown.parameters, parameters), ("tags", shown.tags, tags)):
+        left, right = ({key: it for key, it in row.items() if audited(f"{kind}/{key}")} for row in rows)
+        found += differences(f"MLflow {kind}", left, right)
+    for path in sorted(path for path in shown.artifacts.rglob("*") if path.is_file()):
+        name = path.relative_to(shown.artifacts).as_posix()
+        own = folder / name.removeprefix("records/")
+        if audited(f"artifacts/{name}") and not (own.is_file() and (path.samefile(own) or _equal(path, own))):
+            found.append(Difference(f"MLflow artifacts/{name}", None, "file", "other bytes", f"those of {own.name}"))
     return found
+
+
+def _equal(path: Path, other: Path) -> bool:
+    return file_digest(path) == file_digest(other)

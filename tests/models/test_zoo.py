@@ -1,17 +1,20 @@
 """Every network that ships: its card is whole, it answers digits that it never saw, with its own C, untrained."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from pipelines.errors import SettingsError
 from pipelines.prepare import prepare
 from pipelines.run import run
 from rddrs import Isotropic, pretrained
 from rddrs.data import digits
+from rddrs.models import zoo
 from rddrs.models.zoo import NAMES, scale_file
 from rddrs.noise import load_scale
 from rddrs.records import Store
@@ -19,7 +22,7 @@ from tests.pipelines.test_config import settings
 
 every_network = pytest.mark.parametrize("name", NAMES)
 FACTS = {"network", "shape", "classes", "data", "sigma", "objective", "epochs", "accuracy_under_noise"}
-FACTS |= {"acr", "acr_proxy", "method", "inputs", "samples", "made_by"}
+FACTS |= {"acr", "acr_proxy", "method", "inputs", "samples", "made_by", "weights_sha256"}
 
 
 def enlarged() -> tuple[torch.Tensor, torch.Tensor]:
@@ -32,7 +35,8 @@ def enlarged() -> tuple[torch.Tensor, torch.Tensor]:
 @every_network
 def test_a_card_is_whole_and_its_network_answers_under_its_noise(name: str) -> None:
     network, (images, labels) = pretrained(name), enlarged()
-    assert set(network.card) == FACTS and not network.training
+    own = {"scale_sha256"} if scale_file(name).exists() else set()
+    assert set(network.card) == FACTS | own and not network.training
     scale = network.scale or Isotropic(network.card["sigma"], 784)
     assert scale.dim == 784 and scale.geometric_mean >= network.card["sigma"] - 1e-6
     source = torch.Generator().manual_seed(0)
@@ -62,6 +66,22 @@ def test_it_is_certified_without_training_with_its_own_scale(name: str, tmp_path
         for key in ("threat={brightness: 1}", "certify.norm=l1"):
             with pytest.raises(SettingsError, match=rf"{key.split('=')[0]}=.* has a C of its own"):
                 prepare(settings(*own, f"classifier.pretrained={name}", key))
+
+
+@pytest.mark.parametrize("part", ["weights", "scale"])
+def test_a_card_speaks_of_its_own_files_alone(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A figure of a card is of the weights, and of the C, that it names: with other files nothing is loaded."""
+    (name,) = (name for name in NAMES if scale_file(name).exists())
+    monkeypatch.setattr(zoo, "FOLDER", Path(shutil.copytree(zoo.FOLDER, tmp_path / "pretrained")))
+    path = {"weights": zoo.weights_file, "scale": zoo.scale_file}[part](name)
+    save_file({key: 1.01 * tensor for key, tensor in load_file(path).items()}, path)
+    with pytest.raises(ValueError, match=rf"pretrained={name}: the card's {part}_sha256 is"):
+        pretrained(name)
+    with pytest.raises(SettingsError, match=rf"classifier.pretrained={name}: the card's {part}_sha256 is"):
+        settings("data=mnist", f"classifier.pretrained={name}")
+    path.unlink()
+    with pytest.raises(ValueError, match=rf"the card's {part}_sha256 is \w{{64}}, that of .* is None"):
+        pretrained(name)
 
 
 @pytest.mark.parametrize(

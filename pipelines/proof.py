@@ -1,0 +1,253 @@
+"""What an audit finds in a run: records again from counts, counts and proposals again from their keys, attacks."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pipelines.certify import share_scale, unseen, worker_pool
+from pipelines.errors import SettingsError
+from pipelines.progress import progress_bar
+from pipelines.shown import in_place, made_elsewhere, shown, stated_settings
+from pipelines.train import is_trained, measured_batch, standard_of, train
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipelines.prepare import Prepared
+    from rddrs.certification import Certificate
+    from rddrs.records import Difference, Store
+    from rddrs.trust import Terms
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What an audit found: the audits of certificates, a row each, the pairs of regions that overlap, what is wrong.
+
+    `notes` say what could not be checked here, and what of the run's provenance is not so here.
+    """
+
+    table: "pd.DataFrame"
+    pairs: Sequence[object]
+    wrong: "list[Difference]"
+    notes: list[str]
+
+
+def findings(prepared: "Prepared") -> Findings:
+    """All that an audit of a run finds; raises SettingsError where there is no run, or its weights are not here."""
+    import pandas as pd
+
+    from rddrs.records import Store
+    from rddrs.trust import overlaps
+
+    folder = prepared.run_folder
+    if not folder.is_dir():
+        raise SettingsError(f"{folder} holds no finished run: python -m pipelines.run with the same keys makes it")
+    if not is_trained(prepared):
+        raise SettingsError(
+            f"the weights are not in {prepared.classifier_folder}: classifier.checkpoint=FILE says where they are"
+        )
+    train(prepared)
+    store, terms = Store(folder), terms_of(prepared)
+    records, wrong = examined(prepared, store, terms)
+    notes = made_elsewhere(prepared) + unproposed(prepared)
+    if not len(records):
+        return Findings(pd.DataFrame(), [], wrong, notes)
+    found, told = shown(prepared, records, lambda: counterpart_records(prepared))
+    wrong, notes = wrong + found, notes + told
+    unreadable = {it.input for it in wrong if it.column == "file"}
+    chosen = [index for index in chosen_of(prepared) if index in set(records["index"]) - unreadable]
+    claimed = claims(prepared, store)
+    table, found = attacked(prepared, store, terms, chosen, claimed)
+    return Findings(table, overlaps(map(claimed, sorted(chosen)), claimed), wrong + found, notes)
+
+
+def terms_of(prepared: "Prepared") -> "Terms":
+    """What the configuration asks of every certificate."""
+    from rddrs.trust import Terms
+
+    names = ("samples", "selection_samples", "alpha", "bound", "target_radius", "norm")
+    asked = {name: getattr(prepared.settings.certify, name) for name in names}
+    return Terms(**asked, grid=prepared.grid, seed=prepared.settings.seed)
+
+
+def examined(prepared: "Prepared", store: "Store", terms: "Terms") -> "tuple[pd.DataFrame, list[Difference]]":
+    """The records that follow from the regions, one at a time, and where what the run states of them differs.
+
+    That is its manifest, its `config.yaml`, its regions and the outcomes of its memory.
+    """
+    import pandas as pd
+
+    from rddrs.records import Difference, examine, manifest_differences, memory_again
+
+    settings, data = prepared.settings, prepared.data
+    binding = prepared.binding
+    measuring, told = data.reference(settings.data.reference, settings.seed), prepared.threat.reported
+    known: dict[str, Any] = {"mode": "global" if prepared.method.one_scale else "per_input"}
+    known |= {} if settings.run is not None else {"baseline": standard_of(prepared)[0]}
+    known |= {"batch": settings.certify.batch} if settings.certify.batch else {}
+    rows: dict[int, dict[str, Any]] = {}
+    scales: list[str | None] = []
+    folder = prepared.run_folder
+    wrong = manifest_differences(folder, binding, prepared.configuration, folder.name if in_place(prepared) else None)
+    wrong += stated_settings(prepared)
+    for index in prepared.indices:
+        x, label = data.test_inputs[index], int(data.test_labels[index])
+        found = examine(
+            store, index, x, label, measuring, terms=terms, binding=binding, known=known, perturbations=told
+        )
+        wrong += found.differences
+        if found.record is not None:
+            rows[index] = found.record
+            known.setdefault("batch", found.record["batch"])  # whatever it is, it is that of all
+            scales.append(found.scale)
+            if prepared.method.one_scale and found.scale != scales[0]:
+                wrong.append(Difference(f"regions/{index}.safetensors", index, "scale", found.scale, scales[0]))
+    kept = {f"regions/{index}.safetensors" for index in prepared.indices}
+    kept |= {f"memory/{index}.json" for index in prepared.indices if settings.certify.mode == "memory"}
+    kept |= {f"scales/{scale}.safetensors" for scale in scales}
+    files = [path for kind in ("regions", "memory", "scales") for path in sorted(folder.glob(f"{kind}/[!.]*"))]
+    for name in (path.relative_to(folder).as_posix() for path in files):
+        wrong += [] if name in kept else [Difference(name, None, "file", "of no input of the run", "nothing")]
+    if settings.certify.mode == "memory":
+        rows, found = memory_again(store, terms, rows, measuring, told)
+        wrong += found
+    return pd.DataFrame([rows[index] for index in prepared.indices if index in rows]), wrong
+
+
+def counterpart_records(prepared: "Prepared") -> "tuple[pd.DataFrame | None, list[Difference]]":
+    """What follows of the counterpart, whose counts are drawn again; None where it is not here."""
+    from pipelines.prepare import counterpart
+    from rddrs.records import Store
+
+    other = counterpart(prepared)
+    if not (is_trained(other) and (other.run_folder / "records.parquet").exists()):
+        return None, []
+    train(other)
+    store, terms = Store(other.run_folder), terms_of(other)
+    records, wrong = examined(other, store, terms)
+    known = [index for index in chosen_of(other) if len(records) and index in set(records["index"])]
+    proposed = proposals(other, store)
+    with worker_pool(other.settings) as pool:
+        found = pool.map(lambda index: repeated(other, store, terms, index) + proposed(index), known)
+        wrong += [it for each in found for it in each]
+    return records, [replace(it, file=f"{other.run_folder.name}/{it.file}") for it in wrong]
+
+
+def chosen_of(prepared: "Prepared") -> list[int]:
+    """The inputs that are audited, evenly spaced over the run's."""
+    count = min(prepared.settings.audit.inputs or len(prepared.indices), len(prepared.indices))
+    return [prepared.indices[position * len(prepared.indices) // count] for position in range(count)]
+
+
+def repeated(prepared: "Prepared", store: "Store", terms: "Terms", index: int) -> "list[Difference]":
+    """Where the counts of a certificate are not those of its own samples, drawn again."""
+    from rddrs.records import Difference
+    from rddrs.trust.audit import count_differences
+
+    certificate = terms.applied(store.certificate(index)).to(prepared.settings.device)
+    other = count_differences(prepared.network, certificate)
+    if other <= prepared.settings.audit.tolerance:
+        return []
+    return [Difference(f"regions/{index}.safetensors", index, "counts", f"{other} that differ", "its samples'")]
+
+
+def unproposed(prepared: "Prepared") -> list[str]:
+    """Why proposals are not made again, if they are not: then other last digits, or another start, give another C."""
+    from rddrs.records import provenance, versions
+
+    settings, method, stated = prepared.settings, prepared.method, provenance(prepared.run_folder)
+    reason = None
+    if settings.audit.tolerance > 0:
+        reason = f"audit.tolerance={settings.audit.tolerance}"
+    elif settings.device != "cpu":
+        reason = f"device={settings.device}"
+    elif any(stated.get(name) != value for name, value in versions().items()):
+        reason = "the manifest states other versions"
+    elif settings.run is not None and method.shared_scale is not None and not method.one_scale:
+        reason = "the C that its proposals start from is not here"
+    return [f"C, status, sigma_x and iterations are not proposed again: {reason}"] if reason else []
+
+
+def proposals(prepared: "Prepared", store: "Store") -> "Callable[[int], list[Difference]]":
+    """Where the scale, the status, sigma_x or the iterations of an input are not what the method proposes there."""
+    from rddrs.records import differences
+
+    if unproposed(prepared):
+        return lambda index: []
+    settings, method = prepared.settings, prepared.method
+    reference = prepared.data.reference(settings.data.reference, settings.seed, 1).to(settings.device)
+    keyed: dict[str, Any] = {"sigma": settings.sigma, "seed": settings.seed}
+    if settings.run is None:
+        share_scale(prepared, reference)
+
+    def proposed(index: int) -> "list[Difference]":
+        certificate, record = store.certificate(index), store.record(index)
+        if settings.run is not None and method.shared_scale:  # C came with the run
+            method.shared_scale.adopt(prepared.network, certificate.scale, **keyed)
+        x = prepared.data.test_inputs[index].to(settings.device)
+        again = method.propose(prepared.network, x, reference=reference, index=index, batch=certificate.batch, **keyed)
+        again = replace(again, scale=again.scale.to(x.device, x.dtype))  # as it is certified
+        names = ("status", "sigma_x", "iterations")
+        stated = {name: record.get(name) for name in names} | {"scale": certificate.scale.digest}
+        right = {name: getattr(again, name) for name in names} | {"scale": again.scale.digest}
+        return differences(f"regions/{index}.safetensors", stated, right, index)
+
+    return proposed
+
+
+def claims(prepared: "Prepared", store: "Store") -> "Callable[[int], Certificate]":
+    """The certificate of an input as the run claims it: after the memory where it has one, abstentions included."""
+    from rddrs.records import Ledger
+
+    if prepared.settings.certify.mode == "per_input":
+        return store.certificate
+    return Ledger(store.folder / "memory", store.certificate).claimed
+
+
+def attacked(
+    prepared: "Prepared",
+    store: "Store",
+    terms: "Terms",
+    chosen: list[int],
+    claimed: "Callable[[int], Certificate]",
+) -> "tuple[pd.DataFrame, list[Difference]]":
+    """The audit of the chosen certificates, and where their fidelity is not the one that is stated."""
+    import pandas as pd
+
+    from rddrs import audit as audit_certificate
+    from rddrs import fidelity
+    from rddrs.records import worth_differences
+
+    settings, options = prepared.settings, prepared.settings.audit
+    batch = measured_batch(prepared)
+    reference = prepared.data.reference(settings.data.reference, settings.seed).to(settings.device)
+    baseline, held_out = unseen(prepared)
+    proposed = proposals(prepared, store)
+    keyed: dict[str, Any] = {"sigma": settings.sigma, "seed": settings.seed, "norm": settings.certify.norm}
+
+    def one(index: int) -> "tuple[dict[str, Any], list[Difference]]":
+        certificate = claimed(index)
+        found = audit_certificate(
+            prepared.network,
+            certificate,
+            prepared.data.test_inputs[index].to(settings.device),
+            index=index,
+            terms=terms,
+            reference=reference,
+            perturbations=prepared.threat.perturbations,
+            samples=options.samples,
+            false_alarm=options.false_alarm,
+            outside=options.outside,
+            tolerance=options.tolerance,
+            batch=batch,
+            seed=options.seed,
+        )
+        stated, wrong = store.record(index), proposed(index)
+        if settings.run is None or stated.get("baseline") == baseline:  # else it is of a network that is not here
+            worth = fidelity(prepared.network, certificate.scale, held_out, **keyed, index=index)
+            wrong += worth_differences(index, stated, worth, options.tolerance / len(held_out.labels))
+        return pd.json_normalize(asdict(found)).iloc[0].to_dict() | {"flags": ", ".join(found.flags)}, wrong
+
+    with worker_pool(settings) as pool, progress_bar() as progress:
+        done = list(progress.track(pool.map(one, chosen), total=len(chosen), description="audit"))
+    return pd.DataFrame([row for row, _ in done]), [it for _, wrong in done for it in wrong]

@@ -1,0 +1,79 @@
+"""Everything that a run shows, by name, and how an audit knows it. What is not named here is flagged."""
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+
+REBUILT = "computed again from counts, inputs and settings"
+COUNTED = "counted again, at the audited inputs; the rest computed again from that"
+SETTINGS = "those of the audit"
+MEASURED = "measured again, at the audited inputs"
+PROPOSED = "proposed again, at the audited inputs"
+COPIED = "the bytes of the run's own file"
+WRITTEN = "written by the audit"
+UNKNOWN = "not audited"
+
+FILES = {
+    "config.yaml": SETTINGS,
+    "manifest.json": SETTINGS,
+    "mlflow_run_id": "a run of this name in MLflow",
+    "regions/*.safetensors": COUNTED,
+    "scales/*.safetensors": "by the digest that the regions state",
+    "memory/*.json": REBUILT,
+    "records.parquet": REBUILT,
+    "records.csv": REBUILT,
+    "summary.json": REBUILT,
+    "severities.csv": REBUILT,
+    "report.html": UNKNOWN,
+    "figures/*": UNKNOWN,
+    "figures/audit.*": WRITTEN,
+    "audit.*": WRITTEN,
+}
+"""The files of a run's folder."""
+
+COLUMNS = {
+    "status": PROPOSED,
+    "sigma_x": PROPOSED,
+    "iterations": PROPOSED,
+    "fidelity": MEASURED,
+    "fidelity_low": MEASURED,
+    "fidelity_high": MEASURED,
+    "baseline": REBUILT,
+    "preferred_class": MEASURED,
+    "preferred_share": MEASURED,
+    "optimize_seconds": UNKNOWN,
+    "certify_seconds": UNKNOWN,
+}
+"""The columns of a record that do not follow from the certificate, the inputs and the settings, as all others do."""
+
+SIDE_BY_SIDE = {"comparison.csv": REBUILT, "literature.csv": REBUILT, "report.html": UNKNOWN, "figures/*": UNKNOWN}
+SIDE_BY_SIDE |= {"jobs/*.json": UNKNOWN, "mlflow_run_id": UNKNOWN}
+"""The files of a comparison's folder, or a sweep's."""
+
+MLFLOW = {
+    "metrics/*": REBUILT,
+    "metrics/audit/*": WRITTEN,
+    "params/*": SETTINGS,
+    "tags/*": SETTINGS,
+    "tags/mlflow.loggedImages": UNKNOWN,
+    "tags/mlflow.parentRunId": UNKNOWN,
+    "tags/mlflow.user": UNKNOWN,
+    "artifacts/*": COPIED,
+    "artifacts/images/*": UNKNOWN,
+    "artifacts/audit/*": WRITTEN,
+    "artifacts/figures/audit.*": WRITTEN,
+}
+"""What MLflow shows of a run."""
+
+ANYWHERE = ("audit", "output_root", "device", "run", "runs", "shard", "threat_at", "certify.workers")
+ANYWHERE += ("classifier.checkpoint", "train.start", "data.root", "data.file")
+"""The keys of the configuration that say where things lie, how to audit and what to ask: no result depends on them."""
+
+
+def strangers(names: Iterable[str], known: Mapping[str, str]) -> list[str]:
+    """The names that no pattern stands for."""
+    return [name for name in names if not any(fnmatchcase(name, pattern) for pattern in known)]
+
+
+def audited(name: str) -> bool:
+    """Whether what MLflow shows under a name is compared."""
+    return not any(fnmatchcase(name, pattern) for pattern, how in MLFLOW.items() if how in (UNKNOWN, WRITTEN))
