@@ -15,6 +15,7 @@ from pipelines.config import explain
 from pipelines.errors import SettingsError
 from pipelines.settings import Settings, Target
 from rddrs.data import Dataset
+from rddrs.data import doubts as range_doubts
 from rddrs.models import Accelerated, Normalized, as_logits, card_of, load_weights, scale_file
 from rddrs.smoothing import check_contract
 
@@ -117,14 +118,16 @@ def try_out(network: nn.Module, settings: Settings, data: Dataset) -> None:
 
 
 def doubts(network: nn.Module, settings: Settings, data: Dataset) -> list[str]:
-    """What looks wrong with the size of the noise or with given weights, on the reference inputs: warnings."""
+    """What looks wrong with the range of the inputs or with given weights, on the reference inputs: warnings.
+
+    Raises SettingsError where training and test inputs cannot be of one scaling.
+    """
     reference = data.reference(settings.data.reference, settings.seed).to(settings.device)
-    found, low, high = [], reference.inputs.min().item(), reference.inputs.max().item()
-    if high - low > 100 * settings.sigma:
-        found.append(
-            f"the inputs go from {low:g} to {high:g}: sigma={settings.sigma:g} is far too small for them; "
-            "bring them to [0, 1] (8-bit numbers are, as uint8), or raise sigma"
-        )
+    tests = data.test_inputs[data.evaluation_indices(min(64, len(data.test_inputs)))]
+    try:
+        found = range_doubts(reference.inputs, tests.to(settings.device), settings.sigma, data.train_inputs.binary)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
     for key, file in settings.given.items():
         with torch.no_grad():
             answers = torch.cat([network(inputs.clone()).argmax(dim=1) for inputs in reference.inputs.split(256)])

@@ -169,7 +169,7 @@ def prepare(settings: Settings) -> Prepared:
         raise SettingsError(str(error)) from error
     data_digest = data.digest  # before a network sees the data
     network, notes = build_network(settings, data)
-    notes += doubts(network, settings, data)
+    notes = [*data.notes, *notes, *doubts(network, settings, data)]
     if settings.data.rotation is not None:
         rotation = random_rotation(data.test_inputs[0].numel(), settings.data.rotation)
         data, network = data.rotated(rotation), Rotated(network, rotation.to(settings.device))

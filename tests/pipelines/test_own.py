@@ -118,13 +118,17 @@ def test_a_file_that_breaks_in_decoding_is_named(
 ) -> None:
     if workers:
         monkeypatch.setattr(import_module("rddrs.data.inputs"), "BUFFER", 0)
-    own = ["data=folder", f"data.root={photographs(tmp_path / 'images')}", f"output_root={tmp_path}", "train.epochs=1"]
+    images = photographs(tmp_path / "images")
+    cut = (images / "test/b/23.jpg").read_bytes()
+    Image.new("L", (8, 8)).save(images / "test/b/23.jpg")
+    own = ["data=folder", f"data.root={images}", f"output_root={tmp_path}", "train.epochs=1"]
     own += [*SMALL, "data.reference=1", "data.subset=null", "classifier=perceptron", "certify.workers=1"]
     prepared = prepare(settings(*own, "seed=2"))
     with pytest.raises(BrokenInput) as caught:
         train(prepared)
     assert re.fullmatch(rf"{tmp_path}/images/train/b/23.jpg is broken: .*; replace it, or remove it", str(caught.value))
-    Image.new("L", (8, 8)).save(tmp_path / "images/train/b/23.jpg")
+    Image.new("L", (8, 8)).save(images / "train/b/23.jpg")
+    (images / "test/b/23.jpg").write_bytes(cut)
     with pytest.raises(BrokenInput, match=r"test/b/23.jpg is broken"):
         run(prepare(settings(*own)))
 
