@@ -222,7 +222,8 @@ def npz(path: Path, **changes: np.ndarray) -> str:
         "x_test": X[200:260, None],
         "y_test": Y[200:260],
     }
-    np.savez(path / "own.npz", **found | changes)
+    options: Any = found | changes
+    np.savez(path / "own.npz", **options)
     return str(path / "own.npz")
 
 
