@@ -62,6 +62,8 @@ class Normalize(Group):
 class Classifier(Target):
     output: Literal["logits", "probabilities"]
     checkpoint: str | None
+    state: str | None = None
+    weights: Literal["own"] | None = None
     pretrained: str | None
     epochs: PositiveInt
     normalize: Normalize
@@ -71,12 +73,19 @@ class Classifier(Target):
 
     @model_validator(mode="after")
     def one_network(self) -> Self:
-        if self.pretrained is not None and self.checkpoint is not None:
-            raise ValueError(f"pretrained={self.pretrained} checkpoint={self.checkpoint}: leave one of them out")
+        ways = {name: getattr(self, name) for name in ("pretrained", "checkpoint", "weights")}
+        given = [f"{name}={value}" for name, value in ways.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' '.join(given)}: leave all but one of them out")
         return self
 
     @property
-    def weights(self) -> Path | None:
+    def as_it_is(self) -> bool:
+        """Whether the network has its weights, from a file or of its own, and is certified with them."""
+        return self.weights == "own" or self.given_file is not None
+
+    @property
+    def given_file(self) -> Path | None:
         """The file of the weights that are given, to be certified as they are."""
         if self.pretrained is None:
             return None if self.checkpoint is None else Path(self.checkpoint)
@@ -232,6 +241,14 @@ class Settings(Group):
             raise ValueError(f"data.rotation={self.data.rotation} needs isotropic training, not train=covariance")
         return self
 
+    @model_validator(mode="after")
+    def one_source_of_weights(self) -> Self:
+        if self.train.start is not None and self.classifier.weights == "own":
+            raise ValueError(f"train.start={self.train.start} classifier.weights=own: leave one of them out")
+        if self.classifier.state is not None and not self.given:
+            raise ValueError(f"classifier.state={self.classifier.state} is of a classifier.checkpoint or a train.start")
+        return self
+
     @field_validator("device")
     @classmethod
     def known_device(cls, value: str) -> str:
@@ -248,7 +265,7 @@ class Settings(Group):
     @property
     def given(self) -> dict[str, Path]:
         """The file of weights that is given, by its key: a checkpoint is certified as it is, a start is trained."""
-        weights, start = self.classifier.weights, self.train.start
+        weights, start = self.classifier.given_file, self.train.start
         if weights is not None:
             return {f"classifier.{'checkpoint' if self.classifier.pretrained is None else 'pretrained'}": weights}
         return {} if start is None else {"train.start": Path(start)}
@@ -262,4 +279,7 @@ class Settings(Group):
         """What a result depends on, beside the threat, contents (data, given weights), code and device."""
         values = self.model_dump(include={"classifier", "method", "train", "certify", "sigma", "seed"}, by_alias=True)
         del values["classifier"]["checkpoint"], values["train"]["start"], values["certify"]["workers"]
+        for name in ("state", "weights"):  # of a file, which is known by its content, and of later versions
+            if values["classifier"][name] is None or self.classifier.as_it_is:
+                del values["classifier"][name]
         return values | {"data": self.data.model_dump(include={"name", "flip", "subset", "reference", "rotation"})}
