@@ -61,6 +61,12 @@ def told(error: Exception) -> str:
     return "\n".join([str(error), "Traceback (most recent call last):", "".join(lines).rstrip()])
 
 
+def is_of_a_user(error: Exception) -> bool:
+    """Whether code that is no installed package's raised it, or called what did."""
+    installed = (sys.prefix, sys.base_prefix, str(Path(__file__).parents[1]))
+    return not all(it.filename.startswith((*installed, "<")) for it in traceback.extract_tb(error.__traceback__))
+
+
 def _module(frame: traceback.FrameSummary) -> str:
     """The top-level package of a frame, by the places of the packages."""
     for name in OURS:

@@ -23,6 +23,18 @@ class Group(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def whole(cls, values: Any) -> Any:
+        """1e5 is a whole number where one is needed."""
+        if not isinstance(values, dict):
+            return values
+        kinds = {name: str(field.annotation) for name, field in cls.model_fields.items()}
+        return {
+            name: int(it) if isinstance(it, float) and it.is_integer() and "int" in kinds.get(name, "") else it
+            for name, it in values.items()
+        }
+
 
 class Target(Group):
     """A part that names an importable object; keys that are not fields are that object's arguments."""
@@ -44,6 +56,12 @@ class Data(Target):
     epochs: PositiveInt
     flip: bool
     subset: PositiveInt | None
+
+    @field_validator("subset", mode="before")
+    @classmethod
+    def everything(cls, value: Any) -> Any:
+        return None if value == "all" else value
+
     reference: PositiveInt
     rotation: NonNegativeInt | None
 
@@ -233,6 +251,7 @@ class Settings(Group):
     @classmethod
     def by_name(cls, value: Any) -> Any:
         """Perturbations by name with their weights, or severities: each 1 in a list; none where it is null."""
+        value = [value] if isinstance(value, str) else value
         return dict.fromkeys(value, 1.0) if isinstance(value, list) else {} if value is None else value
 
     @model_validator(mode="after")
@@ -249,11 +268,17 @@ class Settings(Group):
             raise ValueError(f"classifier.state={self.classifier.state} is of a classifier.checkpoint or a train.start")
         return self
 
+    @field_validator("runs", mode="before")
+    @classmethod
+    def one_run(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
     @field_validator("device")
     @classmethod
     def known_device(cls, value: str) -> str:
         import torch
 
+        value = "cuda" if value == "gpu" else value
         if value == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
         try:
