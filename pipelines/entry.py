@@ -28,8 +28,11 @@ CONFIGURATION = (Path(__file__).parent / "conf").resolve()
 def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
     """The command of a stage. Bad input ends with exit status 2 and one message, Ctrl-C with 130."""
 
+    begun = []
+
     @hydra.main(version_base="1.3", config_path=str(CONFIGURATION), config_name="config")
     def command(configuration: DictConfig) -> str | None:
+        begun.append(True)
         from safetensors import SafetensorError
 
         from pipelines.config import load
@@ -76,10 +79,12 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
             signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # a second one, while threads end
             print(f"stopped; {KEPT}", file=sys.stderr)
             sys.exit(130)
-        except (HydraException, OmegaConfBaseException) as error:
-            _usage(explained(error, words, str(CONFIGURATION)))
         except OSError as error:
             _usage(f"output_root: {error}")
+        except Exception as error:  # whatever Hydra raises of a command line, ValueError among it
+            if begun or not isinstance(error, HydraException | OmegaConfBaseException | ValueError | TypeError):
+                raise
+            _usage(explained(error, words, str(CONFIGURATION)))
 
     return main
 

@@ -102,6 +102,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
         (["run", "sgima=0.5"], "there is no such key: sigma?"),
         (["run", "sigma"], "error: sigma: KEY=VALUE is needed"),
         (["run", "sigma=wide"], "error: sigma=wide: "),
+        (["run", "certify=null"], "error: Config group override must be a string"),
         (["run", "output_root=/dev/null/x"], "error: output_root"),
         (["run", "data=folder"], "error: data.root: "),
     ],
