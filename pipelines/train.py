@@ -76,8 +76,8 @@ def _rotate(prepared: "Prepared", weights: "Path") -> None:
 
 
 def _train(prepared: "Prepared", weights: "Path") -> None:
-    from pipelines.networks import try_training
     from pipelines.settings import CovarianceTrain
+    from pipelines.trial import try_training
     from rddrs.models import save_weights
     from rddrs.noise import Isotropic
     from rddrs.records.tracking import Tracker, provenance
@@ -140,7 +140,7 @@ def _fit(
     **options: Any,
 ) -> None:
     """Train under the noise of a scale; `prefix` stands before the names of the curves."""
-    from pipelines.networks import thaw
+    from pipelines.trial import thaw
     from rddrs.training.fit import fit
     from rddrs.training.noisy import NoisyTraining
 

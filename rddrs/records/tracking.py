@@ -82,6 +82,8 @@ def logged(root: Path, run_id: str) -> Logged:
     series = {name: _latest(client, run_id, name) for name in run.data.metrics}
     metrics = {name: {step: it.value for step, it in known.items()} for name, known in series.items()}
     artifacts = Path(local_file_uri_to_path(run.info.artifact_uri))
+    if not artifacts.exists():  # the folder was moved, and no run of it was made since
+        artifacts = root.resolve() / "mlartifacts" / run_id / "artifacts"
     return Logged(metrics, run.data.params, run.data.tags, artifacts)
 
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from pipelines.certify import certify
 from pipelines.errors import SettingsError
-from pipelines.networks import try_training
 from pipelines.prepare import Prepared
 from pipelines.train import train
+from pipelines.trial import try_training
 from rddrs.data import digits
 from rddrs.models import Perceptron
 from rddrs.noise import Isotropic
@@ -213,7 +213,7 @@ def test_what_fails_in_training_is_one_error_before_it(
     before = {name: it.clone() for name, it in prepared.network.state_dict().items()}
     with pytest.raises(SettingsError) as caught:
         train(prepared)
-    assert message in str(caught.value) and "pipelines/networks.py" not in str(caught.value)
+    assert message in str(caught.value) and "pipelines/trial.py" not in str(caught.value)
     assert all(torch.equal(it, before[name]) for name, it in prepared.network.state_dict().items())
     assert not prepared.network.training and not (tmp_path / "outputs" / "mlflow.db").exists()
 

@@ -16,7 +16,8 @@ def test_artifacts_follow_the_database(tmp_path: Path, name: str) -> None:
     first.link([content], "files")
     assert (before / "mlflow.db").is_file() and first.artifacts.is_relative_to(before)
     before.rename(now)
+    assert (logged(now, first.run_id).artifacts / "files" / "f.txt").read_text() == "1"
     again = Tracker(now, "run", now / "note", {})
     assert again.run_id == first.run_id and again.artifacts.is_relative_to(now)
     assert (again.artifacts / "files" / "f.txt").read_text() == "1" and not before.exists()
-    assert logged(now, again.run_id, [])[0] == {"a": 1.0}
+    assert logged(now, again.run_id).metrics == {"a": {0: 1.0}}
