@@ -15,7 +15,8 @@ from pipelines.config import explain
 from pipelines.errors import SettingsError
 from pipelines.settings import Settings, Target
 from rddrs.data import Dataset
-from rddrs.models import Accelerated, Normalized, as_logits, card_of, load_weights, scale_file
+from rddrs.data import doubts as range_doubts
+from rddrs.models import card_of, scale_file
 from rddrs.smoothing import check_contract
 
 
@@ -60,6 +61,12 @@ def told(error: Exception) -> str:
     return "\n".join([str(error), "Traceback (most recent call last):", "".join(lines).rstrip()])
 
 
+def is_of_a_user(error: Exception) -> bool:
+    """Whether code that is no installed package's raised it, or called what did."""
+    installed = (sys.prefix, sys.base_prefix, str(Path(__file__).parents[1]))
+    return not all(it.filename.startswith((*installed, "<")) for it in traceback.extract_tb(error.__traceback__))
+
+
 def _module(frame: traceback.FrameSummary) -> str:
     """The top-level package of a frame, by the places of the packages."""
     for name in OURS:
@@ -67,29 +74,6 @@ def _module(frame: traceback.FrameSummary) -> str:
         if Path(frame.filename).is_relative_to(folder):
             return name
     return ""
-
-
-def build_network(settings: Settings, data: Dataset) -> tuple[nn.Module, list[str]]:
-    """The network, with the weights that are given, tried on one input of the data; and notes."""
-    options = settings.classifier
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        network = build("classifier", options, {"shape": data.shape, "classes": data.classes})
-    if not isinstance(network, nn.Module):
-        raise SettingsError(f"classifier._target_={options.target} is no torch.nn.Module: {type(network)}")
-    notes: list[str] = []
-    try:
-        for key, file in settings.given.items():
-            notes += load_weights(network, file, key)
-        if options.normalize.mean is not None and options.normalize.std is not None:
-            network = Normalized(network, options.normalize.mean, options.normalize.std, data.shape)
-        if options.precision != "float32" or options.compile:
-            network = Accelerated(network, options.precision, options.compile)
-    except ValueError as error:
-        raise SettingsError(str(error)) from error
-    network = as_logits(network, options.output).to(settings.device).eval().requires_grad_(False)
-    try_out(network, settings, data)
-    return network, notes
 
 
 def try_out(network: nn.Module, settings: Settings, data: Dataset) -> None:
@@ -112,26 +96,32 @@ def try_out(network: nn.Module, settings: Settings, data: Dataset) -> None:
         raise SettingsError(f"{named} answers NaN or infinite logits to the first test inputs")
     try:
         check_contract(network, x[0])
-    except ValueError as error:
-        raise SettingsError(f"{named}: {error}") from error
+    except Exception as error:
+        raise SettingsError(f"{named}: {told(error)}") from error
 
 
 def doubts(network: nn.Module, settings: Settings, data: Dataset) -> list[str]:
-    """What looks wrong with the size of the noise or with given weights, on the reference inputs: warnings."""
+    """What looks wrong with the range of the inputs or with given weights, on the reference inputs: warnings.
+
+    Raises SettingsError where training and test inputs cannot be of one scaling.
+    """
     reference = data.reference(settings.data.reference, settings.seed).to(settings.device)
-    found, low, high = [], reference.inputs.min().item(), reference.inputs.max().item()
-    if high - low > 100 * settings.sigma:
-        found.append(
-            f"the inputs go from {low:g} to {high:g}: sigma={settings.sigma:g} is far too small for them; "
-            "bring them to [0, 1] (8-bit numbers are, as uint8), or raise sigma"
-        )
-    for key, file in settings.given.items():
-        with torch.no_grad():
-            answers = torch.cat([network(inputs.clone()).argmax(dim=1) for inputs in reference.inputs.split(256)])
+    tests = data.test_inputs[data.evaluation_indices(min(64, len(data.test_inputs)))]
+    try:
+        found = range_doubts(reference.inputs, tests.to(settings.device), settings.sigma, data.train_inputs.binary)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    given = [f"{key}={file}" for key, file in settings.given.items()]
+    with torch.no_grad():
+        logits = torch.cat([network(inputs.clone()) for inputs in reference.inputs.split(256)])
+    if settings.classifier.output == "logits" and (logits >= 0).all() and (logits.sum(1) - 1).abs().max() < 1e-3:
+        found.append("the network answers probabilities, it seems: classifier.output=probabilities says so")
+    for named in given or (["classifier.weights=own"] if settings.classifier.weights == "own" else []):
+        answers = logits.argmax(dim=1)
         accuracy = (answers == reference.labels).double().mean().item()
         if accuracy < 1 / data.classes + 0.25 * (1 - 1 / data.classes):
             found.append(
-                f"{key}={file}: only {accuracy:.0%} of {len(answers)} training inputs are answered rightly, without "
+                f"{named}: only {accuracy:.0%} of {len(answers)} training inputs are answered rightly, without "
                 "noise: does it want normalised inputs (classifier.normalize), or classes in another order?"
             )
     return found

@@ -108,7 +108,7 @@ def share_scale(prepared: "Prepared", reference: "Reference") -> None:
     path = folder / "scale.safetensors"
     if (name := settings.classifier.pretrained) is not None and scale_file(name).exists():
         path = scale_file(name)
-    elif settings.train.name != "covariance" or settings.classifier.weights is not None:
+    elif settings.train.name != "covariance" or settings.classifier.as_it_is:
         digest = hashlib.sha256(f"{maker!r} {settings.data.reference}".encode()).hexdigest()[:10]
         path = folder / f"scale-{digest}.safetensors"
     with FileLock(folder / ".lock"):

@@ -1,5 +1,6 @@
 """The command `rddrs`: `rddrs run method=rddrs sigma=0.5` is `python -m pipelines.run method=rddrs sigma=0.5`."""
 
+import os
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -15,22 +16,46 @@ USAGE = "\n".join(
     [
         "usage: rddrs STAGE [KEY=VALUE ...] [--multirun]",
         *(f"  {name:9}{told}" for name, told in STAGES.items()),
-        "rddrs STAGE --help shows every key; rddrs --version",
+        'rddrs STAGE --help shows every key; rddrs --version; eval "$(rddrs -sc install=bash)" completes them',
     ]
 )
 
 
 def main() -> None:
     """Hand the rest of the command line to a stage."""
-    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    words = sys.argv[1:]
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "--help"]
+    name = words[0] if words else "--help"
     if name in ("-h", "--help"):
         return print(USAGE)
-    if name == "--version":
+    if name in ("-V", "--version", "version"):
         return print(version("rddrs"))
-    if name not in STAGES:
-        sys.exit(f"error: there is no stage {name}\n{USAGE}")
     from pipelines.entry import entry
 
-    del sys.argv[1]
     sys.path.insert(0, "")  # as `python -m` does: the user's own modules are found
-    entry(getattr(import_module(f"pipelines.{name}"), name))()
+    if name in ("-sc", "--shell-completion"):
+        complete()
+        words = ["run", *words]
+    elif name not in STAGES:
+        from pipelines.words import meant
+
+        first = f": a stage comes first: rddrs run {name}" if "=" in name else meant(name, STAGES)
+        print(f"error: there is no stage {name}{first}\n{USAGE}", file=sys.stderr)
+        sys.exit(2)
+    sys.argv[1:] = words[1:]
+    stage = words[0]
+    entry(getattr(import_module(f"pipelines.{stage}"), stage))()
+
+
+def complete() -> None:
+    """Answer a shell that completes the stage, which Hydra does not know; else take the stage from its line."""
+    line = os.environ.get("COMP_LINE")
+    if line is None:
+        return
+    program, *words = line.split(" ")
+    if len(words) < 2:
+        print(" ".join(STAGES))
+        sys.exit()
+    os.environ["COMP_LINE"] = shorter = " ".join([program, *words[1:]])
+    os.environ["COMP_POINT"] = str(len(shorter))

@@ -107,6 +107,7 @@ def compare_runs(root: Path, names: list[str], folder: Path | None = None) -> Pa
     from rddrs.files import replacing
     from rddrs.report import compare, comparison_figures, literature, save, severity_figure, write_page
 
+    names = [full_name(root, name) for name in names]
     runs = name_apart([read_run(root / "runs" / name) for name in names])
     folder = folder or root / "comparisons" / comparison_key(names)
     folder.mkdir(parents=True, exist_ok=True)
@@ -121,6 +122,17 @@ def compare_runs(root: Path, names: list[str], folder: Path | None = None) -> Pa
         save(figure, folder / "figures" / name)
     write_page(folder / "report.html", runs, figures, "Comparison of " + ", ".join(dict.fromkeys(table["label"])))
     return folder
+
+
+def full_name(root: Path, name: str) -> str:
+    """The run of this name, or the one whose name begins so; raises SettingsError where there are several."""
+    found = sorted(path.parent.name for path in (root / "runs").glob("*/records.parquet"))
+    begins = [each for each in found if each.startswith(name)]
+    if name in found or not begins:
+        return name
+    if len(begins) > 1:
+        raise SettingsError(f"runs={name}: several begin so: {', '.join(begins)}")
+    return begins[0]
 
 
 def show_comparison(folder: Path) -> None:

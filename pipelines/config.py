@@ -44,10 +44,24 @@ def of_card(classifier: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in classifier.items() if name in Classifier.model_fields} | network
 
 
+PLACES = ("output_root", "run", "data.root", "data.file", "classifier.checkpoint", "train.start")
+"""Keys of files and folders."""
+
+
+def at_home(values: dict[str, Any]) -> None:
+    """Expand the ~ of files and folders, in place."""
+    for key in PLACES:
+        group, _, name = key.rpartition(".")
+        part = values[group] if group else values
+        if isinstance(part.get(name), str) and part[name].startswith("~"):
+            part[name] = str(Path(part[name]).expanduser())
+
+
 def load(configuration: DictConfig) -> Settings:
     """The checked settings of a composed configuration; raises SettingsError."""
     try:
         values: Any = OmegaConf.to_container(configuration, resolve=True, throw_on_missing=True)
+        at_home(values)
         if values.get("run") is not None:
             values = of_run(values)
         if isinstance(values["classifier"].get("pretrained"), str):
@@ -56,7 +70,8 @@ def load(configuration: DictConfig) -> Settings:
     except ValidationError as error:
         raise SettingsError(explain(error)) from None
     except OmegaConfBaseException as error:
-        raise SettingsError(str(error)) from None
+        key = f"{error.full_key}: " if error.full_key else ""
+        raise SettingsError(key + str(error).partition("\n")[0]) from None
 
 
 def explain(error: ValidationError, prefix: str = "") -> str:

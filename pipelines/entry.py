@@ -1,16 +1,22 @@
 """The command line's frame: configuration in, one clear message and an exit status out."""
 
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from pipelines.errors import JobError, SettingsError
+from pipelines.words import explained, readable
 
 if TYPE_CHECKING:
     from pipelines.prepare import Prepared
@@ -22,8 +28,11 @@ CONFIGURATION = (Path(__file__).parent / "conf").resolve()
 def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
     """The command of a stage. Bad input ends with exit status 2 and one message, Ctrl-C with 130."""
 
+    begun = []
+
     @hydra.main(version_base="1.3", config_path=str(CONFIGURATION), config_name="config")
     def command(configuration: DictConfig) -> str | None:
+        begun.append(True)
         from safetensors import SafetensorError
 
         from pipelines.config import load
@@ -32,6 +41,7 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
 
         try:
             settings = load(configuration)
+            check_place(settings.root)
             from pipelines.prepare import prepare
             from rddrs.smoothing import keep_freed_memory
 
@@ -49,17 +59,50 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
             _fail(f"error: {error}; {KEPT}", 1)
         except Exception as error:
             if type(error).__module__.partition(".")[0] not in ("mlflow", "sqlalchemy"):
-                raise
+                from pipelines.build import is_of_a_user, told
+
+                if not is_of_a_user(error):
+                    raise
+                _fail(f"error: {told(error)}", 2)
             _fail(f"error: {settings.root / 'mlflow.db'}: {str(error).splitlines()[0]}; {KEPT}", 1)
 
     def main() -> None:
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # its refusals are told here, in one sentence
+        words = sys.argv[1:]
+        try:
+            sys.argv[1:] = readable(words)
+        except ValueError as error:
+            _usage(str(error))
         try:
             command()
         except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # a second one, while threads end
             print(f"stopped; {KEPT}", file=sys.stderr)
             sys.exit(130)
+        except OSError as error:
+            _usage(f"output_root: {error}")
+        except Exception as error:  # whatever Hydra raises of a command line, ValueError among it
+            if begun or not isinstance(error, HydraException | OmegaConfBaseException | ValueError | TypeError):
+                raise
+            _usage(explained(error, words, str(CONFIGURATION)))
 
     return main
+
+
+def check_place(root: Path) -> None:
+    """Raise SettingsError where results cannot be written."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        told = f"output_root={root}: {error.strerror}"
+        raise SettingsError(f"{told}: a folder that can be written is needed") from error
+
+
+def _usage(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _fail(message: str, status: int) -> None:

@@ -11,9 +11,10 @@ from hydra.utils import get_object
 from pydantic import ValidationError
 from torch import nn
 
-from pipelines.build import build, build_network, check_card, doubts
+from pipelines.build import build, check_card, doubts
 from pipelines.config import explain, json_digest
 from pipelines.errors import SettingsError
+from pipelines.networks import build_network
 from pipelines.settings import CovarianceTrain, Settings, Shard
 from pipelines.settings import Method as MethodSettings
 from rddrs.data import Dataset, random_rotation
@@ -43,6 +44,8 @@ class Prepared:
     indices: list[int]
     data_digest: str  # of the data as it was read, before a rotation
     notes: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()  # weights that training leaves alone
+    start: str | None = None  # what training starts from, by content
 
     @cached_property
     def classifier_folder(self) -> Path:
@@ -76,9 +79,8 @@ class Prepared:
     def _folder(self, kind: str, name: str, configuration: dict[str, Any]) -> Path:
         """A folder whose name ends in a digest of all that its content depends on, data and weights by content."""
         settings = self.settings
-        weights = None if settings.classifier.weights is None else self._network_digest
-        start = None if settings.train.start is None else file_digest(Path(settings.train.start))
-        identity = [configuration, self.data_digest, weights, start, settings.device.split(":")[0], __version__]
+        weights = self._network_digest if settings.classifier.as_it_is else None
+        identity = [configuration, self.data_digest, weights, self.start, settings.device.split(":")[0], __version__]
         key = f"sigma{settings.sigma:g}-seed{settings.seed}-{json_digest(identity)[:10]}"
         return settings.root / kind / f"{settings.data.name}-{name}-{key}"
 
@@ -168,12 +170,23 @@ def prepare(settings: Settings) -> Prepared:
     except ValueError as error:
         raise SettingsError(str(error)) from error
     data_digest = data.digest  # before a network sees the data
-    network, notes = build_network(settings, data)
-    notes += doubts(network, settings, data)
+    found = build_network(settings, data)
+    settings, network = found.settings, found.network
+    try:
+        method.require_gradient(network, data.test_inputs[indices[0]].to(settings.device))
+    except ValueError as error:
+        raise SettingsError(f"method={settings.method.name}: {error}") from error
+    notes = [*data.notes, *found.notes, *doubts(network, settings, data)]
+    start = None if settings.train.start is None else file_digest(Path(settings.train.start))
+    if found.brings:
+        start = digest(network, data.test_inputs[:8].to(settings.device))
     if settings.data.rotation is not None:
         rotation = random_rotation(data.test_inputs[0].numel(), settings.data.rotation)
         data, network = data.rotated(rotation), Rotated(network, rotation.to(settings.device))
-    prepared = Prepared(settings, data, network, method, threat, objective, indices, data_digest, tuple(notes))
+    start = f"{start} without {found.frozen}" if found.frozen and not settings.classifier.as_it_is else start
+    prepared = Prepared(
+        settings, data, network, method, threat, objective, indices, data_digest, tuple(notes), found.frozen, start
+    )
     check_grid(prepared)
     return prepared
 

@@ -24,8 +24,11 @@ PICTURES = 500
 """At most so many inputs of a run are drawn for the dashboard, evenly spaced."""
 
 
-def report(prepared: "Prepared") -> None:
-    """Merge the records, draw and log them, print the closing table; raises SettingsError where inputs are missing."""
+def report(prepared: "Prepared", complete: bool = False) -> None:
+    """Merge the records, draw and log them, print the closing table; raises SettingsError where inputs are missing.
+
+    Nothing is trained or certified for it, but the counterpart under isotropic noise where `complete` is true.
+    """
     from rich.console import Console
 
     from rddrs.files import replacing
@@ -53,6 +56,7 @@ def report(prepared: "Prepared") -> None:
     settings = prepared.settings
     if settings.runs:
         return show_comparison(compare_runs(settings.root, settings.runs))
+    refuse_to_begin(prepared)
     store, alpha = opened_store(prepared), settings.certify.alpha
     try:
         records = store.records(prepared.indices)
@@ -66,7 +70,7 @@ def report(prepared: "Prepared") -> None:
     publish(store.folder, records, alpha)
     others, aimed = [], prepared.threat.perturbations
     if aimed and not (settings.method.name == "rs" and settings.train.name != "covariance"):
-        others = [isotropic_run(prepared)]
+        others = isotropic_run(prepared, complete)
     severities = threat_summary(records, others[0].records if others else None, settings.threat_at)
     with replacing(store.folder / "severities.csv") as part:
         severities.to_csv(part, index=False)
@@ -110,16 +114,30 @@ def report(prepared: "Prepared") -> None:
     console.print(f"             {tracker.address}", soft_wrap=True, highlight=False)
 
 
-def isotropic_run(prepared: "Prepared") -> "Run":
-    """The counterpart under isotropic noise, a run of its own, made where it is not there yet."""
+def refuse_to_begin(prepared: "Prepared") -> None:
+    """Raise SettingsError where there is nothing to report of a configuration."""
+    from pipelines.train import is_trained
+
+    if prepared.settings.run is None and not (is_trained(prepared) and (prepared.run_folder / "regions").is_dir()):
+        runs = sorted(path.parent.name for path in prepared.run_folder.parent.glob("*/records.parquet"))
+        others = f"; there are {', '.join(runs[:5])}: runs=[KEY]" if runs else ""
+        raise SettingsError(
+            f"{prepared.run_folder.name}: nothing is certified with these keys: rddrs run does that first{others}"
+        )
+
+
+def isotropic_run(prepared: "Prepared", make: bool) -> "list[Run]":
+    """The counterpart under isotropic noise, a run of its own; where it is not there, it is made or left out."""
     from pipelines.prepare import counterpart
     from rddrs.report import open_run
 
     other = counterpart(prepared)
     if not (other.run_folder / "records.parquet").exists():
+        if not make:
+            return []
         certify(other)
         report(other)
-    return open_run(other.run_folder)
+    return [open_run(other.run_folder)]
 
 
 def sheet_of(run: "Run", aimed: "tuple[Perturbation, ...]") -> "dict[str, Figure]":

@@ -14,7 +14,7 @@ def run(prepared: "Prepared") -> None:
     """Train, certify and report; a shard of several leaves the report to `python -m pipelines.report`."""
     certify(prepared)
     if prepared.settings.shard.count == 1:
-        report(prepared)
+        report(prepared, complete=True)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,18 @@ class Group(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def whole(cls, values: Any) -> Any:
+        """1e5 is a whole number where one is needed."""
+        if not isinstance(values, dict):
+            return values
+        kinds = {name: str(field.annotation) for name, field in cls.model_fields.items()}
+        return {
+            name: int(it) if isinstance(it, float) and it.is_integer() and "int" in kinds.get(name, "") else it
+            for name, it in values.items()
+        }
+
 
 class Target(Group):
     """A part that names an importable object; keys that are not fields are that object's arguments."""
@@ -44,6 +56,12 @@ class Data(Target):
     epochs: PositiveInt
     flip: bool
     subset: PositiveInt | None
+
+    @field_validator("subset", mode="before")
+    @classmethod
+    def everything(cls, value: Any) -> Any:
+        return None if value == "all" else value
+
     reference: PositiveInt
     rotation: NonNegativeInt | None
 
@@ -62,6 +80,8 @@ class Normalize(Group):
 class Classifier(Target):
     output: Literal["logits", "probabilities"]
     checkpoint: str | None
+    state: str | None = None
+    weights: Literal["own"] | None = None
     pretrained: str | None
     epochs: PositiveInt
     normalize: Normalize
@@ -71,12 +91,19 @@ class Classifier(Target):
 
     @model_validator(mode="after")
     def one_network(self) -> Self:
-        if self.pretrained is not None and self.checkpoint is not None:
-            raise ValueError(f"pretrained={self.pretrained} checkpoint={self.checkpoint}: leave one of them out")
+        ways = {name: getattr(self, name) for name in ("pretrained", "checkpoint", "weights")}
+        given = [f"{name}={value}" for name, value in ways.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' '.join(given)}: leave all but one of them out")
         return self
 
     @property
-    def weights(self) -> Path | None:
+    def as_it_is(self) -> bool:
+        """Whether the network has its weights, from a file or of its own, and is certified with them."""
+        return self.weights == "own" or self.given_file is not None
+
+    @property
+    def given_file(self) -> Path | None:
         """The file of the weights that are given, to be certified as they are."""
         if self.pretrained is None:
             return None if self.checkpoint is None else Path(self.checkpoint)
@@ -224,6 +251,7 @@ class Settings(Group):
     @classmethod
     def by_name(cls, value: Any) -> Any:
         """Perturbations by name with their weights, or severities: each 1 in a list; none where it is null."""
+        value = [value] if isinstance(value, str) else value
         return dict.fromkeys(value, 1.0) if isinstance(value, list) else {} if value is None else value
 
     @model_validator(mode="after")
@@ -232,11 +260,25 @@ class Settings(Group):
             raise ValueError(f"data.rotation={self.data.rotation} needs isotropic training, not train=covariance")
         return self
 
+    @model_validator(mode="after")
+    def one_source_of_weights(self) -> Self:
+        if self.train.start is not None and self.classifier.weights == "own":
+            raise ValueError(f"train.start={self.train.start} classifier.weights=own: leave one of them out")
+        if self.classifier.state is not None and not self.given:
+            raise ValueError(f"classifier.state={self.classifier.state} is of a classifier.checkpoint or a train.start")
+        return self
+
+    @field_validator("runs", mode="before")
+    @classmethod
+    def one_run(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
     @field_validator("device")
     @classmethod
     def known_device(cls, value: str) -> str:
         import torch
 
+        value = "cuda" if value == "gpu" else value
         if value == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
         try:
@@ -248,7 +290,7 @@ class Settings(Group):
     @property
     def given(self) -> dict[str, Path]:
         """The file of weights that is given, by its key: a checkpoint is certified as it is, a start is trained."""
-        weights, start = self.classifier.weights, self.train.start
+        weights, start = self.classifier.given_file, self.train.start
         if weights is not None:
             return {f"classifier.{'checkpoint' if self.classifier.pretrained is None else 'pretrained'}": weights}
         return {} if start is None else {"train.start": Path(start)}
@@ -262,4 +304,7 @@ class Settings(Group):
         """What a result depends on, beside the threat, contents (data, given weights), code and device."""
         values = self.model_dump(include={"classifier", "method", "train", "certify", "sigma", "seed"}, by_alias=True)
         del values["classifier"]["checkpoint"], values["train"]["start"], values["certify"]["workers"]
+        for name in ("state", "weights"):  # of a file, which is known by its content, and of later versions
+            if values["classifier"][name] is None or self.classifier.as_it_is:
+                del values["classifier"][name]
         return values | {"data": self.data.model_dump(include={"name", "flip", "subset", "reference", "rotation"})}

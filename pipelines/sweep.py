@@ -185,7 +185,7 @@ class Sweep(Callback):
         missing = {}
         for name, settings in shards.items():
             try:
-                report(prepare(settings))
+                report(prepare(settings), complete=True)
                 self.adopt(name)
             except SettingsError as error:
                 missing[name] = str(error)

@@ -28,7 +28,7 @@ def train(prepared: "Prepared") -> None:
 
     settings, folder = prepared.settings, prepared.classifier_folder
     folder.mkdir(parents=True, exist_ok=True)
-    if settings.classifier.weights is None:
+    if not settings.classifier.as_it_is:
         weights = folder / "weights.safetensors"
         with FileLock(folder / ".lock"):
             if not weights.exists():
@@ -36,7 +36,7 @@ def train(prepared: "Prepared") -> None:
                 with on_threads(settings.train.threads):
                     make(prepared, weights)
         load_weights(prepared.network, weights)
-    prepared.network.eval().to(settings.device).requires_grad_(False)
+        prepared.network.eval().to(settings.device).requires_grad_(False)
 
 
 def standard_of(prepared: "Prepared") -> "tuple[str, nn.Module]":
@@ -62,8 +62,7 @@ def standard_of(prepared: "Prepared") -> "tuple[str, nn.Module]":
 
 def is_trained(prepared: "Prepared") -> bool:
     """Whether the weights are there: given, or trained before."""
-    given = prepared.settings.classifier.weights is not None
-    return given or (prepared.classifier_folder / "weights.safetensors").exists()
+    return prepared.settings.classifier.as_it_is or (prepared.classifier_folder / "weights.safetensors").exists()
 
 
 def _rotate(prepared: "Prepared", weights: "Path") -> None:
@@ -78,6 +77,7 @@ def _rotate(prepared: "Prepared", weights: "Path") -> None:
 
 def _train(prepared: "Prepared", weights: "Path") -> None:
     from pipelines.settings import CovarianceTrain
+    from pipelines.trial import try_training
     from rddrs.models import save_weights
     from rddrs.noise import Isotropic
     from rddrs.records.tracking import Tracker, provenance
@@ -90,6 +90,7 @@ def _train(prepared: "Prepared", weights: "Path") -> None:
             'build of torch: train in an environment without the extra "benchmarks" (scripts/peers.sh makes it its own)'
         ) from error
 
+    try_training(prepared)
     settings, folder = prepared.settings, weights.parent
     tracker = Tracker(settings.root, f"train {folder.name}", folder / "mlflow_run_id", {"stage": "train"})
     tracker.parameters(settings.model_dump(include={"data", "classifier", "train", "sigma", "seed"}, by_alias=True))
@@ -139,6 +140,7 @@ def _fit(
     **options: Any,
 ) -> None:
     """Train under the noise of a scale; `prefix` stands before the names of the curves."""
+    from pipelines.trial import thaw
     from rddrs.training.fit import fit
     from rddrs.training.noisy import NoisyTraining
 
@@ -149,6 +151,7 @@ def _fit(
     inputs, labels = data.trained_on(settings.seed)
     validation = data.held_out(settings.seed)
     module = NoisyTraining(prepared.network, inputs, labels, scale, validation, **common | options)
+    thaw(prepared.network, prepared.frozen)
     how: dict[str, Any] = {"device": settings.device, "precision": settings.train.precision}
     fit(module, epochs=epochs, folder=folder, logger=tracker.lightning_logger(prefix), **how)
 

@@ -4,6 +4,7 @@ from rddrs.data.arrays import arrays
 from rddrs.data.cifar10 import cifar10
 from rddrs.data.dataset import Dataset
 from rddrs.data.digits import digits
+from rddrs.data.doubts import doubts
 from rddrs.data.folder import folder
 from rddrs.data.inputs import BrokenInput, Inputs, Items, Stored
 from rddrs.data.items import items
@@ -20,6 +21,7 @@ __all__ = [
     "arrays",
     "cifar10",
     "digits",
+    "doubts",
     "fashion_mnist",
     "folder",
     "items",

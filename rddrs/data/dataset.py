@@ -1,5 +1,6 @@
 """Labelled inputs, the evaluation subset and the reference set."""
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
@@ -7,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rddrs.data.inputs import Inputs, Selected, as_inputs, as_labels
+from rddrs.data.inputs import Inputs, Selected, Stored, as_inputs, as_labels
 from rddrs.digests import digest
 from rddrs.noise import Purpose, generator
 from rddrs.smoothing import Reference
@@ -22,11 +23,12 @@ PILOTS = 128
 class Dataset:
     """Labelled training and test inputs, each of shape [n, *shape], labels 0 .. classes - 1.
 
-    Inputs are tensors, NumPy arrays or `Inputs`, of any shape (images: channels first); 8-bit numbers stay bytes until
-    a batch is asked for, which is in [0, 1]. `data.test_inputs[i]` is one input, `data.test_inputs[rows]` a batch,
-    `data.test_inputs[:]` all of them, float32. `classes` is one more than the largest label where it is None. `grid` is
-    the step of the grid that all entries lie on, where there is one: 1/255 of bytes. Raises ValueError where inputs are
-    not finite, or labels, counts or shapes do not fit.
+    Inputs are tensors, NumPy arrays or `Inputs`, of any shape (images: channels first); 8- and 16-bit numbers without a
+    sign stay what they are until a batch is asked for, which is in [0, 1]; 8-bit numbers that are all 0 or 1 are
+    these numbers. `data.test_inputs[i]` is one input, `data.test_inputs[rows]` a batch, `data.test_inputs[:]` all of
+    them, float32. `classes` is one more than the largest label where it is None. `grid` is the step of the grid that
+    all entries lie on, where there is one: 1/255 of bytes, 1/65535 of 16 bits. `notes` is what a person should know of
+    how they were read. Raises ValueError where inputs are not finite, or labels, counts or shapes do not fit.
     """
 
     def __init__(
@@ -37,7 +39,9 @@ class Dataset:
         test_labels: Any,
         classes: int | None = None,
         grid: float | None = None,
+        notes: Iterable[str] = (),
     ) -> None:
+        self.notes = list(notes)
         self.train_inputs, self.test_inputs = as_inputs(train_inputs, "train"), as_inputs(test_inputs, "test")
         self.train_labels, self.test_labels = as_labels(train_labels, "train"), as_labels(test_labels, "test")
         both = torch.cat([self.train_labels, self.test_labels])
@@ -73,7 +77,19 @@ class Dataset:
                 f"data: inputs of shape {shape} look like images with their channels last; "
                 "channels come first here: numpy.moveaxis(x, -1, 1)"
             )
+        self._as_bits()
+        missing = sorted(set(range(self.classes)) - set(self.train_labels.tolist())) if self.classes <= 1000 else []
+        if missing:
+            self.notes.append(f"data: no training input has the labels {', '.join(map(str, missing[:10]))}")
         self.grid = grid or (self.test_inputs.grid if self.train_inputs.grid else None)
+
+    def _as_bits(self) -> None:
+        """Take 8-bit numbers that are all 0 or 1 as these numbers: divided by 255 they would be nearly nothing."""
+        both = [it.values for it in (self.train_inputs, self.test_inputs) if isinstance(it, Stored)]
+        if [it.dtype for it in both] == [torch.uint8] * 2 and max(it.max().item() for it in both) == 1:
+            self.train_inputs, self.test_inputs = (Stored(it.float()) for it in both)
+            self.train_inputs.binary = self.test_inputs.binary = True
+            self.notes.append("data: the inputs are 8-bit numbers 0 and 1: they are taken as they are, not as k/255")
 
     @property
     def shape(self) -> tuple[int, ...]:

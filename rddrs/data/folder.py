@@ -1,85 +1,156 @@
 """Images from folders, one a class; decoded when they are asked for."""
 
-from collections.abc import Iterable
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
 
 from rddrs.data.dataset import Dataset
 from rddrs.data.inputs import BrokenInput, Items
+from rddrs.data.pixels import DEEP, GREY, depth, pixels
+
+HIDDEN = ("Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir")
+"""What systems leave in folders, beside names that begin with a dot."""
+
+Left = dict[str, list[Path]]
+"""What is left out, by the reason."""
+
+
+class Head(NamedTuple):
+    """What is known of an image before its pixels are read."""
+
+    size: tuple[int, int]
+    grey: bool
+    bits: int
+    binary: bool
+    transparent: bool
+    frames: int
 
 
 def folder(root: str, size: int | None = None) -> Dataset:
-    """The images of `root/train/CLASS/*` and `root/test/CLASS/*` in any format that Pillow reads, in [0, 1].
+    """The images of `root/train/CLASS/**` and `root/test/CLASS/**` in any format that Pillow reads, in [0, 1].
 
-    Classes are numbered in the order of their names. Images are RGB, or grey where all of them are; with `size` their
-    centre is cropped and resized to `size` x `size`. The head of every file is read at once, its pixels when it is
-    asked for: a file of which these are broken raises BrokenInput then. Raises ValueError, with the name of the file
-    or folder, where one is missing, empty or no image, where the sizes differ, and where the classes of the parts do.
+    Classes are numbered in the order of their names; subfolders of a class belong to it. Images are RGB, or grey where
+    all of them are, with 16 bits or in floating point where one of them is; what is transparent is laid on white; with
+    `size` their centre is cropped and resized to `size` x `size`. Counts, and files that are hidden, in no class or no
+    images, are in `notes`. The head of every file is read at once, its pixels when it is asked for: a file of which
+    these are broken raises BrokenInput then. Raises ValueError, with the name of the file or folder, where one is
+    missing, empty, a link to nothing or damaged, or has a range that is not known, where the sizes differ, and where
+    the classes of the parts do.
     """
     if size is not None and size < 1:
         raise ValueError(f"data.size={size}: the height and width of an image in pixels is needed, or null")
-    files = {part: _files(Path(root) / part) for part in ("train", "test")}
-    odd = sorted(files["train"].keys() ^ files["test"].keys())
+    left: Left = defaultdict(list)
+    heads = {part: _classes(Path(root) / part, left) for part in ("train", "test")}
+    odd = sorted(heads["train"].keys() ^ heads["test"].keys())
     if odd:
-        here, there = ("train", "test") if odd[0] in files["train"] else ("test", "train")
+        here, there = ("train", "test") if odd[0] in heads["train"] else ("test", "train")
         raise ValueError(f"{Path(root) / here / odd[0]}: there is no such class in {Path(root) / there}")
-    heads = {path: _head(path) for listed in files.values() for paths in listed.values() for path in paths}
-    sizes = {shape: path for path, (shape, _) in reversed(heads.items())}
+    known = {path: head for part in heads.values() for files in part.values() for path, head in files.items()}
+    sizes = {head.size: path for path, head in reversed(known.items())}
     if size is None and len(sizes) > 1:
         (one, first), (two, second), *_ = sizes.items()
         told = f"{first} has {one[0]} x {one[1]} pixels, {second} {two[0]} x {two[1]}"
         raise ValueError(f"{told}: set data.size to have all images resized and cropped")
-    mode = "L" if all(mode in ("1", "L") for _, mode in heads.values()) else "RGB"
+    grey, bits = all(head.grey for head in known.values()), max(head.bits for head in known.values())
 
     def part(name: str) -> tuple[Items, torch.Tensor]:
-        paths = [path for listed in files[name].values() for path in listed]
-        labels = [label for label, listed in enumerate(files[name].values()) for _ in listed]
-        read = partial(_decoded, paths, size, mode)
-        return Items(read, len(paths), name, partial(_content, Path(root), paths, size)), torch.tensor(labels)
+        paths = [path for files in heads[name].values() for path in files]
+        labels = [label for label, files in enumerate(heads[name].values()) for _ in files]
+        read = partial(_decoded, paths, size, grey, bits)
+        found = Items(read, len(paths), name, partial(_content, Path(root), paths, size))
+        found.binary = size is None and all(known[path].binary for path in paths)
+        return found, torch.tensor(labels)
 
-    return Dataset(*part("train"), *part("test"), classes=len(files["train"]))
+    notes = _notes(root, {name: sum(map(len, files.values())) for name, files in heads.items()}, known, left)
+    return Dataset(*part("train"), *part("test"), classes=len(heads["train"]), notes=notes)
 
 
-def _files(place: Path) -> dict[str, list[Path]]:
-    """The files of every class, in the order of their names."""
+def _classes(place: Path, left: Left) -> dict[str, dict[Path, Head]]:
+    """The images of every class, in the order of their names."""
     if not place.is_dir():
-        raise ValueError(f"{place}: there is no such folder; data.root needs train/CLASS/* and test/CLASS/*")
-    found = {
-        below.name: sorted(path for path in below.iterdir() if path.is_file() and not path.name.startswith("."))
-        for below in sorted(place.iterdir())
-        if below.is_dir() and not below.name.startswith(".")
-    }
-    for name, paths in found.items():
-        if not paths:
-            raise ValueError(f"{place / name}: the class is empty")
+        there = sorted(it.name for it in place.parent.iterdir() if it.is_dir()) if place.parent.is_dir() else []
+        told = f" (there are {', '.join(there[:5])})" if there else ""
+        raise ValueError(f"{place}: there is no such folder{told}; data.root needs train/CLASS/* and test/CLASS/*")
+    found = {}
+    for below in _visible(place, left):
+        if below.is_dir():
+            files = list(_files(below, left))
+            found[below.name] = {path: head for path in files if (head := _head(path, left)) is not None}
+            if not found[below.name]:
+                told = f"none of its {len(files)} files is an image" if files else "the class is empty"
+                raise ValueError(f"{below}: {told}")
+        else:
+            left["in no class"].append(below)
     if len(found) < 2:
         raise ValueError(f"{place}: it holds {len(found)} folders; one for each of at least two classes is needed")
     return found
 
 
-def _head(path: Path) -> tuple[tuple[int, int], str]:
-    """Width and height, and the mode."""
+def _visible(place: Path, left: Left) -> Iterator[Path]:
+    for below in sorted(place.iterdir()):
+        if below.name.startswith(".") or below.name in HIDDEN:
+            left["hidden"].append(below)
+        elif not below.exists():
+            raise ValueError(f"{below} is a link to {os.readlink(below)}, which is not there: mend it, or remove it")
+        elif below.is_dir() and below.resolve() in (place.resolve(), *place.resolve().parents):
+            raise ValueError(f"{below} is a link to a folder that it lies in: remove it")
+        else:
+            yield below
+
+
+def _files(place: Path, left: Left) -> Iterator[Path]:
+    for below in _visible(place, left):
+        if below.is_dir():
+            yield from _files(below, left)
+        else:
+            yield below
+
+
+def _head(path: Path, left: Left) -> Head | None:
+    """What the head of an image tells; None, and left out, where neither its content nor its name is of an image."""
     try:
         with Image.open(path) as image:
-            return image.size, image.mode
+            grey = image.mode in (*GREY, *DEEP, "I", "F") and not (image.mode == "L" and image.has_transparency_data)
+            frames = getattr(image, "n_frames", 1)
+            return Head(image.size, grey, depth(image), image.mode == "1", image.has_transparency_data, frames)
+    except UnidentifiedImageError as error:
+        if path.suffix.lower() in Image.registered_extensions():
+            raise ValueError(f"{path} is no image that can be read: {error}") from error
+        left["no images"].append(path)
+        return None
     except Exception as error:
         raise ValueError(f"{path} is no image that can be read: {error}") from error
 
 
-def _decoded(paths: list[Path], size: int | None, mode: str, row: int) -> Image.Image:
+def _decoded(paths: list[Path], size: int | None, grey: bool, bits: int, row: int) -> torch.Tensor:
     try:
         with Image.open(paths[row]) as image:
-            found = image.convert(mode)
+            return pixels(image, grey, bits, size)
     except Exception as error:
         raise BrokenInput(f"{paths[row]} is broken: {error}; replace it, or remove it") from error
-    return found if size is None else ImageOps.fit(found, (size, size), Image.Resampling.BILINEAR)
 
 
 def _content(root: Path, paths: list[Path], size: int | None) -> Iterable[bytes]:
     yield f"size {size}".encode()
     for path in paths:
-        yield f"\n{path.relative_to(root)}\n".encode()
+        yield b"\n" + os.fsencode(path.relative_to(root)) + b"\n"
         yield path.read_bytes()
+
+
+def _notes(root: str, counts: dict[str, int], known: dict[Path, Head], left: Left) -> Iterator[str]:
+    yield f"data.root={root}: {counts['train']} training images, {counts['test']} test images"
+    for reason, paths in left.items():
+        names = [str(path.relative_to(root)) for path in paths]
+        yield f"data.root={root}: left out, {reason}: {', '.join(names[:5])}" + (
+            f" and {len(names) - 5} more" if len(names) > 5 else ""
+        )
+    if transparent := sum(head.transparent for head in known.values()):
+        yield f"data.root={root}: {transparent} images have transparency: they are laid on white"
+    if several := sum(head.frames > 1 for head in known.values()):
+        yield f"data.root={root}: {several} files hold several frames: the first is read"

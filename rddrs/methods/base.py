@@ -194,6 +194,7 @@ class Method(BaseModel, ABC):
         x = owned_input(x, index)
         self.require(x.numel())
         check_contract(classifier, x)
+        self.require_gradient(classifier, x)
         if isinstance(reference, tuple):
             reference = Reference(*reference)
         reference = reference and reference.to(x.device)
@@ -205,6 +206,26 @@ class Method(BaseModel, ABC):
 
     def require(self, dim: int) -> None:
         """Raises ValueError, with the reason, where the method cannot do its norm, or inputs of this dimension."""
+
+    def require_gradient(self, classifier: Classifier, x: Float[Tensor, "*shape"]) -> None:
+        """Raises ValueError where the method needs the gradient of a classifier that has none."""
+        if not self.uses_gradient:
+            return
+        try:
+            with torch.inference_mode(False), torch.enable_grad():
+                differentiable = classifier(torch.stack([x, x]).requires_grad_().clone()).requires_grad
+        except RuntimeError:  # of a tensor that is brought to NumPy, for one
+            differentiable = False
+        if not differentiable:
+            raise ValueError(
+                f"classifier: its answers have no gradient, which {type(self).__name__} needs: take RS or DDRS with "
+                "its grid search, certify a C that is given (rddrs.certify), or give the network that it was made from"
+            )
+
+    @property
+    def uses_gradient(self) -> bool:
+        """Whether the method needs the gradient of the classifier."""
+        return True
 
     @property
     def uses_sigma_x(self) -> bool:

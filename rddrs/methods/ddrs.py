@@ -28,6 +28,10 @@ class DDRS(Method):
     def uses_sigma_x(self) -> bool:
         return self.search == "grid"
 
+    @property
+    def uses_gradient(self) -> bool:
+        return self.search == "gradient"
+
     def solve(self, problem: Problem) -> Proposal:
         if self.search == "grid":
             return Proposal(Isotropic(problem.sigma_x, problem.dim), "done", problem.sigma_x, len(GRID))

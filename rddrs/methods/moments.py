@@ -30,7 +30,7 @@ def slopes(
     for part in track(chosen.split(batch), "gradients of the margin"):
         points = inputs[part].to(labels.device)
         noisy = (points.flatten(1) + scale.noise(draw(len(part)))).view_as(points).requires_grad_()
-        found = margins(classifier(noisy), labels[part], temperature)
+        found = margins(classifier(noisy.clone()), labels[part], temperature)  # which it may change
         yield torch.autograd.grad(found.sum(), noisy)[0].flatten(1)
 
 

@@ -7,5 +7,9 @@ from rddrs.noise import Isotropic
 class RS(Method):
     """C = sigma I: nothing to optimise."""
 
+    @property
+    def uses_gradient(self) -> bool:
+        return False
+
     def solve(self, problem: Problem) -> Proposal:
         return Proposal(Isotropic(problem.sigma, problem.dim), "done", problem.sigma)

@@ -7,7 +7,7 @@ from rddrs.models.lenet import LeNet
 from rddrs.models.perceptron import Perceptron
 from rddrs.models.resnet import ResNet
 from rddrs.models.small_cnn import SmallCNN
-from rddrs.models.weights import load_weights, save_weights
+from rddrs.models.weights import load_weights, matching, save_weights
 from rddrs.models.zoo import Pretrained, card_of, pretrained, scale_file, weights_file
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "card_of",
     "digest",
     "load_weights",
+    "matching",
     "pretrained",
     "save_weights",
     "scale_file",

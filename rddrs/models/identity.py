@@ -45,6 +45,8 @@ def described(module: nn.Module) -> str:
     """A module's class, settings and, where it is a user's own, attributes; raises Unseen."""
     kind = type(module)
     name = f"{kind.__module__}.{kind.__qualname__}({module.extra_repr()})"
+    if isinstance(module, torch.fx.GraphModule | torch.jit.ScriptModule):
+        return f"{name} {module.code}"  # of a program that was exported or scripted
     if kind.__module__.partition(".")[0] in ("torch", "rddrs"):
         return name
     attributes = {key: value for key, value in vars(module).items() if key not in OWN}

@@ -2,11 +2,14 @@
 
 import os
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
@@ -44,7 +47,17 @@ def provenance_tags(provenance: Mapping[str, str]) -> dict[str, str]:
 
 def database(root: Path) -> str:
     """The tracking URI of the database below `root`."""
-    return f"sqlite:///{root.resolve() / 'mlflow.db'}"
+    return f"sqlite:///{quote(str(root.resolve() / 'mlflow.db'))}"
+
+
+def follow(path: Path, before: str, now: str) -> None:
+    """Bring the absolute places of artifacts to where the database lies now, after its folder was moved."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            connection.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                (now, len(before) + 1, len(before), before),
+            )
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,8 @@ def logged(root: Path, run_id: str) -> Logged:
     series = {name: _latest(client, run_id, name) for name in run.data.metrics}
     metrics = {name: {step: it.value for step, it in known.items()} for name, known in series.items()}
     artifacts = Path(local_file_uri_to_path(run.info.artifact_uri))
+    if not artifacts.exists():  # the folder was moved, and no run of it was made since
+        artifacts = root.resolve() / "mlartifacts" / run_id / "artifacts"
     return Logged(metrics, run.data.params, run.data.tags, artifacts)
 
 
@@ -97,11 +112,13 @@ class Tracker:
         with FileLock(root / ".mlflow.lock"):
             if not (root / "mlflow.db").exists():
                 with replacing(root.resolve() / "mlflow.db") as part:
-                    MlflowClient(f"sqlite:///{part}")
+                    MlflowClient(f"sqlite:///{quote(str(part))}")
             self._client = MlflowClient(database(root))
             experiment = self._client.get_experiment_by_name(EXPERIMENT)
+            location = (root.resolve() / "mlartifacts").as_uri()
+            if experiment is not None and experiment.artifact_location != location:
+                follow(root / "mlflow.db", experiment.artifact_location, location)
             if experiment is None:
-                location = (root.resolve() / "mlartifacts").as_uri()
                 self.experiment_id = self._client.create_experiment(EXPERIMENT, artifact_location=location)
             else:
                 self.experiment_id = experiment.experiment_id

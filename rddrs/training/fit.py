@@ -10,6 +10,7 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
+from torch import nn
 
 from rddrs.data import BrokenInput
 from rddrs.training.noisy import NoisyTraining
@@ -26,11 +27,17 @@ def fit(
 ) -> None:
     """Train the module's network for so many epochs, then freeze it; `folder` keeps a checkpoint of every epoch.
 
-    `precision` is that of the network's passes; weights, noise and loss stay float32.
-    Raises KeyboardInterrupt where Ctrl-C ended it (the same call goes on), and BrokenInput.
+    Weights that require no gradient stay as they are, and so do the statistics of layers that have no others; where
+    that is all of them, a warning says that nothing is trained. `precision` is that of the network's passes; weights,
+    noise and loss stay float32. Raises KeyboardInterrupt where Ctrl-C ended it (the same call goes on), and
+    BrokenInput.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    module.network.train().requires_grad_(True)
+    if not any(weight.requires_grad for weight in module.network.parameters()):
+        warnings.warn("no weight of the network requires a gradient: nothing is trained", stacklevel=2)
+        module.network.eval().to(device)
+        return
+    begin(module.network)
     trainer = lightning.Trainer(
         accelerator=device.split(":")[0],
         devices=1,
@@ -62,3 +69,12 @@ def fit(
         except BrokenInput as error:  # its message, where a loader's process raised it, is a traceback that ends in it
             raise BrokenInput(str(error).rpartition("BrokenInput: ")[2].strip()) from None
     module.network.eval().to(device).requires_grad_(False)
+
+
+def begin(network: nn.Module) -> None:
+    """Put the network into training, but for layers whose own weights are all frozen."""
+    network.train()
+    for module in network.modules():
+        own = list(module.parameters(recurse=False))
+        if own and not any(weight.requires_grad for weight in own):
+            module.training = False

@@ -175,7 +175,7 @@ def test_map_style_data_sets():
 
 
 def test_map_style_data_sets_that_do_not_fit():
-    with pytest.raises(ValueError, match="an item has 3 parts"):
+    with pytest.raises(ValueError, match="item 0 has 3 parts"):
         items([(np.ones(2), 0, 1)], [(np.ones(2), 0, 1)])
     mixed = Items([np.ones((1, 2, 2)), np.ones((1, 3, 2)), np.full((1, 2, 2), np.nan)].__getitem__, 3, "train")
     with pytest.raises(ValueError, match=r"train input 1 is torch.float32 of shape \(1, 3, 2\), the first one"):
@@ -185,22 +185,22 @@ def test_map_style_data_sets_that_do_not_fit():
 
 
 class Failing(list):
-    """Its third item breaks when it is read, as a truncated file does."""
+    """Its fifth item breaks when it is read, as a truncated file does."""
 
     def __getitem__(self, row):
-        if row == 2:
+        if row == 4:
             raise OSError("image file is truncated")
         return super().__getitem__(row)
 
 
 def test_an_item_that_cannot_be_read_is_named():
-    given = Failing([(np.ones((1, 2, 2), np.uint8), 0)] * 4)
-    with pytest.raises(BrokenInput, match="train item 2 cannot be read: OSError: image file is truncated"):
+    given = Failing([(np.ones((1, 2, 2), np.uint8), 0), (np.ones((1, 2, 2), np.uint8), 1)] * 50)
+    with pytest.raises(BrokenInput, match="train item 4 cannot be read: OSError: image file is truncated"):
         items(given, given)
-    given.targets = [0, 1, 0, 1]  # pyright: ignore[reportAttributeAccessIssue]
+    given.targets = [0, 1] * 50  # pyright: ignore[reportAttributeAccessIssue]
     data = items(given, given)
-    with pytest.raises(BrokenInput, match="test input 2 cannot be read: OSError: image file is truncated"):
-        _ = data.test_inputs[1:3]
+    with pytest.raises(BrokenInput, match="test item 4 cannot be read: OSError: image file is truncated"):
+        _ = data.test_inputs[1:5]
 
 
 def test_images_that_do_not_fit_in_memory_are_decoded_each_time(monkeypatch):

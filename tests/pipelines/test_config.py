@@ -149,7 +149,7 @@ def test_a_checkpoint_must_fit_and_be_read_safely(tmp_path: Path) -> None:
     for name in ("fits.safetensors", "fits.pt"):
         network = prepared(f"classifier.checkpoint={tmp_path / name}").network
         assert torch.equal(network.state_dict()["layers.1.weight"], weights["layers.1.weight"])
-    for name, reason in {"other": "does not fit Perceptron", "unsafe": "cannot be read", "damaged": "cannot"}.items():
+    for name, reason in {"other": "does not fit Perceptron", "unsafe": "is no state dict", "damaged": "cannot"}.items():
         suffix = "safetensors" if name == "damaged" else "pt"
         with pytest.raises(SettingsError, match=reason):
             prepared(f"classifier.checkpoint={tmp_path / name}.{suffix}")

@@ -118,13 +118,17 @@ def test_a_file_that_breaks_in_decoding_is_named(
 ) -> None:
     if workers:
         monkeypatch.setattr(import_module("rddrs.data.inputs"), "BUFFER", 0)
-    own = ["data=folder", f"data.root={photographs(tmp_path / 'images')}", f"output_root={tmp_path}", "train.epochs=1"]
+    images = photographs(tmp_path / "images")
+    cut = (images / "test/b/23.jpg").read_bytes()
+    Image.new("L", (8, 8)).save(images / "test/b/23.jpg")
+    own = ["data=folder", f"data.root={images}", f"output_root={tmp_path}", "train.epochs=1"]
     own += [*SMALL, "data.reference=1", "data.subset=null", "classifier=perceptron", "certify.workers=1"]
     prepared = prepare(settings(*own, "seed=2"))
     with pytest.raises(BrokenInput) as caught:
         train(prepared)
     assert re.fullmatch(rf"{tmp_path}/images/train/b/23.jpg is broken: .*; replace it, or remove it", str(caught.value))
-    Image.new("L", (8, 8)).save(tmp_path / "images/train/b/23.jpg")
+    Image.new("L", (8, 8)).save(images / "train/b/23.jpg")
+    (images / "test/b/23.jpg").write_bytes(cut)
     with pytest.raises(BrokenInput, match=r"test/b/23.jpg is broken"):
         run(prepare(settings(*own)))
 
@@ -209,9 +213,9 @@ def test_bad_networks_are_one_error_and_a_users_exception_is_shown(tmp_path: Pat
         (lambda state: {name: state[name] for name in list(state)[:3]}, "Missing key(s)"),
         (lambda state: state | {"layers.1.weight": state["layers.1.weight"] * torch.nan}, "hold NaN"),
         (lambda state: Perceptron((1, 8, 8), 2), "a whole pickled network is code"),
-        (lambda state: Perceptron((1, 8, 8), 7, width=128).state_dict(), "size mismatch"),
+        (lambda state: Perceptron((1, 8, 8), 2, width=64).state_dict(), "size mismatch"),
     ],
-    ids=["half", "NaN", "pickled", "seven classes"],
+    ids=["half", "NaN", "pickled", "narrow"],
 )
 @pytest.mark.parametrize("key", ["classifier.checkpoint", "train.start"])
 def test_bad_weights_are_one_error(tmp_path: Path, key: str, make: Callable[..., object], message: str) -> None:
