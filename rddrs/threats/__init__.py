@@ -1,6 +1,7 @@
-"""What a person fears: named perturbations, and the threat that a scale is aimed at."""
+"""What a person fears: named perturbations, how they vary, and the threat that a scale is aimed at."""
 
+from rddrs.threats.change import Change
 from rddrs.threats.perturbations import PERTURBATIONS, Perturbation
 from rddrs.threats.threat import VOLUME, Threat
 
-__all__ = ["PERTURBATIONS", "VOLUME", "Perturbation", "Threat"]
+__all__ = ["PERTURBATIONS", "VOLUME", "Change", "Perturbation", "Threat"]

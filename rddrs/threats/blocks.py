@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from scipy import fft
-from scipy.linalg import block_diag
 from torch import Tensor
 
 from rddrs.threats.change import Change, column
@@ -24,40 +23,54 @@ class Blocks(Change):
     """
 
     def points(self, x: Float[Tensor, "m *shape"], severities: Float[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
-        rows, columns, q = _transform(x)
-        coefficients = rows @ x @ columns.mT
-        steps = column(severities, x) * q
-        rounded = torch.where(steps > 0, (coefficients / steps).round() * steps, coefficients)
-        return rows.mT @ rounded @ columns
+        c, steps = transformed(x), column(severities, x) * _steps(x)
+        return transformed(torch.where(steps > 0, (c / steps).round() * steps, c), back=True)
 
     def variations(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
     ) -> Float[Tensor, "n *shape"]:
-        """Interval arithmetic on n q t: exact together where no n changes, the sum of all ranges where some do."""
-        rows, columns, q = _transform(x)
-        sizes = (rows @ x @ columns.mT).abs()
+        return self.cells(x, low, high)[1]
+
+    def cells(
+        self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
+    ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]:
+        """By interval arithmetic on n q t: exact where no n changes in the cell, the ranges added where some do."""
+        c, q = transformed(x), _steps(x)
+        sizes, signs = c.abs(), c.sign()
         least, middle, most = (column(severities, x) * q for severities in (low, (low + high) / 2, high))
-        fewest = (sizes / most * (1 - ROUNDING) - ROUNDING).round()
-        largest = (sizes / least * (1 + ROUNDING) + ROUNDING).round()  # infinite at 0
-        value = (sizes / middle).round() * middle
-        lower = torch.maximum(fewest * least, sizes - most / 2)
-        upper = torch.minimum(largest * most, sizes + most / 2)
-        same = fewest == largest
-        moved = torch.where(same, fewest * (most - least) / 2, 0) * (rows @ x @ columns.mT).sign()
+        # At the severity 0 the numbers n are infinite, but for a coefficient of 0.
+        fewest = (sizes / most * (1 - ROUNDING) - ROUNDING).round().nan_to_num(0, posinf=torch.inf)
+        largest = (sizes / least * (1 + ROUNDING) + ROUNDING).round().nan_to_num(0, posinf=torch.inf)
+        value = torch.where(middle > 0, (sizes / middle).round() * middle, sizes)
+        lower = torch.maximum((fewest * least).nan_to_num(0), sizes - most / 2)
+        upper = torch.minimum((largest * most).nan_to_num(torch.inf, posinf=torch.inf), sizes + most / 2)
+        same = (fewest == largest) & largest.isfinite()
+        moved = torch.where(same, signs * fewest * (most - least) / 2, 0)
         jumps = torch.where(same, 0, torch.maximum(upper - value, value - lower))
-        return (rows.mT @ moved @ columns).abs() + rows.abs().mT @ jumps @ columns.abs()
+        bounds = transformed(moved, back=True).abs() + transformed(jumps, back=True, sizes=True)
+        return transformed(signs * value, back=True), bounds
 
 
-def _transform(x: Float[Tensor, "m c h w"]) -> tuple[Float[Tensor, "h h"], Float[Tensor, "w w"], Float[Tensor, "h w"]]:
-    """The cosine transforms of rows and columns, and q of every coefficient."""
-    (rows, row), (columns, column) = ((it.to(x.device) for it in _block_cosines(size)) for size in x.shape[-2:])
-    return rows, columns, (1 + row[:, None] + column) / BLOCK
+def transformed(x: Float[Tensor, "n c h w"], back: bool = False, sizes: bool = False) -> Float[Tensor, "n c h w"]:
+    """The cosine coefficients of the blocks, or the way back from them; with `sizes`, as if no cosine were negative."""
+    for _ in range(2):  # the columns of every row, then the rows of every column
+        parts, whole = [], x.shape[-1] - x.shape[-1] % BLOCK
+        for part, length in ((x[..., :whole], BLOCK), (x[..., whole:], x.shape[-1] - whole)):
+            if part.numel():
+                cosines = _cosines(length).to(x.device)
+                cosines = cosines.abs() if sizes else cosines
+                parts.append((part.unflatten(-1, (-1, length)) @ (cosines if back else cosines.mT)).flatten(-2))
+        x = torch.cat(parts, dim=-1).mT
+    return x
+
+
+def _steps(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "h w"]:
+    """q of every coefficient."""
+    row, column = (torch.arange(size, dtype=x.dtype, device=x.device) % BLOCK for size in x.shape[-2:])
+    return (1 + row[:, None] + column) / BLOCK
 
 
 @cache
-def _block_cosines(size: int) -> tuple[Float[Tensor, "n n"], Float[Tensor, " n"]]:
-    """The orthonormal cosine transform of an axis in blocks, and the frequency of each coefficient."""
-    lengths = [min(BLOCK, size - start) for start in range(0, size, BLOCK)]
-    blocks = [np.asarray(fft.dct(np.eye(length), axis=0, norm="ortho")) for length in lengths]
-    frequencies = np.concatenate([np.arange(length) for length in lengths])
-    return torch.from_numpy(np.asarray(block_diag(*blocks))), torch.from_numpy(frequencies).double()
+def _cosines(length: int) -> Float[Tensor, "n n"]:
+    """The orthonormal cosine transform, type II, a coefficient a row."""
+    return torch.from_numpy(np.asarray(fft.dct(np.eye(length), axis=0, norm="ortho")))

@@ -15,7 +15,7 @@ from torch.nn.functional import conv2d
 
 from rddrs.threats.change import Mean
 
-PIECES = 16
+PIECES = 64
 """Parts of a half cell, in each of which the kernel is bounded."""
 
 Kernels = Float[Tensor, "*n rows columns"]

@@ -25,22 +25,11 @@ class Moved(Mean):
         """The row and the column that each pixel's value comes from."""
 
     @abstractmethod
-    def ways(
-        self, size: tuple[int, int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
-    ) -> tuple[Places, Places]:
+    def ways(self, size: tuple[int, int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> tuple[Places, Places]:
         """How far, in rows and in columns, sources come in the cell [low, high] from where they are at its middle."""
 
     def points(self, x: Float[Tensor, "m *shape"], severities: Float[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
-        size = x.shape[-2:]
-        places = self.sources(size, severities)
-        (row, below), (column, right) = (_split(place, length) for place, length in zip(places, size, strict=True))
-        nodes = pad(x, (1, 1, 1, 1)).flatten(2)
-        first = row * (size[1] + 2) + column
-        upper, lower = (
-            torch.lerp(_taken(nodes, start), _taken(nodes, start + 1), right[:, None])
-            for start in (first, first + size[1] + 2)
-        )
-        return torch.lerp(upper, lower, below[:, None])
+        return _interpolated(x, *self.sources(x.shape[-2:], severities))
 
     def variations(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
@@ -50,22 +39,35 @@ class Moved(Mean):
     def cells(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]:
-        size, middle = x.shape[-2:], (low + high) / 2
-        found = self.points(x, middle)
+        size = x.shape[-2:]
+        middles = self.sources(size, (low + high) / 2)
         starts, ways, reached = [], [], []
-        for place, way, length in zip(self.sources(size, middle), self.ways(size, low, high), size, strict=True):
-            place = place.clamp(-1, length)
-            least, most = (place - way).clamp_min(-1), (place + way).clamp_max(length)
-            start = least.floor().clamp(-1, length - 1)
+        for place, way, length in zip(middles, self.ways(size, low, high), size, strict=True):
+            least, place, most = (it.clamp(-1, length) for it in (place - way, place, place + way))
+            start = least.floor().clamp_max(length - 1)
             starts.append(start.long() + 1)
             ways.append(torch.maximum(most - place, place - least)[:, None])
             reached.append((most.ceil() - start).clamp_min(1))
         level = torch.maximum(*reached).log2().ceil().long()
-        steps = _steepest(x, int(level.max()))
+        tables = _steepest(x, int(level.max()))
         cells = (level * (size[0] + 1) + starts[0]) * (size[1] + 1) + starts[1]
-        down, across, top, bottom = _taken(steps, cells).unflatten(1, (4, -1)).unbind(1)
-        slope = down * ways[0] + across * ways[1]
-        return found, torch.minimum(slope, torch.maximum(top - found, found + bottom))
+        found, (down, across, *values) = _interpolated(x, *middles), [_taken(table, cells) for table in tables]
+        bounds = down * ways[0] + across * ways[1]
+        if values:
+            bounds = torch.minimum(bounds, torch.maximum(values[0] - found, found + values[1]))
+        return found, bounds
+
+
+def _interpolated(x: Float[Tensor, "m c h w"], rows: Places, columns: Places) -> Float[Tensor, "n c h w"]:
+    """The values of the images at these places."""
+    height, width = x.shape[-2:]
+    (row, below), (column, right) = _split(rows, height), _split(columns, width)
+    nodes, first = pad(x, (1, 1, 1, 1)).flatten(2), row * (width + 2) + column
+    upper, lower = (
+        torch.lerp(_taken(nodes, start), _taken(nodes, start + 1), right[:, None])
+        for start in (first, first + width + 2)
+    )
+    return torch.lerp(upper, lower, below[:, None])
 
 
 def _split(place: Places, length: int) -> tuple[Int[Tensor, "n h w"], Places]:
@@ -83,34 +85,39 @@ def _taken(values: Float[Tensor, "m c p"], places: Int[Tensor, "n h w"]) -> Floa
     return found.unflatten(2, places.shape[1:])
 
 
-def _steepest(x: Float[Tensor, "m c h w"], levels: int) -> Float[Tensor, "m c4 p"]:
-    """Of the grid cells from each on, 2^level of them along both axes: the largest slopes, value, and negative value.
+def _steepest(x: Float[Tensor, "m c h w"], levels: int) -> list[Float[Tensor, "m c p"]]:
+    """The largest slope down and across of the 2^level by 2^level grid cells from each one on, levels 0 .. `levels`.
 
-    Levels 0 .. `levels`, one after the other.
+    Where more than a few cells are reached, the largest of the values and of the negative values, too.
     """
     nodes = pad(x, (1, 1, 1, 1))
     down, across = nodes.diff(dim=2).abs(), nodes.diff(dim=3).abs()
-    corners = [torch.maximum(side[..., :-1, :], side[..., 1:, :]) for side in (nodes, -nodes)]
-    down = torch.maximum(down[..., :-1], down[..., 1:])
-    across = torch.maximum(across[..., :-1, :], across[..., 1:, :])
-    top, bottom = (torch.maximum(side[..., :-1], side[..., 1:]) for side in corners)
-    found = [torch.cat([down, across, top, bottom], dim=1)]
+    tables = [torch.maximum(down[..., :-1], down[..., 1:]), torch.maximum(across[..., :-1, :], across[..., 1:, :])]
+    if levels > 1:
+        for values in (nodes, -nodes):
+            sides = torch.maximum(values[..., :-1], values[..., 1:])
+            tables.append(torch.maximum(sides[..., :-1, :], sides[..., 1:, :]))
+    return [torch.stack(_widened(table, levels), dim=2).flatten(2) for table in tables]
+
+
+def _widened(table: Float[Tensor, "m c rows columns"], levels: int) -> list[Tensor]:
+    """The largest over 2^level by 2^level places from each one on, as far as there are any."""
+    found = [table]
     for level in range(levels):
-        found.append(found[-1].clone())
-        for axis, length in ((2, x.shape[2] + 1), (3, x.shape[3] + 1)):
-            if (width := 1 << level) < length:
-                first = found[-1].narrow(axis, 0, length - width)
-                torch.maximum(first, found[-1].narrow(axis, width, length - width).clone(), out=first)
-    return torch.stack(found, dim=2).flatten(2)
+        last, width = found[-1], 1 << level
+        for axis in (2, 3):
+            if width < (length := table.shape[axis]):
+                kept, later = last.narrow(axis, 0, length - width), last.narrow(axis, width, length - width)
+                last = torch.cat([torch.maximum(kept, later), last.narrow(axis, length - width, width)], dim=axis)
+        found.append(last)
+    return found
 
 
-def _centred(size: tuple[int, int], like: Tensor) -> list[Tensor]:
-    """The rows, [h, 1], and columns, [w], as far as they are from the centre, and the two centres."""
-    (rows, middle), (columns, centre) = (
-        (torch.arange(length, dtype=torch.float64, device=like.device) - (length - 1) / 2, (length - 1) / 2)
-        for length in size
-    )
-    return [rows[:, None], columns, middle, centre]  # pyright: ignore[reportReturnType]
+def _centred(size: tuple[int, int], like: Tensor) -> tuple[Tensor, Tensor, float, float]:
+    """The rows, [h, 1], and the columns, [w], counted from the centre, and the centre's row and column."""
+    middle, centre = ((length - 1) / 2 for length in size)
+    rows, columns = (torch.arange(length, dtype=like.dtype, device=like.device) for length in size)
+    return rows[:, None] - middle, columns - centre, middle, centre
 
 
 class Rotation(Moved):
@@ -124,18 +131,16 @@ class Rotation(Moved):
             centre + angle.cos() * columns - angle.sin() * rows,
         )
 
-    def ways(
-        self, size: tuple[int, int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
-    ) -> tuple[Places, Places]:
+    def ways(self, size: tuple[int, int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> tuple[Places, Places]:
         rows, columns, middle, centre = _centred(size, low)
         from_rows, from_columns = self.sources(size, (low + high) / 2)
         half = ((high - low) / 2).deg2rad()[:, None, None]
         distance = torch.hypot(rows, columns)
         # A point turns at right angles to the line from the centre: its speed at the middle, and its acceleration.
-        return tuple(
-            torch.minimum(half * speed.abs() + half**2 / 2 * distance, half * distance)
-            for speed in (from_columns - centre, from_rows - middle)
-        )  # pyright: ignore[reportReturnType]
+        return (
+            torch.minimum(half * (from_columns - centre).abs() + half**2 / 2 * distance, half * distance),
+            torch.minimum(half * (from_rows - middle).abs() + half**2 / 2 * distance, half * distance),
+        )
 
 
 class Shift(Moved):
@@ -148,9 +153,7 @@ class Shift(Moved):
             (columns - severities[:, None, None]).expand(-1, *size),
         )
 
-    def ways(
-        self, size: tuple[int, int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
-    ) -> tuple[Places, Places]:
+    def ways(self, size: tuple[int, int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> tuple[Places, Places]:
         half = ((high - low) / 2)[:, None, None].expand(-1, *size)
         return torch.zeros_like(half), half
 
@@ -163,12 +166,10 @@ class Zoom(Moved):
         factor = 1 / (1 + severities).clamp_min(1e-9)[:, None, None]  # -1 leaves a point
         return (middle + factor * rows).expand(-1, *size), (centre + factor * columns).expand(-1, *size)
 
-    def ways(
-        self, size: tuple[int, int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
-    ) -> tuple[Places, Places]:
-        middles = self.sources(size, (low + high) / 2)
-        ends = zip(self.sources(size, low), self.sources(size, high), strict=True)
-        return tuple(
+    def ways(self, size: tuple[int, int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> tuple[Places, Places]:
+        places = (self.sources(size, severities) for severities in (low, (low + high) / 2, high))
+        rows, columns = (
             torch.maximum((first - middle).abs(), (last - middle).abs())
-            for (first, last), middle in zip(ends, middles, strict=True)
-        )  # pyright: ignore[reportReturnType]
+            for first, middle, last in zip(*places, strict=True)
+        )
+        return rows, columns

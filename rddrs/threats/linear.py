@@ -1,5 +1,6 @@
 """Changes that are linear in the severity, T_s(x) = x + s v(x): their variation over a cell is known exactly."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -89,6 +90,18 @@ class Colour:
 
     def __call__(self, shape: Sequence[int]) -> Tensor:
         return torch.tensor(self.channels)[:, None, None]
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """One number an entry."""
+
+    values: np.ndarray
+
+    def __call__(self, shape: Sequence[int]) -> Tensor:
+        if self.values.size != math.prod(shape):
+            raise ValueError(f"the pattern has the shape {self.values.shape}, the input {tuple(shape)}")
+        return torch.from_numpy(self.values).reshape(tuple(shape))
 
 
 def white_noise(shape: Sequence[int]) -> Tensor:

@@ -1,6 +1,7 @@
 """Named perturbations T_s of a severity s."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,12 +63,17 @@ class Perturbation:
 
         Raises ValueError where the perturbation is none for x or changes its shape.
         """
-        self.require(x.shape)
+        return self.each(x[None], severities)
+
+    def each(self, inputs: Float[Tensor, "m *shape"], severities: Float[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
+        """T_s of every input, a severity each, or of one input at all severities; as `points`."""
+        self.require(inputs.shape[1:])
+        inputs = inputs.detach().double()
         if isinstance(self.function, Change):
-            return self.function.points(_row(x), severities.to(x.device).double())
-        rows = x.detach().cpu().double().numpy()
-        points = [np.array(self.function(rows.copy(), severity), float) for severity in severities.tolist()]
-        return self._kept(points, x)
+            return self.function.points(inputs, severities.to(inputs))
+        rows = inputs.cpu().expand(len(severities), *inputs.shape[1:]).numpy()
+        pairs = zip(rows, severities.tolist(), strict=True)
+        return self._kept([self.function(row.copy(), severity) for row, severity in pairs], inputs)
 
     def variations(
         self, x: Float[Tensor, "*shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
@@ -83,15 +89,15 @@ class Perturbation:
     ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]:
         """T_m(x) and the bound of every cell: `points` at the middles and `variations`, faster together."""
         self.require(x.shape)
+        inputs, low, high = x.detach().double()[None], low.to(x.device).double(), high.to(x.device).double()
         if isinstance(self.function, Change):
-            return self.function.cells(_row(x), low.to(x.device).double(), high.to(x.device).double())
+            return self.function.cells(inputs, low, high)
         if self.variation is None:
             raise ValueError(f"{self.name} has no bound of its variation: Perturbation(..., variation=bound) gives one")
-        rows = x.detach().cpu().double().numpy()
-        cells = zip(low.tolist(), high.tolist(), strict=True)
-        bounds = self._kept([np.array(self.variation(rows.copy(), *cell), float) for cell in cells], x)
+        row, cells = inputs[0].cpu().numpy(), zip(low.tolist(), high.tolist(), strict=True)
+        bounds = self._kept([self.variation(row.copy(), *cell) for cell in cells], inputs)
         if not (bounds >= 0).all():
-            raise ValueError(f"{self.name}: its variation(x, low, high) must be an array of numbers >= 0")
+            raise ValueError(f"{self.name}: variation(x, low, high) must give numbers >= 0")
         return self.points(x, (low + high) / 2), bounds
 
     def carried(
@@ -108,10 +114,8 @@ class Perturbation:
         """
         self.require(x.shape)
         if isinstance(self.function, Change):
-            try:
-                return self.function.carried(bounds.double(), _row(x), low.double(), high.double())
-            except NotImplementedError:
-                pass
+            with suppress(NotImplementedError):
+                return self.function.carried(bounds.double(), x.detach().double()[None], low.double(), high.double())
         raise ValueError(f"{self.name} cannot be the outer one of two perturbations: put it inside")
 
     def applies(self, shape: tuple[int, ...]) -> bool:
@@ -124,15 +128,12 @@ class Perturbation:
             needed = f"[{self.channels or 'channels'}, height, width]"
             raise ValueError(f"{self.name} needs images {needed}, not inputs of shape {tuple(shape)}")
 
-    def _kept(self, found: Sequence[Array], x: Tensor) -> Tensor:
-        for each in found:
-            if each.shape != tuple(x.shape):
-                raise ValueError(f"{self.name} must keep the input's shape {tuple(x.shape)}, not make it {each.shape}")
-        return torch.from_numpy(np.stack(found)).to(x.device)
-
-
-def _row(x: Float[Tensor, "*shape"]) -> Float[Tensor, "1 *shape"]:
-    return x.detach().double()[None]
+    def _kept(self, found: Sequence[Array], inputs: Float[Tensor, "m *shape"]) -> Float[Tensor, "n *shape"]:
+        shape = tuple(inputs.shape[1:])
+        for each in map(np.asarray, found):
+            if each.shape != shape:
+                raise ValueError(f"{self.name} must keep the input's shape {shape}, not make it {each.shape}")
+        return torch.from_numpy(np.stack(found).astype(np.float64)).to(inputs.device)
 
 
 PERTURBATIONS = (

@@ -13,10 +13,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rddrs.digests import digest
+from rddrs.threats.linear import Added, Pattern
 from rddrs.threats.perturbations import PERTURBATIONS, Array, Perturbation
 
 SHARES = (0.05, 0.1)
 """The severities of displacements, in units of the perturbation's limit."""
+
+CLAMPED_SHARES = (0.05, 0.1, 0.15, 0.2)
+"""Those of clamped ones, which are not the same near 0 as further out."""
 
 ROWS = 64
 """Inputs that are displaced at a time."""
@@ -35,10 +39,18 @@ class Threat:
         log R + volume (1/d) log det C - sum_k weights_k (1/2) log tr(D_k Sigma^-1),
 
     D_k the second moment of the part's displacements: the logarithm of the severity that C certifies of it, to first
-    order. `Threat()` is the volume alone. Raises ValueError for an unknown name and for weights out of range.
+    order. With `clamp`, a range of values, displacements are those of images that are clamped to it, as a camera or a
+    file does: that is what is aimed at then. `Threat()` is the volume alone. Raises ValueError for an unknown name and
+    for weights or a range that is none.
     """
 
-    def __init__(self, *parts: Part, weights: Sequence[float] | None = None, volume: float | None = None) -> None:
+    def __init__(
+        self,
+        *parts: Part,
+        weights: Sequence[float] | None = None,
+        volume: float | None = None,
+        clamp: tuple[float, float] | None = None,
+    ) -> None:
         weights = [1.0] * len(parts) if weights is None else list(weights)
         volume = (0.0 if parts else 1.0) if volume is None else volume
         if len(weights) != len(parts):
@@ -53,11 +65,15 @@ class Threat:
         for it in self.perturbations:
             if it != _NAMED.get(it.name, it):
                 raise ValueError(f"threat: {it.name} is a perturbation of the project: give yours another name")
+        if clamp is not None and not clamp[0] < clamp[1]:
+            raise ValueError(f"threat: clamp={clamp}: a lower and a larger value are needed")
         self.weights, self.volume = tuple(weight / total for weight in weights), volume / total
+        self.clamp = clamp
 
     def __repr__(self) -> str:
         parts = dict(zip(map(_identity, self.perturbations), self.weights, strict=True))
-        return f"Threat({parts}, volume={self.volume})"
+        clamp = "" if self.clamp is None or not parts else f", clamp={list(self.clamp)}"
+        return f"Threat({parts}, volume={self.volume}{clamp})"
 
     @property
     def reported(self) -> tuple[Perturbation, ...]:
@@ -79,16 +95,17 @@ class Threat:
     def displacements(
         self, perturbation: Perturbation, inputs: Float[Tensor, "m *shape"]
     ) -> Iterator[Float[Tensor, "n d"]]:
-        """(T_s(x) - x) / s of every input, at small severities of both signs where the perturbation has them."""
-        signs = (1, -1) if perturbation.two_sided else (1,)
-        severities = [sign * share * perturbation.limit for share in SHARES for sign in signs]
+        """(T_s(x) - x) / s of every input, at severities of both signs where the perturbation has them."""
+        shares, signs = SHARES if self.clamp is None else CLAMPED_SHARES, (1, -1) if perturbation.two_sided else (1,)
+        severities = torch.tensor(
+            [sign * share * perturbation.limit for share in shares for sign in signs], dtype=torch.float64
+        )
         for part in inputs.split(ROWS):
-            rows = part.double().cpu().numpy()
-            moved = np.stack([[perturbation.function(x, severity) for severity in severities] for x in rows])
-            if moved.shape[2:] != rows.shape[1:]:
-                raise ValueError(f"it must keep the input's shape, not make it {moved.shape[2:]}")
-            spread = np.reshape(severities, (-1, *[1] * (rows.ndim - 1)))
-            yield torch.from_numpy((moved - rows[:, None]) / spread).flatten(0, 1).flatten(1).to(inputs)
+            rows, at = part.double().repeat_interleave(len(severities), dim=0), severities.repeat(len(part))
+            moved = perturbation.each(rows, at)
+            if self.clamp is not None:
+                moved = moved.clamp(*self.clamp)
+            yield ((moved - rows).flatten(1) / at[:, None].to(rows)).to(inputs)
 
 
 VOLUME = Threat()
@@ -105,7 +122,7 @@ def _perturbation(part: Part) -> Perturbation:
     if isinstance(part, Tensor | np.ndarray):
         pattern = torch.as_tensor(part).double()
         name = f"pattern-{digest('pattern', {'pattern': pattern})[:8]}"
-        return Perturbation(name, partial(_added, pattern=pattern.numpy()), 10, "share", images=False)
+        return Perturbation(name, Added(Pattern(pattern.cpu().numpy())), 10, "share", images=False)
     name = getattr(part, "__name__", "")
     if not name.isidentifier():
         raise ValueError(f"threat: {part} has no name: give a Perturbation, which has one")
@@ -126,7 +143,3 @@ def _identity(it: Perturbation) -> str:
     except (OSError, TypeError, AttributeError, pickle.PicklingError):
         pass  # of a notebook or within a function: known by its name alone
     return f"{it.name}-{found.hexdigest()[:8]}"
-
-
-def _added(x: Array, severity: float, pattern: Array) -> Array:
-    return x + severity * pattern.reshape(x.shape)

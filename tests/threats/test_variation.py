@@ -1,0 +1,119 @@
+"""The laws of every perturbation: T_0 is the identity, no point of a cell is beyond its bound, bounds are not idle."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from torch.nn.functional import avg_pool2d
+
+from rddrs.threats import PERTURBATIONS, Perturbation
+
+NAMES = {it.name: it for it in PERTURBATIONS}
+CELLS, INSIDE, IMAGES = 84, 20, 6
+"""10,080 severities of 504 cells for every perturbation."""
+
+
+def images() -> list[torch.Tensor]:
+    """Noise, blurred noise of all values and with a black ground, and values of both signs; even and odd sizes."""
+    source = torch.Generator().manual_seed(0)
+    found = []
+    for place, size in zip(range(IMAGES), [(8, 8), (13, 10), (11, 16)] * 2, strict=True):
+        x = torch.rand(3, *size, generator=source, dtype=torch.float64)
+        smooth = avg_pool2d(x, 3, 1, 1)
+        kinds = [x, (smooth - smooth.min()) / (smooth.max() - smooth.min()), (8 * smooth - 3.6).clamp(0, 1), 2 * x - 1]
+        found.append(kinds[place % 4])
+    return found
+
+
+def cells(it: Perturbation, source: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Anywhere within the limits, of widths from a ten-thousandth to a third of it; some begin at 0, some end there."""
+    at, wide, kind = torch.rand(3, CELLS, generator=source, dtype=torch.float64)
+    least = -it.limit if it.two_sided else 0.0
+    middle, half = least + (it.limit - least) * at, it.limit * 10 ** (-3.5 * wide - 0.8)
+    low, high = (middle - half).clamp_min(least), (middle + half).clamp_max(it.limit)
+    low = torch.where(kind < 0.1, 0.0, torch.where(kind > 0.95, it.limit * (1 - 1e-3), low))
+    return low, torch.where(kind < 0.1, high.abs(), torch.where(kind > 0.95, it.limit, high))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_severity_of_a_cell_is_beyond_its_bound(name):
+    """Nor is a clamped image; and in l2 a bound is at most 4 times what was seen for most cells."""
+    it, source = NAMES[name], torch.Generator().manual_seed(1)
+    ratios = []
+    for x in images():
+        low, high = cells(it, source)
+        middle, bounds = it.points(x, (low + high) / 2), it.variations(x, low, high)
+        assert bounds.shape == (CELLS, *x.shape) and (bounds >= 0).all()
+        shares = torch.rand(INSIDE, CELLS, generator=source, dtype=torch.float64)
+        shares[:2] = torch.tensor([[0.0], [1.0]])
+        points = it.points(x, torch.lerp(low, high, shares).flatten()).unflatten(0, (INSIDE, CELLS))
+        for found, centre in ((points, middle), (points.clamp(0, 1), middle.clamp(0, 1))):
+            assert ((found - centre).abs() <= bounds + 1e-13 * (1 + centre.abs())).all()
+        seen = (points - middle).flatten(2).norm(dim=2).amax(dim=0)
+        ratios.append((bounds.flatten(1).norm(dim=1) / seen)[seen > 1e-9])
+    ratio = torch.cat(ratios)
+    assert ratio.median() < 4
+    assert (ratio < 4).double().mean() > (0.6 if name == "jpeg_blocks" else 0.9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_many_inputs_and_one_at_a_time_give_the_same(name):
+    it = NAMES[name]
+    inputs = torch.rand(4, it.channels or 2, 9, 6, generator=torch.Generator().manual_seed(0))
+    severities = torch.tensor([0.0, 0.1, 0.3, 0.6], dtype=torch.float64) * it.limit
+    alone = [it.points(x, severities[place : place + 1])[0] for place, x in enumerate(inputs)]
+    torch.testing.assert_close(it.each(inputs, severities), torch.stack(alone), rtol=0, atol=1e-12)
+    torch.testing.assert_close(alone[0], inputs[0].double(), rtol=0, atol=1e-14)
+    array = it.function(inputs[2].numpy(), 0.3 * it.limit)
+    np.testing.assert_allclose(array, alone[2].numpy(), rtol=0, atol=1e-12)
+
+
+def test_what_scipy_does():
+    """A Gaussian that is cut at 4 standard deviations differs by what is beyond them."""
+    x = torch.rand(3, 9, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rows = x.numpy()
+    for severity in (0.3, 2.6, 8.0):
+        blurred = ndimage.gaussian_filter(rows, (0, severity, severity), truncate=9)
+        moved = ndimage.shift(rows, (0, 0, severity), order=1, mode="grid-constant")
+        turned = ndimage.rotate(rows, 5 * severity, axes=(-1, -2), reshape=False, order=1, mode="grid-constant")
+        for name, asked, expected in (("blur", severity, blurred), ("shift", severity, moved)):
+            np.testing.assert_allclose(NAMES[name].function(rows, asked), expected, atol=1e-12)
+        np.testing.assert_allclose(NAMES["rotation"].function(rows, 5 * severity), turned, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_outer_perturbation_carries_the_variation_of_its_input(name):
+    it, source = NAMES[name], torch.Generator().manual_seed(2)
+    x = torch.rand(it.channels or 1, 9, 8, generator=source, dtype=torch.float64)
+    bounds = 0.1 * torch.rand(CELLS, *x.shape, generator=source, dtype=torch.float64)
+    low, high = cells(it, source)
+    if name == "jpeg_blocks":
+        with pytest.raises(ValueError, match="jpeg_blocks cannot be the outer one of two perturbations"):
+            it.carried(bounds, x, low, high)
+        return
+    carried = it.carried(bounds, x, low, high)
+    for _ in range(INSIDE):
+        at = torch.lerp(low, high, torch.rand(CELLS, generator=source, dtype=torch.float64))
+        signs = torch.rand(bounds.shape, generator=source, dtype=torch.float64).round() * 2 - 1
+        moved = (it.each(x + signs * bounds, at) - it.points(x, at)).abs()
+        assert (moved <= carried + 1e-13).all()
+
+
+def test_a_function_gets_copies_and_its_bound_is_checked():
+    def darkened(x, severity):
+        x *= 1 - severity
+        return x
+
+    x = torch.ones(4, dtype=torch.float64)
+    mine = Perturbation("darkened", darkened, 1, images=False, variation=lambda x, low, high: (high - low) / 2 * x)
+    cell = torch.tensor([0.2]), torch.tensor([0.4])
+    assert mine.points(x, torch.tensor([0.5, 0.25])).tolist() == [[0.5] * 4, [0.75] * 4] and x.sum() == 4
+    torch.testing.assert_close(mine.variations(x, *cell), torch.full((1, 4), 0.1, dtype=torch.float64))
+    with pytest.raises(ValueError, match="plain has no bound of its variation"):
+        Perturbation("plain", darkened, 1, images=False).variations(x, *cell)
+    with pytest.raises(ValueError, match=r"wrong: variation\(x, low, high\) must give numbers >= 0"):
+        Perturbation("wrong", darkened, 1, images=False, variation=lambda x, low, high: x - 2).variations(x, *cell)
+    with pytest.raises(ValueError, match="crop must keep the input's shape"):
+        Perturbation("crop", lambda x, severity: x[1:], 1, images=False).points(x, torch.tensor([0.5]))
+    with pytest.raises(ValueError, match="plain cannot be the outer one"):
+        Perturbation("plain", darkened, 1, images=False).carried(x[None], x, *cell)
