@@ -26,6 +26,7 @@ from pipelines.config import load
 from pipelines.entry import CONFIGURATION
 from pipelines.prepare import Prepared, prepare
 from pipelines.train import train
+from rddrs.report import measured
 
 CONTESTANTS = [
     *(f"{name}: method={name}" for name in ("rs", "ddrs", "ancer", "rddrs_global", "rddrs")),
@@ -80,6 +81,8 @@ def main() -> None:
                 index=index,
                 batch=options.batch,
                 perturbations=prepared.threat.reported,
+                clamp=prepared.clamp,
+                rounding=prepared.rounding,
                 samples=settings.certify.samples,
                 selection_samples=settings.certify.selection_samples,
                 alpha=settings.certify.alpha,
@@ -106,7 +109,7 @@ def main() -> None:
                          f"{accuracy:.3f}", f"{error:.3f}", f"{part['fidelity'].mean():.3f}",
                          f"{part['contradictions'].sum():.0f}", *seconds))  # fmt: skip
     print("\nmean certified severities, 0 where wrong")
-    for column in (str(column) for column in table if str(column).startswith("severity_")):
+    for column in (f"severity_{name}" for name in measured(table)):
         means = [np.mean(part[column] * part["correct"]) for _, part in table.groupby("contestant", sort=False)]
         print(f"{column.removeprefix('severity_'):<20}" + "".join(f"{mean:>12.4f}" for mean in means))
     print(f"written to {options.table}")

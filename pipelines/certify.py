@@ -170,6 +170,8 @@ def _one(
             index=index,
             batch=batch,
             perturbations=prepared.threat.reported,
+            clamp=prepared.clamp,
+            rounding=prepared.rounding,
             samples=options.samples,
             selection_samples=options.selection_samples,
             alpha=options.alpha,

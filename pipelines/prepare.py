@@ -90,6 +90,16 @@ class Prepared:
         return self.data.grid if self.settings.certify.grid == "auto" else self.settings.certify.grid
 
     @property
+    def clamp(self) -> tuple[float, float] | None:
+        """The range that perturbed images are brought to, if any."""
+        return clamp_of(self.settings, self.data)
+
+    @property
+    def rounding(self) -> float | None:
+        """The step that perturbed images are rounded to, if any."""
+        return self.data.grid if self.settings.certify.rounding == "auto" else self.settings.certify.rounding
+
+    @property
     def _network_digest(self) -> str:
         return digest(self.network, self.data.test_inputs[:8].to(self.settings.device))
 
@@ -113,6 +123,13 @@ def objective_of(settings: Settings) -> Objective:
         raise SettingsError(explain(error, "train.objective")) from None
 
 
+def clamp_of(settings: Settings, data: Dataset) -> tuple[float, float] | None:
+    """The range that perturbed images are brought to, if any."""
+    if settings.certify.clamp != "auto":
+        return settings.certify.clamp
+    return None if settings.data.rotation is not None else data.limits
+
+
 def threat_of(settings: Settings, data: Dataset) -> Threat:
     """What the settings name: perturbations of the project, importable functions, files of patterns, and the volume."""
     parts, weights = [], []
@@ -133,7 +150,8 @@ def threat_of(settings: Settings, data: Dataset) -> Threat:
         parts += found
         weights += [weight / len(found)] * len(found)
     try:
-        threat = Threat(*parts, weights=weights, volume=settings.threat.get("volume", 0.0 if parts else 1.0))
+        volume = settings.threat.get("volume", 0.0 if parts else 1.0)
+        threat = Threat(*parts, weights=weights, volume=volume, clamp=clamp_of(settings, data))
         threat.require(data.shape)
     except ValueError as error:
         raise SettingsError(str(error)) from error
@@ -188,6 +206,7 @@ def prepare(settings: Settings) -> Prepared:
         settings, data, network, method, threat, objective, indices, data_digest, tuple(notes), found.frozen, start
     )
     check_grid(prepared)
+    check_clamp(prepared)
     return prepared
 
 
@@ -203,6 +222,18 @@ def check_grid(prepared: Prepared) -> None:
             Grid(x, Isotropic(prepared.settings.sigma, len(x)), step)
         except ValueError as error:
             raise SettingsError(f"certify.grid={prepared.settings.certify.grid}: input {index}: {error}") from error
+
+
+def check_clamp(prepared: Prepared) -> None:
+    """Raise SettingsError where an input to be certified lies outside of the range that its changes are brought to."""
+    if prepared.settings.certify.clamp == "auto" or prepared.clamp is None:
+        return
+    low, high = prepared.clamp
+    for index in prepared.indices:
+        least, most = (float(it) for it in prepared.data.test_inputs[index].aminmax())
+        if not (low <= least and most <= high):
+            told = f"certify.clamp={list(prepared.clamp)}: input {index} has values from {least:g} to {most:g}"
+            raise SettingsError(f"{told}: give the data's own range, or null")
 
 
 def counterpart(prepared: Prepared) -> Prepared:

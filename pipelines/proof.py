@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.certify import share_scale, unseen, worker_pool
 from pipelines.errors import SettingsError
 from pipelines.progress import progress_bar
+from pipelines.report import claims
 from pipelines.shown import in_place, made_elsewhere, shown, stated_settings
 from pipelines.train import is_trained, measured_batch, standard_of, train
 
@@ -67,7 +68,8 @@ def terms_of(prepared: "Prepared") -> "Terms":
 
     names = ("samples", "selection_samples", "alpha", "bound", "target_radius", "norm")
     asked = {name: getattr(prepared.settings.certify, name) for name in names}
-    return Terms(**asked, grid=prepared.grid, seed=prepared.settings.seed)
+    stored = {"clamp": prepared.clamp, "rounding": prepared.rounding}
+    return Terms(**asked, **stored, grid=prepared.grid, seed=prepared.settings.seed)
 
 
 def examined(prepared: "Prepared", store: "Store", terms: "Terms") -> "tuple[pd.DataFrame, list[Difference]]":
@@ -193,15 +195,6 @@ def proposals(prepared: "Prepared", store: "Store") -> "Callable[[int], list[Dif
         return differences(f"regions/{index}.safetensors", stated, right, index)
 
     return proposed
-
-
-def claims(prepared: "Prepared", store: "Store") -> "Callable[[int], Certificate]":
-    """The certificate of an input as the run claims it: after the memory where it has one, abstentions included."""
-    from rddrs.records import Ledger
-
-    if prepared.settings.certify.mode == "per_input":
-        return store.certificate
-    return Ledger(store.folder / "memory", store.certificate).claimed
 
 
 def attacked(

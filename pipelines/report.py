@@ -4,7 +4,8 @@ With `runs=[KEY,KEY]` it sets finished runs side by side instead.
 """
 
 import shlex
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from pipelines.certify import certify, opened_store
 from pipelines.compare import compare_runs, plane_figures, show_comparison
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pipelines.prepare import Prepared
+    from rddrs.certification import Certificate
     from rddrs.records import Store
     from rddrs.report import Run
-    from rddrs.threats import Perturbation
 
 PICTURES = 500
 """At most so many inputs of a run are drawn for the dashboard, evenly spaced."""
@@ -71,11 +72,12 @@ def report(prepared: "Prepared", complete: bool = False) -> None:
     others, aimed = [], prepared.threat.perturbations
     if aimed and not (settings.method.name == "rs" and settings.train.name != "covariance"):
         others = isotropic_run(prepared, complete)
-    severities = threat_summary(records, others[0].records if others else None, settings.threat_at)
+    asked = tested_at(prepared, store, records)
+    severities = threat_summary(records, others[0].records if others else None, settings.threat_at, asked)
     with replacing(store.folder / "severities.csv") as part:
         severities.to_csv(part, index=False)
     figures = run_figures(run) | {"severities": severity_figure([run, *others])} | plane_figures(settings.root, [run])
-    figures |= sheet_of(run, aimed)
+    figures |= sheet_of(prepared, run)
     for name, figure in figures.items():
         save(figure, store.folder / "figures" / name)
     page = write_page(store.folder / "report.html", [run], figures, run.name, severities=severities)
@@ -140,11 +142,37 @@ def isotropic_run(prepared: "Prepared", make: bool) -> "list[Run]":
     return [open_run(other.run_folder)]
 
 
-def sheet_of(run: "Run", aimed: "tuple[Perturbation, ...]") -> "dict[str, Figure]":
+def tested_at(prepared: "Prepared", store: "Store", records: "pd.DataFrame") -> "dict[str, list[bool]]":
+    """Whether each input's images at just the severities of `threat_at` are in its region, of what is only tested."""
+    import torch
+
+    from rddrs.certification import inside
+    from rddrs.report import is_tested
+
+    found = {}
+    for it in prepared.threat.reported:
+        if (asked := prepared.settings.threat_at.get(it.name)) is not None and is_tested(records, it.name):
+            severities = torch.tensor([asked, -asked] if it.two_sided else [asked], dtype=torch.float64)
+            spoken: dict[str, Any] = {"clamp": prepared.clamp, "rounding": prepared.rounding}
+            certificates = map(claims(prepared, store), records["index"])
+            found[it.name] = [bool(inside(each, it, severities, **spoken).all()) for each in certificates]
+    return found
+
+
+def claims(prepared: "Prepared", store: "Store") -> "Callable[[int], Certificate]":
+    """The certificate of an input as the run claims it: after the memory where it has one, abstentions included."""
+    from rddrs.records import Ledger
+
+    if prepared.settings.certify.mode == "per_input":
+        return store.certificate
+    return Ledger(store.folder / "memory", store.certificate).claimed
+
+
+def sheet_of(prepared: "Prepared", run: "Run") -> "dict[str, Figure]":
     """The contact sheet of the right answer in the middle, by the severity of what the scale is aimed at first."""
     from rddrs.report import contact_sheet, picture
 
-    right = run.records.query("correct")
+    right, aimed = run.records.query("correct"), prepared.threat.perturbations
     if not aimed or right.empty:
         return {}
     order = right[f"severity_{aimed[0].name}"].to_numpy().argsort()
@@ -152,7 +180,8 @@ def sheet_of(run: "Run", aimed: "tuple[Perturbation, ...]") -> "dict[str, Figure
     x, _ = run.load(int(row["index"]))
     if picture(x.numpy()) is None:
         return {}
-    return {"contact_sheet": contact_sheet(x, {it.name: row[f"severity_{it.name}"] for it in aimed}, aimed)}
+    certified = {it.name: row[f"severity_{it.name}_high"] for it in aimed}
+    return {"contact_sheet": contact_sheet(x, certified, aimed, prepared.clamp, prepared.rounding)}
 
 
 def remember(prepared: "Prepared", store: "Store", records: "pd.DataFrame") -> "pd.DataFrame":
@@ -166,7 +195,13 @@ def remember(prepared: "Prepared", store: "Store", records: "pd.DataFrame") -> "
     memory = Memory(Ledger(store.folder / "memory", store.certificate), reference=reference.inputs)
     rows = records.set_index("index", drop=False).to_dict("index")
     found = remembered(
-        memory, map(store.certificate, sorted(prepared.indices)), rows, reference, prepared.threat.reported
+        memory,
+        map(store.certificate, sorted(prepared.indices)),
+        rows,
+        reference,
+        prepared.threat.reported,
+        prepared.clamp,
+        prepared.rounding,
     )
     by_index = {row["index"]: row for row in found}
     return pd.DataFrame([by_index[index] for index in prepared.indices])

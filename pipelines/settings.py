@@ -178,11 +178,13 @@ class Certify(Group):
     target_radius: PositiveFloat | None
     norm: Literal["l2", "l1"]
     grid: float | Literal["auto"] | None
+    clamp: tuple[float, float] | Literal["auto"] | None
+    rounding: float | Literal["auto"] | None
     mode: Literal["per_input", "memory"]
     batch: PositiveInt | None
     workers: PositiveInt | None
 
-    @field_validator("grid", mode="plain")
+    @field_validator("grid", "rounding", mode="plain")
     @classmethod
     def step(cls, value: Any) -> Any:
         """A step may be a fraction, 1/255."""
@@ -193,6 +195,18 @@ class Certify(Group):
             if 0 < (step := float(above) / float(below or 1)) < math.inf:
                 return step
         raise ValueError(f"{value} is no step: auto, null or a positive number such as 1/255 is needed")
+
+    @field_validator("clamp", mode="plain")
+    @classmethod
+    def range_of_values(cls, value: Any) -> Any:
+        """A list of two numbers, the smaller first."""
+        if value is None or value == "auto":
+            return value
+        with suppress(ValueError, TypeError):
+            low, high = map(float, value)
+            if -math.inf < low < high < math.inf:
+                return low, high
+        raise ValueError(f"{value} is no range of values: auto, null or two numbers such as [0, 1] are needed")
 
     @model_validator(mode="after")
     def enough_samples(self) -> Self:

@@ -27,8 +27,9 @@ class Dataset:
     sign stay what they are until a batch is asked for, which is in [0, 1]; 8-bit numbers that are all 0 or 1 are
     these numbers. `data.test_inputs[i]` is one input, `data.test_inputs[rows]` a batch, `data.test_inputs[:]` all of
     them, float32. `classes` is one more than the largest label where it is None. `grid` is the step of the grid that
-    all entries lie on, where there is one: 1/255 of bytes, 1/65535 of 16 bits. `notes` is what a person should know of
-    how they were read. Raises ValueError where inputs are not finite, or labels, counts or shapes do not fit.
+    all entries lie on, where there is one: 1/255 of bytes, 1/65535 of 16 bits; `limits` are the least and the largest
+    value that an entry can have: 0 and 1 of these. `notes` is what a person should know of how they were read. Raises
+    ValueError where inputs are not finite, or labels, counts or shapes do not fit.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Dataset:
         classes: int | None = None,
         grid: float | None = None,
         notes: Iterable[str] = (),
+        limits: tuple[float, float] | None = None,
     ) -> None:
         self.notes = list(notes)
         self.train_inputs, self.test_inputs = as_inputs(train_inputs, "train"), as_inputs(test_inputs, "test")
@@ -82,6 +84,7 @@ class Dataset:
         if missing:
             self.notes.append(f"data: no training input has the labels {', '.join(map(str, missing[:10]))}")
         self.grid = grid or (self.test_inputs.grid if self.train_inputs.grid else None)
+        self.limits = limits or ((0.0, 1.0) if self.train_inputs.grid and self.test_inputs.grid else None)
 
     def _as_bits(self) -> None:
         """Take 8-bit numbers that are all 0 or 1 as these numbers: divided by 255 they would be nearly nothing."""

@@ -15,4 +15,5 @@ def digits() -> Dataset:
     images = torch.from_numpy(inputs.astype(np.float32) / 16).view(-1, 1, 8, 8)
     train, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0)
     targets = torch.from_numpy(labels)
-    return Dataset(images[train], targets[train], images[test], targets[test], classes=10, grid=1 / 16)
+    parts = images[train], targets[train], images[test], targets[test]
+    return Dataset(*parts, classes=10, grid=1 / 16, limits=(0.0, 1.0))

@@ -65,7 +65,8 @@ def examine(
     proven = terms.proven(certificate)
     claimed, right = ({name: getattr(it, name) for name in _CLAIMED} for it in (certificate, proven))
     found += differences(file, claimed, right, index)
-    follows = derived(proven, label=label, measuring=measuring, perturbations=perturbations) | known
+    stored: dict[str, Any] = {"clamp": terms.clamp, "rounding": terms.rounding}
+    follows = derived(proven, label=label, measuring=measuring, perturbations=perturbations, **stored) | known
     follows = {name: stated["record"].get(name, "a value") for name in COLUMNS} | follows
     found += differences(file, stated["record"], follows, index)
     return Examined(found, follows, certificate.scale.digest)
@@ -100,7 +101,8 @@ def memory_again(
     with TemporaryDirectory() as folder:
         ledger = Ledger(folder, proven)
         memory = Memory(ledger, reference=measuring.inputs)
-        rows = remembered(memory, map(proven, sorted(records)), records, measuring, perturbations)
+        stored: dict[str, Any] = {"clamp": terms.clamp, "rounding": terms.rounding}
+        rows = remembered(memory, map(proven, sorted(records)), records, measuring, perturbations, **stored)
         after = {row["index"]: row for row in rows}
         return after, [found for index in after for found in _outcome_differences(store, ledger, index)]
 

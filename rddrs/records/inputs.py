@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.certification import Certificate, certified_severities, certify
+from rddrs.certification import Certificate, Severity, certified_severities, certify
 from rddrs.methods import RDDRS, Method, Proposal
 from rddrs.noise import Norm
 from rddrs.records.store import measures
@@ -45,6 +45,8 @@ def certify_input(
     index: int = 0,
     batch: int = 256,
     perturbations: Sequence[Perturbation] = PERTURBATIONS,
+    clamp: tuple[float, float] | None = None,
+    rounding: float | None = None,
     norm: Norm = "l2",
     **certification: Any,
 ) -> CertifiedInput:
@@ -54,7 +56,8 @@ def certify_input(
     `method` is RDDRS with its defaults unless given. `reference` are labelled training inputs; half of them are for the
     method, and fidelity and contradictions are measured on the other half, or on `measuring`, with all of `reference`
     for the method. Where the classifier was trained on those, `held_out` are others, for the fidelity. The record has
-    the certified severities of `perturbations`, of those that make sense for the input. `certification` goes to
+    the certified severities of `perturbations`, those that make sense for the input; of images that are brought to the
+    range `clamp` and to multiples of the step `rounding`, as a file is, where these are given. `certification` goes to
     `certify`: samples, alpha, grid ... Raises ValueError as `propose` and `certify`.
     """
     method = RDDRS(norm=norm) if method is None else method
@@ -70,7 +73,8 @@ def certify_input(
     proposed = time.perf_counter()
     certificate = certify(classifier, x, proposal.scale, batch=batch, norm=norm, **keyed, **certification)
     certified = time.perf_counter()
-    record = derived(certificate, label=label, measuring=measuring, perturbations=perturbations) | {
+    changed: dict[str, Any] = {"perturbations": perturbations, "clamp": clamp, "rounding": rounding}
+    record = derived(certificate, label=label, measuring=measuring, **changed) | {
         "sigma_x": proposal.sigma_x,
         "status": proposal.status,
         "optimize_seconds": proposed - start,
@@ -91,8 +95,11 @@ def derived(
     label: int | None,
     measuring: Reference | None,
     perturbations: Sequence[Perturbation] = PERTURBATIONS,
+    clamp: tuple[float, float] | None = None,
+    rounding: float | None = None,
 ) -> dict[str, Any]:
     """The columns of a record that follow from the certificate, the input's label and the reference inputs."""
+    severities = certified_severities(certificate, perturbations, clamp=clamp, rounding=rounding)
     return {
         "index": certificate.index,
         **({} if label is None else {"label": label, "correct": certificate.prediction == label}),
@@ -102,8 +109,15 @@ def derived(
         **({} if certificate.grid is None else {"grid": certificate.grid}),
         "batch": certificate.batch,
         "seed": certificate.seed,
-        **{f"severity_{name}": value for name, value in certified_severities(certificate, perturbations).items()},
+        **{column: value for name, it in severities.items() for column, value in severity_columns(name, it).items()},
     }
+
+
+def severity_columns(name: str, severity: Severity) -> dict[str, float | bool]:
+    """`severity_NAME`, certified of both signs, the two ends with `_low` and `_high`, and `_tested` if not proven."""
+    column = f"severity_{name}"
+    found = {column: severity.size, f"{column}_low": severity.low, f"{column}_high": severity.high}
+    return found if severity.proven else found | {f"{column}_tested": True}
 
 
 def worth(measured: Fidelity) -> dict[str, Any]:
@@ -124,6 +138,8 @@ def remembered(
     records: Mapping[int, dict[str, Any]],
     measuring: Reference,
     perturbations: Sequence[Perturbation] = PERTURBATIONS,
+    clamp: tuple[float, float] | None = None,
+    rounding: float | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The records, by index, after the memory: what it leaves of every certificate, in order of indices, and why.
 
@@ -133,7 +149,14 @@ def remembered(
         left, record = outcome.certificate, records[outcome.certificate.index]
         changed = {}
         if outcome.reason:
-            changed = derived(left, label=record["label"], measuring=measuring, perturbations=perturbations)
+            changed = derived(
+                left,
+                label=record["label"],
+                measuring=measuring,
+                perturbations=perturbations,
+                clamp=clamp,
+                rounding=rounding,
+            )
         yield (
             record
             | changed

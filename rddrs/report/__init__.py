@@ -28,7 +28,9 @@ from rddrs.report.publication import metrics_of as metrics_of
 from rddrs.report.publication import publish as publish
 from rddrs.report.publication import published_differences as published_differences
 from rddrs.report.publication import summary_of as summary_of
+from rddrs.report.severities import is_tested as is_tested
 from rddrs.report.severities import mean_severities as mean_severities
+from rddrs.report.severities import measured as measured
 from rddrs.report.severities import severity_figure as severity_figure
 from rddrs.report.shapes import eigenvector_figure as eigenvector_figure
 from rddrs.report.shapes import region_figure as region_figure

@@ -273,10 +273,10 @@ CAPTIONS = {
     "scatter": "Every input under two runs. Above the dashed line the second has the larger region.",
     "eigenvectors": "The input, the standard deviation of the noise in every coordinate, the covariance C C, and the "
     "longest and shortest axes of the region (eigenvectors of C).",
-    "severities": "Share of inputs that are right and certified up to the severity of a named perturbation; the fuller "
-    "a line, the larger its sigma.",
+    "severities": "Share of inputs that are right and certified up to the severity of a named perturbation, of both "
+    "signs where it has them; the fuller a line, the larger its sigma.",
     "contact_sheet": "One input at nothing, a half, all and twice the severity that is certified for it, for each "
-    "perturbation that the scale is aimed at. Each row has one range of brightness.",
+    "perturbation that the scale is aimed at, as a screen shows it.",
     "regions": "Decision regions of the classifier, the input, and the region that each run certifies.",
 }
 """What each figure shows, in a sentence."""

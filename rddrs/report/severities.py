@@ -1,4 +1,4 @@
-"""What certificates mean for a person: certified severities of named perturbations (METHOD section 4.5)."""
+"""What certificates mean for a person: certified severities of named perturbations (METHOD sections 4.5, 13)."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from rddrs.report.style import looks, panels, styled
 from rddrs.report.tables import Run, share_at_least
-from rddrs.threats import PERTURBATIONS
+from rddrs.threats import ENDS, PERTURBATIONS
 
 PREFIX = "severity_"
 _COLUMNS = 4
@@ -20,14 +20,24 @@ def unit_of(name: str) -> str:
     return _UNITS.get(name, "")
 
 
-def _measured(records: pd.DataFrame) -> list[str]:
-    return [str(column).removeprefix(PREFIX) for column in records if str(column).startswith(PREFIX)]
+def measured(records: pd.DataFrame) -> list[str]:
+    """The perturbations whose certified severities the records hold, by name."""
+    names = [str(column).removeprefix(PREFIX) for column in records if str(column).startswith(PREFIX)]
+    return [name for name in names if not name.endswith(ENDS)]
+
+
+def is_tested(records: pd.DataFrame, name: str) -> bool:
+    """Whether severities of a perturbation were tested only, with nothing proven between them."""
+    return bool(np.any(records[f"{PREFIX}{name}_tested"])) if f"{PREFIX}{name}_tested" in records else False
 
 
 def mean_severities(records: pd.DataFrame) -> dict[str, float]:
-    """The mean certified severity of every perturbation that the records hold, 0 where the prediction is wrong."""
+    """The mean certified severity of every perturbation that the records hold, 0 where the prediction is wrong.
+
+    It is that of both signs, where a perturbation has them.
+    """
     correct = records["correct"].to_numpy(float)
-    return {name: float(np.mean(records[PREFIX + name] * correct)) for name in _measured(records)}
+    return {name: float(np.mean(records[PREFIX + name] * correct)) for name in measured(records)}
 
 
 @styled
@@ -36,19 +46,20 @@ def severity_figure(runs: Sequence[Run]) -> Figure:
 
     Runs of different sigma differ in strength: the fullest line is that of the largest.
     """
-    measured = list(dict.fromkeys(name for run in runs for name in _measured(run.records)))
-    figure, axes = panels(min(_COLUMNS, len(measured)), -(-len(measured) // _COLUMNS), 2.6, 2.2, sharey=True)
+    names = list(dict.fromkeys(name for run in runs for name in measured(run.records)))
+    figure, axes = panels(min(_COLUMNS, len(names)), -(-len(names) // _COLUMNS), 2.6, 2.2, sharey=True)
     appearance = looks(runs)
     sigmas = sorted({run.sigma for run in runs}, reverse=True)
     strength = dict(zip(sigmas, np.linspace(1, 0.35, len(sigmas)).tolist(), strict=True))
-    for axis, name in zip(axes.flat, measured, strict=False):
+    for axis, name in zip(axes.flat, names, strict=False):
         for run in runs:
             if PREFIX + name in run.records:
                 values = np.where(run.records["correct"], run.records[PREFIX + name], -1.0)
                 grid = np.unique([0.0, *values[values >= 0]])
                 axis.step(grid, share_at_least(values, grid), where="pre", alpha=strength[run.sigma], **appearance[run])
-        axis.set(title=name.replace("_", " "), xlabel=unit_of(name), ylim=(0, 1.03))
-    for axis in axes.flat[len(measured) :]:
+        tested = ", tested" if any(is_tested(run.records, name) for run in runs) else ""
+        axis.set(title=name.replace("_", " ") + tested, xlabel=unit_of(name), ylim=(0, 1.03))
+    for axis in axes.flat[len(names) :]:
         axis.set_visible(False)
     if len(runs) > 1:
         lines = {line.get_label(): line for line in axes.flat[0].lines if line.get_alpha() == 1}

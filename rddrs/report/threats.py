@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
@@ -11,31 +12,41 @@ from rich.table import Table
 from torch import Tensor
 
 from rddrs.pictures.images import picture
-from rddrs.report.severities import PREFIX, mean_severities, unit_of
+from rddrs.report.severities import PREFIX, is_tested, mean_severities, unit_of
 from rddrs.report.style import panels, styled
 from rddrs.report.tables import confidence_band, round_down
-from rddrs.threats import Perturbation
+from rddrs.threats import Perturbation, stored
 
 SHARES = (0.0, 0.5, 1.0, 2.0)
 """The severities of a contact sheet, in units of the certified one."""
 
+SCREEN = (0.0, 1.0)
+"""What a screen shows, black to white."""
+
 
 def threat_summary(
-    records: pd.DataFrame, isotropic: pd.DataFrame | None, asked: Mapping[str, float] | None = None
+    records: pd.DataFrame,
+    isotropic: pd.DataFrame | None,
+    asked: Mapping[str, float] | None = None,
+    inside: Mapping[str, Sequence[bool]] | None = None,
 ) -> pd.DataFrame:
     """A row for every perturbation: its mean certified `severity`, that of isotropic noise, `rs`, and their `ratio`.
 
     With `asked`, severities by name: the share of inputs that are right and certified `at` them, and its 95 %
-    Clopper-Pearson interval `low` to `high`. Severities and shares are 0 where the prediction is wrong.
+    Clopper-Pearson interval `low` to `high`. Severities and shares are 0 where the prediction is wrong; both are of
+    both signs, where a perturbation has them. Where severities are only `tested`, `inside` says by name, for every
+    record, whether the images at just the severity that is asked are in the region.
     """
     means, base = mean_severities(records), {} if isotropic is None else mean_severities(isotropic)
     rows = []
     for name, severity in means.items():
         row = {"perturbation": name, "unit": unit_of(name), "severity": severity}
+        row["tested"] = is_tested(records, name)
         if name in base:
             row |= {"rs": base[name], "ratio": severity / base[name] if base[name] else np.nan}
         if asked and name in asked:
-            share = np.mean((records[PREFIX + name] >= asked[name]) & records["correct"])
+            certified = (records[PREFIX + name] >= asked[name]) & records["correct"]
+            share = np.mean(certified & np.asarray((inside or {}).get(name, True)))
             low, high = (float(bound[0]) for bound in confidence_band(np.array([share]), len(records)))
             row |= {"at": asked[name], "share": share, "low": low, "high": high}
         rows.append(row)
@@ -43,13 +54,17 @@ def threat_summary(
 
 
 def threat_cells(summary: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of the table of `threat_summary`, as they are shown: severities are rounded down."""
+    """Headings and rows of the table of `threat_summary`, as they are shown: severities are rounded down.
+
+    What was tested only says so.
+    """
     compared, asked = "rs" in summary, "at" in summary
     headings = ["certified against, on average", "up to", *(["RS", "times"] if compared else []), "unit"]
     headings += ["certified at", "share (95 % band)"] if asked else []
     rows = []
     for row in summary.to_dict("records"):
-        cells = [row["perturbation"].replace("_", " "), round_down(row["severity"])]
+        name = row["perturbation"].replace("_", " ") + (", tested" if row.get("tested") else "")
+        cells = [name, round_down(row["severity"])]
         cells += [round_down(row["rs"]), round_down(row["ratio"], 2)] if compared else []
         cells.append(row["unit"])
         if asked and np.isfinite(row["at"]):
@@ -87,25 +102,29 @@ def severity_metrics(summary: pd.DataFrame) -> dict[str, float]:
 
 @styled
 def contact_sheet(
-    x: Float[Tensor, "*shape"], certified: Mapping[str, float], perturbations: Sequence[Perturbation]
+    x: Float[Tensor, "*shape"],
+    certified: Mapping[str, float],
+    perturbations: Sequence[Perturbation],
+    clamp: tuple[float, float] | None = None,
+    rounding: float | None = None,
 ) -> Figure:
     """One input at 0, a half, all and twice the severity that is certified for it, a row for each perturbation.
 
-    Severities end at the perturbation's limit, and are rounded down. All pictures of a row have one range of
-    brightness. Raises ValueError where the input is no picture.
+    Severities end at the perturbation's limit, and are rounded down. Images are clamped and rounded as they were
+    certified, and drawn as a screen shows them: the range of `clamp`, or of [0, 1], from black to white. Raises
+    ValueError where the input is no picture.
     """
-    values = x.detach().double().cpu().numpy()
-    if picture(values) is None:
+    if picture(x.detach().cpu().numpy()) is None:
         raise ValueError(f"an input of shape {tuple(x.shape)} is no picture")
     figure, axes = panels(len(SHARES), len(perturbations), 1.6, 1.75)
     for row, it in zip(axes, perturbations, strict=True):
         severities = [min(share * certified[it.name], it.limit) for share in SHARES]
-        moved = [it.function(values, severity) for severity in severities]
-        low, high = min(0.0, *(each.min() for each in moved)), max(1.0, *(each.max() for each in moved))
-        for axis, severity, each in zip(row, severities, moved, strict=True):
+        moved = stored(it.points(x, torch.tensor(severities, dtype=torch.float64)), clamp, rounding)
+        low, high = clamp or SCREEN
+        for axis, severity, each in zip(row, severities, moved.clamp(low, high).cpu().numpy(), strict=True):
             image = picture((each - low) / (high - low))
             assert image is not None
-            axis.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+            axis.imshow(image, cmap="gray", vmin=0, vmax=1)
             axis.set_title(round_down(severity), fontsize=8, loc="center", fontweight="normal")
             axis.set(xticks=[], yticks=[])
             axis.grid(False)

@@ -29,15 +29,23 @@ class Blocks(Change):
     def variations(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
     ) -> Float[Tensor, "n *shape"]:
-        return self.cells(x, low, high)[1]
+        moved, jumps = self._moved(transformed(x), low, high)
+        return transformed(moved, back=True).abs() + transformed(jumps, back=True, sizes=True)
 
-    def cells(
+    def spreads(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
-    ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]:
-        """By interval arithmetic on n q t: exact where no n changes in the cell, the ranges added where some do."""
-        c, q = transformed(x), _steps(x)
-        sizes, signs = c.abs(), c.sign()
-        least, middle, most = (column(severities, x) * q for severities in (low, (low + high) / 2, high))
+    ) -> Float[Tensor, " n"]:
+        """As long as the coefficients: the transform is orthonormal."""
+        moved, jumps = self._moved(transformed(x), low, high)
+        return (moved.abs() + jumps).flatten(1).norm(dim=1)
+
+    @staticmethod
+    def _moved(
+        c: Float[Tensor, "m c h w"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
+    ) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n c h w"]]:
+        """How coefficients come from the middle to the cell's ends: where n stays, all together; elsewhere, at most."""
+        q, sizes = _steps(c), c.abs()
+        least, middle, most = (column(severities, c) * q for severities in (low, (low + high) / 2, high))
         # At the severity 0 the numbers n are infinite, but for a coefficient of 0.
         fewest = (sizes / most * (1 - ROUNDING) - ROUNDING).round().nan_to_num(0, posinf=torch.inf)
         largest = (sizes / least * (1 + ROUNDING) + ROUNDING).round().nan_to_num(0, posinf=torch.inf)
@@ -45,10 +53,8 @@ class Blocks(Change):
         lower = torch.maximum((fewest * least).nan_to_num(0), sizes - most / 2)
         upper = torch.minimum((largest * most).nan_to_num(torch.inf, posinf=torch.inf), sizes + most / 2)
         same = (fewest == largest) & largest.isfinite()
-        moved = torch.where(same, signs * fewest * (most - least) / 2, 0)
-        jumps = torch.where(same, 0, torch.maximum(upper - value, value - lower))
-        bounds = transformed(moved, back=True).abs() + transformed(jumps, back=True, sizes=True)
-        return transformed(signs * value, back=True), bounds
+        moved = torch.where(same, c.sign() * fewest * (most - least) / 2, 0)
+        return moved, torch.where(same, 0, torch.maximum(upper - value, value - lower))
 
 
 def transformed(x: Float[Tensor, "n c h w"], back: bool = False, sizes: bool = False) -> Float[Tensor, "n c h w"]:

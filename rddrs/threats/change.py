@@ -11,8 +11,8 @@ from torch import Tensor
 class Change(ABC):
     """T_s of inputs [n, *shape], or of one, [1, *shape], a severity each: float64, unclamped, T_0(x) = x.
 
-    A new perturbation is a subclass: the pair of `points` and `variations`, side by side. `change(x, s)` is T_s(x) of
-    one array.
+    A new perturbation is a subclass: the pair of `points` and `variations`, side by side, and `boxes` where an entry
+    does not vary as much to either side. `change(x, s)` is T_s(x) of one array.
     """
 
     @abstractmethod
@@ -25,11 +25,18 @@ class Change(ABC):
     ) -> Float[Tensor, "n *shape"]:
         """At least |T_t(x) - T_m(x)|, entry by entry, for all t in [low, high], m their mean (METHOD section 13)."""
 
-    def cells(
+    def boxes(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]:
-        """T_m(x) and the variations of every cell."""
-        return self.points(x, (low + high) / 2), self.variations(x, low, high)
+        """The least and the most that each entry of T_t(x) can be for t in [low, high]."""
+        middle, variation = self.points(x, (low + high) / 2), self.variations(x, low, high)
+        return middle - variation, middle + variation
+
+    def spreads(
+        self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
+    ) -> Float[Tensor, " n"] | None:
+        """At least |T_t(x) - T_m(x)|_2, where more is known than the variations say."""
+        return None
 
     def carried(
         self,
@@ -59,10 +66,17 @@ class Mean(Change):
         low: Float[Tensor, " n"],
         high: Float[Tensor, " n"],
     ) -> Float[Tensor, "n *shape"]:
-        middle, variation = self.cells(bounds, low, high)
-        return middle + variation
+        return self.boxes(bounds, low, high)[1]
 
 
 def column(severities: Float[Tensor, " n"], x: Float[Tensor, "m *shape"]) -> Tensor:
     """Severities that broadcast with inputs, a row each."""
     return severities.view(-1, *[1] * (x.ndim - 1))
+
+
+def stored(
+    points: Float[Tensor, "n *shape"], clamp: tuple[float, float] | None = None, rounding: float | None = None
+) -> Float[Tensor, "n *shape"]:
+    """Images as a camera or a file holds them: brought to a range of values, then to multiples of a step."""
+    points = points if clamp is None else points.clamp(*clamp)
+    return points if rounding is None else (points / rounding).round() * rounding

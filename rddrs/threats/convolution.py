@@ -15,7 +15,7 @@ from torch.nn.functional import conv2d
 
 from rddrs.threats.change import Mean
 
-PIECES = 64
+PIECES = 32
 """Parts of a half cell, in each of which the kernel is bounded."""
 
 Kernels = Float[Tensor, "*n rows columns"]
@@ -48,9 +48,10 @@ class Blurred(Mean):
     def variations(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
     ) -> Float[Tensor, "n *shape"]:
-        return self.cells(x, low, high)[1]
+        middle, (least, most) = self.points(x, (low + high) / 2), self.boxes(x, low, high)
+        return torch.maximum(most - middle, middle - least)
 
-    def cells(
+    def boxes(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]:
         reach, middle = self.reach(float(high.max())), (low + high) / 2
@@ -58,12 +59,14 @@ class Blurred(Mean):
         found = self._mixed(x, kernel)
         rows = x.flatten(1)
         half_range = ((rows.amax(dim=1) - rows.amin(dim=1)) / 2).view(-1, 1, 1, 1)
-        bounds = []
+        least = most = found
         for end in (low, high):
             last = _normal(self.weights(end, reach))
-            rest = self._rest(kernel, last, middle, end, reach).view(-1, 1, 1, 1)
-            bounds.append((self._mixed(x, last) - found).abs() + rest * half_range)
-        return found, torch.maximum(*bounds)
+            rest = self._rest(kernel, last, middle, end, reach).view(-1, 1, 1, 1) * half_range
+            ends = self._mixed(x, last)
+            least, most = torch.minimum(least, ends - rest), torch.maximum(most, ends + rest)
+            least, most = torch.minimum(least, found - rest), torch.maximum(most, found + rest)
+        return least, most
 
     def _rest(
         self, kernel: Kernels, last: Kernels, middle: Float[Tensor, " n"], end: Float[Tensor, " n"], reach: int

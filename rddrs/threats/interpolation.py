@@ -6,6 +6,7 @@ can reach, times the way of the point; and no more than the values there differ.
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -21,11 +22,11 @@ class Moved(Mean):
     """The value of the image at the source point of every pixel."""
 
     @abstractmethod
-    def sources(self, size: tuple[int, int], severities: Float[Tensor, " n"]) -> tuple[Places, Places]:
+    def sources(self, size: Sequence[int], severities: Float[Tensor, " n"]) -> tuple[Places, Places]:
         """The row and the column that each pixel's value comes from."""
 
     @abstractmethod
-    def ways(self, size: tuple[int, int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> tuple[Places, Places]:
+    def ways(self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> tuple[Places, Places]:
         """How far, in rows and in columns, sources come in the cell [low, high] from where they are at its middle."""
 
     def points(self, x: Float[Tensor, "m *shape"], severities: Float[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
@@ -34,9 +35,10 @@ class Moved(Mean):
     def variations(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
     ) -> Float[Tensor, "n *shape"]:
-        return self.cells(x, low, high)[1]
+        middle, (least, most) = self.points(x, (low + high) / 2), self.boxes(x, low, high)
+        return torch.maximum(most - middle, middle - least)
 
-    def cells(
+    def boxes(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]:
         size = x.shape[-2:]
@@ -51,11 +53,10 @@ class Moved(Mean):
         level = torch.maximum(*reached).log2().ceil().long()
         tables = _steepest(x, int(level.max()))
         cells = (level * (size[0] + 1) + starts[0]) * (size[1] + 1) + starts[1]
-        found, (down, across, *values) = _interpolated(x, *middles), [_taken(table, cells) for table in tables]
-        bounds = down * ways[0] + across * ways[1]
-        if values:
-            bounds = torch.minimum(bounds, torch.maximum(values[0] - found, found + values[1]))
-        return found, bounds
+        middle, (down, across, *values) = _interpolated(x, *middles), (_taken(table, cells) for table in tables)
+        variation = down * ways[0] + across * ways[1]
+        least, most = middle - variation, middle + variation
+        return (torch.maximum(least, -values[1]), torch.minimum(most, values[0])) if values else (least, most)
 
 
 def _interpolated(x: Float[Tensor, "m c h w"], rows: Places, columns: Places) -> Float[Tensor, "n c h w"]:
@@ -113,7 +114,7 @@ def _widened(table: Float[Tensor, "m c rows columns"], levels: int) -> list[Tens
     return found
 
 
-def _centred(size: tuple[int, int], like: Tensor) -> tuple[Tensor, Tensor, float, float]:
+def _centred(size: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor, float, float]:
     """The rows, [h, 1], and the columns, [w], counted from the centre, and the centre's row and column."""
     middle, centre = ((length - 1) / 2 for length in size)
     rows, columns = (torch.arange(length, dtype=like.dtype, device=like.device) for length in size)
@@ -123,7 +124,7 @@ def _centred(size: tuple[int, int], like: Tensor) -> tuple[Tensor, Tensor, float
 class Rotation(Moved):
     """Turns the image by s degrees about its centre."""
 
-    def sources(self, size: tuple[int, int], severities: Float[Tensor, " n"]) -> tuple[Places, Places]:
+    def sources(self, size: Sequence[int], severities: Float[Tensor, " n"]) -> tuple[Places, Places]:
         rows, columns, middle, centre = _centred(size, severities)
         angle = severities.deg2rad()[:, None, None]
         return (
@@ -131,7 +132,7 @@ class Rotation(Moved):
             centre + angle.cos() * columns - angle.sin() * rows,
         )
 
-    def ways(self, size: tuple[int, int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> tuple[Places, Places]:
+    def ways(self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> tuple[Places, Places]:
         rows, columns, middle, centre = _centred(size, low)
         from_rows, from_columns = self.sources(size, (low + high) / 2)
         half = ((high - low) / 2).deg2rad()[:, None, None]
@@ -146,14 +147,14 @@ class Rotation(Moved):
 class Shift(Moved):
     """Moves the image s pixels to the right."""
 
-    def sources(self, size: tuple[int, int], severities: Float[Tensor, " n"]) -> tuple[Places, Places]:
+    def sources(self, size: Sequence[int], severities: Float[Tensor, " n"]) -> tuple[Places, Places]:
         rows, columns = (torch.arange(length, dtype=torch.float64, device=severities.device) for length in size)
         return (
             rows[:, None].expand(len(severities), *size),
             (columns - severities[:, None, None]).expand(-1, *size),
         )
 
-    def ways(self, size: tuple[int, int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> tuple[Places, Places]:
+    def ways(self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> tuple[Places, Places]:
         half = ((high - low) / 2)[:, None, None].expand(-1, *size)
         return torch.zeros_like(half), half
 
@@ -161,12 +162,12 @@ class Shift(Moved):
 class Zoom(Moved):
     """Enlarges the image about its centre by the factor 1 + s."""
 
-    def sources(self, size: tuple[int, int], severities: Float[Tensor, " n"]) -> tuple[Places, Places]:
+    def sources(self, size: Sequence[int], severities: Float[Tensor, " n"]) -> tuple[Places, Places]:
         rows, columns, middle, centre = _centred(size, severities)
         factor = 1 / (1 + severities).clamp_min(1e-9)[:, None, None]  # -1 leaves a point
         return (middle + factor * rows).expand(-1, *size), (centre + factor * columns).expand(-1, *size)
 
-    def ways(self, size: tuple[int, int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> tuple[Places, Places]:
+    def ways(self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> tuple[Places, Places]:
         places = (self.sources(size, severities) for severities in (low, (low + high) / 2, high))
         rows, columns = (
             torch.maximum((first - middle).abs(), (last - middle).abs())

@@ -29,6 +29,12 @@ class Linear(Change):
         found = column((high - low) / 2, x) * self.direction(x).abs()
         return found.expand(len(found), *x.shape[1:])
 
+    def boxes(
+        self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
+    ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]:
+        ends = self.points(x, low), self.points(x, high)
+        return torch.minimum(*ends), torch.maximum(*ends)
+
 
 def constant(shape: Sequence[int]) -> Tensor:
     """1 everywhere."""

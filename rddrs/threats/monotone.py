@@ -17,13 +17,14 @@ class Monotone(Change):
     def variations(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
     ) -> Float[Tensor, "n *shape"]:
-        return self.cells(x, low, high)[1]
+        middle, (least, most) = self.points(x, (low + high) / 2), self.boxes(x, low, high)
+        return torch.maximum(most - middle, middle - least)
 
-    def cells(
+    def boxes(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]:
-        middle = self.points(x, (low + high) / 2)
-        return middle, torch.maximum(*((self.points(x, end) - middle).abs() for end in (low, high)))
+        ends = self.points(x, low), self.points(x, high)
+        return torch.minimum(*ends), torch.maximum(*ends)
 
 
 class Gamma(Monotone):

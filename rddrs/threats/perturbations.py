@@ -33,6 +33,10 @@ Variation = Callable[[Array, float, float], Array]
 [low, high], m = (low + high) / 2 (METHOD section 13)."""
 
 
+ENDS = ("_low", "_high", "_tested")
+"""What the columns of an interval's two ends, and of one that is not proven, end in beside the perturbation's name."""
+
+
 @dataclass(frozen=True)
 class Perturbation:
     """A named perturbation, the largest severity that is considered, and the severity's unit.
@@ -52,6 +56,10 @@ class Perturbation:
     channels: int | None = None
     two_sided: bool = True
     variation: Variation | None = None
+
+    def __post_init__(self) -> None:
+        if self.name.endswith(ENDS):
+            raise ValueError(f"{self.name}: the name must not end in {', '.join(ENDS)}, which columns of records do")
 
     @property
     def bounded(self) -> bool:
@@ -82,23 +90,35 @@ class Perturbation:
 
         Raises ValueError where there is no bound.
         """
-        return self.cells(x, low, high)[1]
-
-    def cells(
-        self, x: Float[Tensor, "*shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
-    ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]:
-        """T_m(x) and the bound of every cell: `points` at the middles and `variations`, faster together."""
         self.require(x.shape)
         inputs, low, high = x.detach().double()[None], low.to(x.device).double(), high.to(x.device).double()
         if isinstance(self.function, Change):
-            return self.function.cells(inputs, low, high)
+            return self.function.variations(inputs, low, high)
         if self.variation is None:
             raise ValueError(f"{self.name} has no bound of its variation: Perturbation(..., variation=bound) gives one")
         row, cells = inputs[0].cpu().numpy(), zip(low.tolist(), high.tolist(), strict=True)
         bounds = self._kept([self.variation(row.copy(), *cell) for cell in cells], inputs)
         if not (bounds >= 0).all():
             raise ValueError(f"{self.name}: variation(x, low, high) must give numbers >= 0")
-        return self.points(x, (low + high) / 2), bounds
+        return bounds
+
+    def boxes(
+        self, x: Float[Tensor, "*shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
+    ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]:
+        """The least and the most of every entry of T_t(x) in every cell, within `variations` of the middle."""
+        if isinstance(self.function, Change):
+            self.require(x.shape)
+            return self.function.boxes(x.detach().double()[None], low.to(x.device).double(), high.to(x.device).double())
+        middle, variation = self.points(x, (low + high) / 2), self.variations(x, low, high)
+        return middle - variation, middle + variation
+
+    def spreads(
+        self, x: Float[Tensor, "*shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
+    ) -> Float[Tensor, " n"] | None:
+        """At least |T_t(x) - T_m(x)|_2 in every cell, where more is known than `variations` say; else None."""
+        if not isinstance(self.function, Change):
+            return None
+        return self.function.spreads(x.detach().double()[None], low.to(x.device).double(), high.to(x.device).double())
 
     def carried(
         self,

@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,10 +17,16 @@ from rddrs.smoothing import (
     hard_counts,
     soft_probabilities,
 )
-from rddrs.threats import Perturbation
+from rddrs.threats import Perturbation, stored
 
 INSIDE = 1 - 1e-4
 """An attack on a region stays this far inside, so that the rounding of its points cannot carry them out."""
+
+OUTSIDE = 1 + 1e-5
+"""An image this far out, in radii, is outside of the region, whatever its float32 entries are rounded to."""
+
+TRIED, NUMBERS = 1_000, 1 << 20
+"""Severities that an attack tries, and so many numbers of their images together."""
 
 PLACES = 33
 """How many points between one that was found and the input are tried for a place on the grid within the radius."""
@@ -100,22 +105,57 @@ def attack_along(
     perturbation: Perturbation,
     *,
     factor: float = 1.0,
+    clamp: tuple[float, float] | None = None,
+    rounding: float | None = None,
     samples: int = 10_000,
     level: float = 1e-4,
+    screening: int = 256,
     seed: int = 0,
     batch: int = 256,
     workers: int = 1,
 ) -> Attack:
-    """The verdict on T_s(x), s = `factor` times the severity that the certificate covers; `kind` is the perturbation.
+    """The verdict on an image at a severity up to `factor` times those that are certified; `kind` is the perturbation.
 
-    Severities end at the perturbation's limit. Under a valid certificate it is `broken` for a factor of 1 with
-    probability `level` at most. With a grid it is the place of T_s(x); for a factor of 1 at most, the last on the way
-    there that is within the radius. Raises ValueError where the perturbation is none for the input.
+    Images are clamped and rounded as certified. Candidates are both ends of the interval times the factor, at most the
+    perturbation's limit, and, for a factor of 1 at most, the farthest of `TRIED` severities between them; `screening`
+    samples choose among them, but one that is outside of the region, though its severity is certified, is what is
+    looked for: its `distance` says so. Under a valid certificate it is `broken` for a factor of 1 with probability
+    `level` at most. With a grid it is the place of the image; where it is not rounded, for a factor of 1 at most, the
+    last on the way there that is within the radius. Raises ValueError where the perturbation is none for the input.
     """
-    severity = min(factor * certified_severity(certificate, perturbation), perturbation.limit)
-    x, keys = certificate.x, (seed, batch, workers)
-    point = torch.from_numpy(np.ascontiguousarray(perturbation.function(x.cpu().double().numpy(), severity))).to(x)
-    point = _placed(certificate, point, certificate.radius if factor <= 1 else math.inf)
+    found = certified_severity(certificate, perturbation, clamp=clamp, rounding=rounding)
+    limit, keys = perturbation.limit, (seed, batch, workers)
+    ends = [max(factor * found.low, -limit), min(factor * found.high, limit)][0 if perturbation.two_sided else 1 :]
+
+    def images(severities: Float[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
+        points = perturbation.points(certificate.x, severities.to(certificate.x.device))
+        return stored(points, clamp, rounding)
+
+    def lengths(points: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:
+        return certificate.family.length((points - certificate.x.double()).flatten(1), certificate.scale)
+
+    candidates = images(torch.tensor(ends, dtype=torch.float64))
+    if factor <= 1:
+        source = generator(seed, certificate.index, Purpose.ATTACK, block=0)
+        tried = torch.empty(TRIED, dtype=torch.float64).uniform_(
+            ends[0] if len(ends) > 1 else 0, ends[-1], generator=source
+        )
+        parts = tried.split(max(1, NUMBERS // certificate.x.numel()))
+        farthest = tried[int(torch.cat([lengths(images(part)) for part in parts]).argmax())]
+        candidates = torch.cat([candidates, images(farthest[None])])
+    beyond = lengths(candidates)
+    points = candidates.to(certificate.x)
+    if rounding is None:
+        radius = certificate.radius if factor <= 1 else math.inf
+        points = torch.stack([_placed(certificate, point, radius) for point in points])
+    if factor <= 1 and beyond.max() >= certificate.radius * OUTSIDE:
+        point = points[int(beyond.argmax())]
+    else:
+        shares = [
+            count_class(classifier, certificate, point, screening, Purpose.ATTACK, *keys, first=1 + 1024 * number)
+            for number, point in enumerate(points)
+        ]
+        point = points[min(range(len(shares)), key=shares.__getitem__)]
     return _verdict(classifier, certificate, point, samples, level, *keys, factor=factor, kind=perturbation.name)
 
 

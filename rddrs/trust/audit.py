@@ -17,7 +17,7 @@ from rddrs.certification import Certificate, lower_bound
 from rddrs.noise import Purpose
 from rddrs.smoothing import Classifier, Reference, check_contract, check_evaluates, hard_counts, running_counts
 from rddrs.threats import Perturbation
-from rddrs.trust.attack import INSIDE, Attack, attack, attack_along, count_class
+from rddrs.trust.attack import INSIDE, OUTSIDE, Attack, attack, attack_along, count_class
 from rddrs.trust.contradictions import contradictions
 from rddrs.trust.terms import Terms
 
@@ -28,8 +28,9 @@ class Audit:
 
     `input`: another input's region. `terms`: it states others than were asked for. `counts`: the stored counts are
     not those of the keyed samples. `radius`: larger than the counts allow. `recount`: fresh samples contradict the
-    radius. `attack`: a point of the region has another class. None stands for a check that was not made. `outside` and
-    `contradictions` describe an honest certificate. `along` has, for every perturbation of a threat, the point at the
+    radius. `attack`: a point of the region has another class. `severity`: an image is outside of the region at a
+    severity that is certified. None stands for a check that was not made. `outside` and
+    `contradictions` describe an honest certificate. `along` has, for every perturbation of a threat, a point at a
     certified severity, `inside`, and one at a larger one, `outside`.
     """
 
@@ -103,11 +104,14 @@ def audit(
         attempt = partial(attack, classifier, certificate, reference=reference, **drawing)
         inside, beyond = attempt(factor=INSIDE), attempt(factor=outside)
         places = {"inside": 1.0, "outside": outside}
+        stored: dict[str, Any] = {} if terms is None else {"clamp": terms.clamp, "rounding": terms.rounding}
         for it in perturbations:
-            found = partial(attack_along, classifier, certificate, it, **drawing)
+            found = partial(attack_along, classifier, certificate, it, **stored, **drawing)
             along[it.name] = {place: found(factor=factor) for place, factor in places.items()}
         tried = [inside, *(found["inside"] for found in along.values())]
         flags += ["attack"] if any(it.broken and it.distance < certificate.radius for it in tried) else []
+        away = [found["inside"].distance for found in along.values()]
+        flags += ["severity"] if any(it > certificate.radius * OUTSIDE for it in away) else []
     return Audit(
         index=certificate.index,
         prediction=certificate.prediction,

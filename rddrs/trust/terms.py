@@ -14,7 +14,8 @@ from rddrs.smoothing import decide
 class Terms:
     """The arguments of `certify` that decide what its certificate is worth.
 
-    `samples` is the most that may be drawn where there is a `target_radius`, whose bound is "sequential".
+    `samples` is the most that may be drawn where there is a `target_radius`, whose bound is "sequential". `clamp` and
+    `rounding` are those of the images that severities speak of.
     """
 
     samples: int
@@ -25,6 +26,8 @@ class Terms:
     norm: Norm = "l2"
     grid: float | None = None
     seed: int = 0
+    clamp: tuple[float, float] | None = None
+    rounding: float | None = None
 
     def applied(self, certificate: Certificate) -> Certificate:
         """The certificate with these terms in the place of those that it states."""

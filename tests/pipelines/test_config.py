@@ -85,6 +85,10 @@ def test_every_method_is_made_with_the_values_of_its_file(path: Path) -> None:
         ("certify.grid=0", "certify.grid: 0 is no step: auto, null or a positive number"),
         ("certify.grid=fine", "certify.grid: fine is no step"),
         ("certify.grid=1/255", "certify.grid=0.00392156862745098: input 0: "),
+        ("certify.rounding=0", "certify.rounding: 0 is no step: auto, null or a positive number"),
+        ("certify.clamp=[1,0]", "certify.clamp: [1, 0] is no range of values: auto, null or two numbers"),
+        ("certify.clamp=1", "certify.clamp: 1 is no range of values"),
+        ("data=digits certify.clamp=[0,0.5]", "certify.clamp=[0.0, 0.5]: input 0 has values from 0 to 1: give"),
         ("data=digits certify.grid=1e-9", "certify.grid=1e-09: input 0: grid=1e-09: noise may reach"),
         ("+certify.sample=9", "certify.sample: there is no such key"),
         ("+sigmas=9", "sigmas: there is no such key"),
@@ -170,7 +174,7 @@ def test_the_run_folder_depends_on_all_that_a_result_depends_on(tmp_path: Path) 
         assert folder(same) == base, same
     changed = ["sigma=0.25", "seed=1", "method=rs", "certify.samples=1000", "certify.alpha=0.01", "data.subset=3"]
     changed += ["train.epochs=3", "certify.mode=memory", "data=toy2d", "data.reference=10", "classifier.width=8"]
-    changed += ["certify.norm=l1", "certify.grid=null"]
+    changed += ["certify.norm=l1", "certify.grid=null", "certify.clamp=null", "certify.rounding=null"]
     assert len({base, *map(folder, changed)}) == len(changed) + 1
 
 

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 import rddrs
+from rddrs.certification import certified_severity
 from rddrs.smoothing import fidelity
+from rddrs.threats import PERTURBATIONS
 
 
 @pytest.fixture
@@ -29,6 +31,19 @@ def test_it_proposes_certifies_and_records(problem):
     assert it.certificate.counts == expected.counts and it.record["radius"] == expected.radius
     assert it.record["correct"] and it.record["index"] == 7 and it.record["severity_brightness"] > 0
     assert it.fidelity is None and "fidelity" not in it.record, "nothing to measure it on"
+
+
+def test_a_record_has_both_ends_of_a_severity_and_says_what_was_only_tested(problem):
+    mine = rddrs.Perturbation("mine", lambda x, severity: x + severity, 1, images=False)
+    named = [it for it in PERTURBATIONS if it.name == "brightness"]
+    stored = {"clamp": (-3.0, 3.0), "rounding": 1 / 64}
+    it = found(problem, perturbations=(*named, mine), **stored)
+    expected = certified_severity(it.certificate, named[0], **stored)
+    assert it.record["severity_brightness_low"] == expected.low
+    assert it.record["severity_brightness_high"] == expected.high
+    assert it.record["severity_brightness"] == min(-expected.low, expected.high) > 0
+    assert it.record["severity_mine_tested"] and "severity_brightness_tested" not in it.record
+    assert it.record["severity_mine_low"] == pytest.approx(expected.low, rel=1e-2)
 
 
 def test_half_of_the_reference_measures_what_the_other_half_fitted(problem):

@@ -9,8 +9,10 @@ import torch
 from rich.console import Console
 from scipy.stats import binomtest
 
-from rddrs.report import contact_sheet, severity_metrics, threat_summary, threat_table
+from rddrs.report import contact_sheet, measured, severity_metrics, threat_summary, threat_table
 from rddrs.threats import PERTURBATIONS
+
+NAMES = {it.name: it for it in PERTURBATIONS}
 
 
 @pytest.fixture
@@ -48,11 +50,33 @@ def test_the_table_tells_what_was_asked(records):
 def test_a_contact_sheet_shows_every_perturbation_at_four_severities(channels):
     chosen = [it for it in PERTURBATIONS if it.name in ("brightness", "blur")]
     x = torch.rand(channels, 8, 8, generator=torch.Generator().manual_seed(0))
-    figure = contact_sheet(x, {"brightness": 0.5, "blur": 1.0}, chosen)
-    shown = [[axis.images[0].get_array() for axis in figure.axes[row : row + 4]] for row in (0, 4)]
-    bright = np.array([np.asarray(each).mean() for each in shown[0]])
-    assert np.diff(bright) == pytest.approx(np.array([1, 1, 2]) * (bright[1] - bright[0]))
-    assert [axis.get_title().split("\n")[-1] for axis in figure.axes[:4]] == ["0.000", "0.250", "0.500", "1.000"]
+    figure = contact_sheet(x, {"brightness": 0.3, "blur": 1.0}, chosen, clamp=(0.0, 1.0), rounding=1 / 255)
+    shown = [
+        np.stack([np.asarray(axis.images[0].get_array()) for axis in figure.axes[row : row + 4]]) for row in (0, 4)
+    ]
+    first = np.moveaxis(x.numpy(), 0, -1).squeeze()
+    for image, severity in zip(shown[0], (0, 0.15, 0.3, 0.6), strict=True):
+        np.testing.assert_allclose(image, np.rint(np.clip(first + severity, 0, 1) * 255) / 255, atol=1e-6)
+    assert [axis.get_title().split("\n")[-1] for axis in figure.axes[:4]] == ["0.000", "0.150", "0.300", "0.600"]
+    assert np.ptp([image.mean() for image in shown[1]]) < 0.02, "a blur is as bright"
+
+
+def test_white_is_white_and_more_brightness_is_drawn_brighter():
+    """As a screen shows it, whatever else is in the row."""
+    figure = contact_sheet(torch.full((1, 4, 4), 0.25), {"brightness": 0.5}, [NAMES["brightness"]])
+    drawn = [axis.images[0].to_rgba(axis.images[0].get_array())[0, 0, 0] for axis in figure.axes[:4]]
+    assert drawn == pytest.approx([0.25, 0.5, 0.75, 1.0], abs=0.01)
+
+
+def test_what_is_only_tested_says_so_and_counts_just_where_it_was_asked(records):
+    tested = records.assign(severity_mine_low=-0.2, severity_mine_high=0.3, severity_mine_tested=True)
+    assert measured(tested) == ["brightness", "mine"]
+    found = threat_summary(tested, None, {"mine": 0.1}, {"mine": [True, False] * 4}).set_index("perturbation")
+    assert found["tested"].tolist() == [False, True]
+    assert found.loc["mine", "share"] == 4 / 8
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(threat_table(found.reset_index()))
+    assert "mine, tested" in console.export_text()
 
 
 def test_an_input_that_is_no_picture_has_no_contact_sheet():

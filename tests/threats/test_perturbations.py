@@ -7,21 +7,23 @@ import pytest
 import torch
 
 from rddrs.certification.certify import ABSTAIN, Certificate
-from rddrs.certification.severities import FINER, STEPS, certified_severities, certified_severity
+from rddrs.certification.severities import Severity, certified_severities, certified_severity, inside
+from rddrs.noise import Diagonal, Kronecker, Norm
 from rddrs.noise.full import Full
 from rddrs.noise.isotropic import Isotropic
 from rddrs.noise.scale import Scale
 from rddrs.threats import PERTURBATIONS, Perturbation
 
 NAMES = {it.name: it for it in PERTURBATIONS}
+ONE_SIDED = {"blur", "salt_and_pepper", "occlusion", "gamma", "defocus", "motion_blur", "jpeg_blocks"}
 
 
 def image(*shape: int) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
-def certificate(x: torch.Tensor, scale: Scale, radius: float, prediction: int = 3) -> Certificate:
-    return Certificate(x, scale, prediction, 0.9, radius, (1,), (1,), 1e-3, 0, 0, samples=1)
+def certificate(x: torch.Tensor, scale: Scale, radius: float, prediction: int = 3, norm: Norm = "l2") -> Certificate:
+    return Certificate(x, scale, prediction, 0.9, radius, (1,), (1,), 1e-3, 0, 0, samples=1, norm=norm)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -48,30 +50,48 @@ def test_a_small_severity_is_a_small_change(name):
     assert changes[0] < 0.05 * np.linalg.norm(x)
 
 
-def closed_form(severity: float, limit: float) -> float:
-    """The largest severity strictly below the exact one of those tested: of a grid, and of two finer ones in a gap."""
-    grid = limit * (np.arange(STEPS + 1) / STEPS) ** 2
-    for _ in range(3):
-        low, high = grid[grid < severity].max(), grid[grid >= severity].min()
-        grid = np.linspace(low, high, FINER + 1)
-    return float(low)
+def close(found: Severity, exact: float, low: float | None = None) -> bool:
+    """Whether the ends are the exact ones, rounded down by a thousandth at most, and proven."""
+    ends = {found.high: exact, -found.low: exact if low is None else low}
+    return found.proven and all((1 - 1e-3) * right <= end < right or end == right == 0 for end, right in ends.items())
 
 
 @pytest.mark.parametrize("name", ["brightness", "checkerboard", "stripes"])
 def test_patterns_of_constant_amplitude_have_a_closed_form(name):
-    """|s pattern|_2 / sigma = s sqrt(d) / sigma < rho, rounded down to the grid."""
-    x = image(1, 8, 8)
-    found = certified_severity(certificate(x, Isotropic(0.5, 64), 1.7), NAMES[name])
-    exact = 1.7 * 0.5 / math.sqrt(64)
-    assert found == pytest.approx(closed_form(exact, NAMES[name].limit))
-    assert (1 - 1e-3) * exact < found <= exact
+    """|s pattern|_2 / sigma = s sqrt(d) / sigma < rho, of both signs."""
+    found = certified_severity(certificate(image(1, 8, 8), Isotropic(0.5, 64), 1.7), NAMES[name])
+    assert close(found, 1.7 * 0.5 / math.sqrt(64))
+    assert found.size == min(-found.low, found.high)
 
 
 def test_contrast_has_a_closed_form():
     x = image(5)
     exact = 1.7 * 0.1 / torch.linalg.vector_norm(x - x.mean()).item()
-    found = certified_severity(certificate(x, Isotropic(0.1, 5), 1.7), NAMES["contrast"])
-    assert found == pytest.approx(closed_form(exact, 1))
+    assert close(certified_severity(certificate(x, Isotropic(0.1, 5), 1.7), NAMES["contrast"]), exact)
+
+
+def test_clamped_brightness_has_a_closed_form():
+    """Strokes at 1 stay while the ground at 1/4 rises to 1; darker, the ground stays at 0 from a severity of 1/4 on."""
+    x = torch.full((1, 4, 4), 0.25)
+    x[0, :2] = 1.0
+
+    def found(radius: float) -> Severity:
+        region = certificate(x, Isotropic(0.5, 16), 2 * radius)
+        return certified_severity(region, NAMES["brightness"], clamp=(0, 1))
+
+    assert close(found(0.8), 0.8 / math.sqrt(8), 0.8 / math.sqrt(16))
+    assert close(found(1.5), 1.5 / math.sqrt(8), math.sqrt((1.5**2 - 8 / 16) / 8))
+    assert found(2.2).high == NAMES["brightness"].limit, "white is as bright as it gets"
+
+
+def test_what_a_file_rounds_to_is_inside_too():
+    """Steps of 1/8: up to 1/16 nothing changes in the file, from there on all entries do by 1/8, which is outside."""
+    x = torch.zeros(1, 2, 2)
+    region = certificate(x, Isotropic(1.0, 4), 0.2)
+    assert close(certified_severity(region, NAMES["brightness"]), 0.1)
+    assert close(certified_severity(region, NAMES["brightness"], rounding=1 / 8), 1 / 16)
+    assert not inside(region, NAMES["brightness"], torch.tensor([0.07]), rounding=1 / 8).any()
+    assert inside(region, NAMES["brightness"], torch.tensor([0.07, 0.06])).all()
 
 
 def test_a_larger_scale_along_a_pattern_certifies_more_of_it():
@@ -80,31 +100,73 @@ def test_a_larger_scale_along_a_pattern_certifies_more_of_it():
     matrix = 0.5 * torch.eye(64) + 5 * torch.outer(pattern, pattern)
     wide = certified_severities(certificate(x, Full(matrix.float()), 1.5))
     ball = certified_severities(certificate(x, Isotropic(0.5, 64), 1.5))
-    assert wide["checkerboard"] > 9 * ball["checkerboard"]
-    assert wide["stripes"] == ball["stripes"]
+    assert wide["checkerboard"].size > 9 * ball["checkerboard"].size
+    assert wide["stripes"].size == pytest.approx(ball["stripes"].size, rel=1e-3)
     assert list(wide) == [name for name, it in NAMES.items() if it.applies((1, 8, 8))]
 
 
-def test_every_severity_up_to_the_certified_one_is_inside():
-    it = certificate(image(3, 8, 8), Isotropic(0.4, 192), 1.2)
-    for perturbation in PERTURBATIONS:
-        severity = certified_severity(it, perturbation)
-        grid = perturbation.limit * (np.arange(1, STEPS + 1) / STEPS) ** 2
-        points = [perturbation.function(it.x.double().numpy(), float(s)) for s in grid[grid <= severity]]
-        assert not points or it.contains(torch.from_numpy(np.stack(points))).all()
-        assert 0 <= severity < perturbation.limit
+def scale_of(kind: str, dim: int) -> Scale:
+    source = torch.Generator().manual_seed(1)
+    values = 0.3 + torch.rand(dim, generator=source) ** 4 * 2
+    if kind == "isotropic":
+        return Isotropic(0.4, dim)
+    if kind == "diagonal":
+        return Diagonal(values)
+    if kind == "kronecker":
+        factors = [torch.linalg.qr(torch.randn(size, size, generator=source))[0] for size in (3, 8, 8)]
+        return Kronecker(factors, values.view(3, 8, 8))
+    axes = torch.linalg.qr(torch.randn(dim, dim, generator=source))[0]
+    matrix = (axes * values) @ axes.T
+    return Full((matrix + matrix.T) / 2)
 
 
-def test_a_perturbation_that_leaves_and_comes_back_counts_to_where_it_leaves():
-    there_and_back = Perturbation("wave", lambda x, s: x + math.sin(s), 2 * math.pi, images=False)
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+@pytest.mark.parametrize("kind", ["isotropic", "diagonal", "full", "kronecker"])
+def test_no_severity_of_a_certified_interval_is_outside(kind, norm):
+    """200 severities of every interval and its ends, as they are, clamped, and clamped and rounded."""
+    x = (image(3, 8, 8) * 255).round() / 255
+    it = certificate(x, scale_of(kind, 192), 1.2 if norm == "l2" else 30.0, norm=norm)
+    ways = {}, {"clamp": (0.0, 1.0)}, {"clamp": (0.0, 1.0), "rounding": 1 / 255}
+    for stored in ways if norm == "l2" else ways[2:]:
+        for name, found in certified_severities(it, **stored).items():
+            assert found.proven and found.low <= 0 <= found.high <= NAMES[name].limit
+            assert found.two_sided == (name not in ONE_SIDED) and (found.two_sided or found.low == 0)
+            assert found.high > 0 and (found.low < 0 or not found.two_sided), name
+            severities = torch.linspace(found.low, found.high, 200, dtype=torch.float64)
+            assert inside(it, NAMES[name], severities, **stored).all(), name
+
+
+def test_an_interval_that_leaves_between_two_tested_severities_is_not_proven():
+    """A spike between two of the severities that a search tests: what has a bound stops before it."""
+
+    def spike(x, severity):
+        return x + 0.3 * severity + 5 * max(0.0, 1 - 4e4 * abs(severity - 0.0509))
+
+    def bound(x, low, high):
+        near = low - 2.5e-5 < 0.0509 < high + 2.5e-5
+        return np.full(x.shape, 0.3 * (high - low) / 2 + 5 * near)
+
+    region = certificate(torch.zeros(4), Isotropic(1.0, 4), 0.2)
+    tested = certified_severity(region, Perturbation("spike", spike, 1, images=False, two_sided=False))
+    proven = certified_severity(region, Perturbation("spike", spike, 1, images=False, two_sided=False, variation=bound))
+    assert not tested.proven and tested.high == pytest.approx(1 / 3, rel=1e-2)
+    assert proven.proven and 0.0505 < proven.high < 0.0509
+
+
+def test_what_is_tested_is_tested_of_both_signs():
+    there_and_back = Perturbation("wave", lambda x, s: x + math.sin(s) * (2 if s < 0 else 1), 2 * math.pi, images=False)
     found = certified_severity(certificate(torch.zeros(1), Isotropic(1.0, 1), 0.5), there_and_back)
-    assert found == pytest.approx(closed_form(math.asin(0.5), 2 * math.pi))
+    assert not found.proven
+    assert found.high == pytest.approx(math.asin(0.5), rel=1e-3) and found.low == pytest.approx(
+        -math.asin(0.25), rel=1e-3
+    )
+    assert found.size == -found.low
 
 
 def test_the_limit_is_reached_and_an_abstention_certifies_nothing():
     x = torch.zeros(4)
-    assert certified_severity(certificate(x, Isotropic(1.0, 4), 100.0), NAMES["brightness"]) == 2
-    assert certified_severity(certificate(x, Isotropic(1.0, 4), 0.0, ABSTAIN), NAMES["brightness"]) == 0
+    assert certified_severity(certificate(x, Isotropic(1.0, 4), 100.0), NAMES["brightness"]) == Severity(-2, 2)
+    assert certified_severity(certificate(x, Isotropic(1.0, 4), 0.0, ABSTAIN), NAMES["brightness"]).size == 0
 
 
 def test_inputs_that_are_no_images_get_the_perturbations_that_make_sense():
@@ -114,14 +176,33 @@ def test_inputs_that_are_no_images_get_the_perturbations_that_make_sense():
         certified_severity(certificate(image(6), Isotropic(0.5, 6), 1.0), NAMES["rotation"])
 
 
-def test_a_user_adds_one_as_a_function():
-    mine = Perturbation("fade", lambda x, severity: (1 - severity) * x, 1, "share", images=False)
+def test_a_user_adds_one_as_a_function_which_gets_copies():
+    def fade(x, severity):
+        x *= 1 - severity
+        return x
+
     x = image(1, 8, 8)
-    found = certified_severities(certificate(x, Isotropic(0.5, 64), 1.0), (mine,))
-    assert found["fade"] == pytest.approx(closed_form(0.5 / torch.linalg.vector_norm(x).item(), 1))
+    for dtype in (torch.float32, torch.float64):
+        region = certificate(x.to(dtype), Isotropic(0.5, 64), 1.0)
+        found = certified_severities(region, (Perturbation("fade", fade, 1, "share", images=False),))
+        assert found["fade"].high == pytest.approx(0.5 / torch.linalg.vector_norm(x).item(), rel=1e-3)
+        assert torch.equal(region.x, x.to(dtype))
     bad = Perturbation("crop", lambda x, severity: x[..., 1:], 1)
     with pytest.raises(ValueError, match="crop must keep the input's shape"):
         certified_severity(certificate(x, Isotropic(0.5, 64), 1.0), bad)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"clamp": (1, 0)}, r"clamp=\(1, 0\): a lower and a larger value are needed"),
+        ({"clamp": (0, math.nan)}, "a lower and a larger value"),
+        ({"rounding": 0}, "rounding=0: a positive step is needed"),
+    ],
+)
+def test_what_is_no_range_and_no_step_is_refused(options, message, shapes_unchecked):
+    with pytest.raises(ValueError, match=message):
+        certified_severity(certificate(torch.zeros(4), Isotropic(1.0, 4), 1.0), NAMES["brightness"], **options)
 
 
 def test_the_channels_of_casts():
@@ -136,8 +217,7 @@ def test_ramps_and_vignetting_have_closed_forms():
     for name, size in {"horizontal_ramp": 7, "vertical_ramp": 5}.items():
         ramp = np.linspace(-1, 1, size)
         exact = 1.7 * 0.5 / math.sqrt(35 / size * np.sum(ramp**2))
-        found = certified_severity(certificate(x, Isotropic(0.5, 35), 1.7), NAMES[name])
-        assert found == pytest.approx(closed_form(exact, NAMES[name].limit))
+        assert close(certified_severity(certificate(x, Isotropic(0.5, 35), 1.7), NAMES[name]), exact)
     darkened = NAMES["vignetting"].function(np.ones((1, 5, 7)), 0.4)[0]
     assert darkened[[0, 0, -1, -1], [0, -1, 0, -1]] == pytest.approx(0.6) and darkened[2, 3] == 1
 

@@ -4,11 +4,13 @@ import math
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import norm
 
 import rddrs.data
+from rddrs.certification import certified_severity
 from rddrs.certification.certify import ABSTAIN, Certificate, certify
 from rddrs.models.perceptron import Perceptron
 from rddrs.noise.diagonal import Diagonal
@@ -19,8 +21,9 @@ from rddrs.noise.streams import Purpose
 from rddrs.smoothing.bounds import clopper_pearson
 from rddrs.smoothing.counts import hard_counts
 from rddrs.smoothing.fidelity import Reference
-from rddrs.threats import Threat
-from rddrs.trust.attack import attack
+from rddrs.threats import Perturbation, Threat
+from rddrs.trust import Terms
+from rddrs.trust.attack import attack, attack_along
 from rddrs.trust.audit import audit, count_differences, recomputed_radius, recount
 
 SAMPLES, SELECTION = 3000, 50
@@ -92,6 +95,40 @@ def test_an_audit_attacks_along_a_threat():
     lie = replace(clear(), radius=12 * clear().radius)
     broken = examine(lie, perturbations=chosen).along
     assert any(found["inside"].broken for found in broken.values())
+
+
+def test_a_perturbation_that_leaves_the_region_between_two_tested_severities_is_caught():
+    """It shows the picture of another class at severities that a search, which tests the ends of bins, never sees."""
+    certificate = clear()
+    other = next(x for x in digits()[1] if not certificate.contains(x[None]).item()).double().numpy()
+
+    def blinking(x: np.ndarray, severity: float) -> np.ndarray:
+        place = 400 * math.sqrt(abs(severity))
+        return other if 0.3 < place - math.floor(place) < 0.6 and severity > 0.1 else x + 1e-3 * severity
+
+    planted = Perturbation("blinking", blinking, 1, images=False)
+    found = certified_severity(certificate, planted)
+    assert not found.proven and found.high == 1, "tested, and found nothing"
+    audited = examine(certificate, perturbations=[planted])
+    assert audited.flags == ("severity",)
+    assert audited.along["blinking"]["inside"].distance > certificate.radius
+    lying = replace(planted, variation=lambda x, low, high: np.full(x.shape, 1e-3 * (high - low)))
+    assert certified_severity(certificate, lying).high > 0.1
+    assert "severity" in examine(certificate, perturbations=[lying]).flags
+
+
+def test_an_attack_along_a_perturbation_is_clamped_and_rounded_as_certified():
+    certificate, (brightness,) = clear(), Threat("brightness").perturbations
+    classifier, stored = digits()[0], {"clamp": (0.0, 1.0), "rounding": 1 / 16}
+    found = attack_along(classifier, certificate, brightness, samples=500, **stored)
+    ends = certified_severity(certificate, brightness, **stored)
+    severities = torch.tensor([ends.low, ends.high], dtype=torch.float64)
+    points = ((brightness.points(certificate.x, severities).clamp(0, 1) * 16).round() / 16).flatten(1)
+    distances = certificate.family.length(points - certificate.x.double().flatten(), certificate.scale)
+    assert found.distance < certificate.radius and found.distance <= distances.max() + 0.1
+    terms = Terms(samples=SAMPLES, selection_samples=SELECTION, **stored)
+    along = examine(certificate, terms=terms, perturbations=[brightness]).along["brightness"]
+    assert along["inside"].distance == pytest.approx(found.distance, rel=1e-6)
 
 
 def test_honest_certificates_are_not_flagged():
