@@ -4,7 +4,7 @@ With `runs=[KEY,KEY]` it sets finished runs side by side instead.
 """
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipelines.certify import certify, opened_store
@@ -72,8 +72,8 @@ def report(prepared: "Prepared", complete: bool = False) -> None:
     others, aimed = [], prepared.threat.perturbations
     if aimed and not (settings.method.name == "rs" and settings.train.name != "covariance"):
         others = isotropic_run(prepared, complete)
-    asked = tested_at(prepared, store, records)
-    severities = threat_summary(records, others[0].records if others else None, settings.threat_at, asked)
+    tested = tested_at(prepared, store, records, settings.threat_at)
+    severities = threat_summary(records, others[0].records if others else None, settings.threat_at, tested)
     with replacing(store.folder / "severities.csv") as part:
         severities.to_csv(part, index=False)
     figures = run_figures(run) | {"severities": severity_figure([run, *others])} | plane_figures(settings.root, [run])
@@ -142,8 +142,10 @@ def isotropic_run(prepared: "Prepared", make: bool) -> "list[Run]":
     return [open_run(other.run_folder)]
 
 
-def tested_at(prepared: "Prepared", store: "Store", records: "pd.DataFrame") -> "dict[str, list[bool]]":
-    """Whether each input's images at just the severities of `threat_at` are in its region, of what is only tested."""
+def tested_at(
+    prepared: "Prepared", store: "Store", records: "pd.DataFrame", asked: "Mapping[str, float]"
+) -> "dict[str, list[bool]]":
+    """Whether each input's images at just the severities asked are in its region, of what is only tested."""
     import torch
 
     from rddrs.certification import inside
@@ -151,8 +153,9 @@ def tested_at(prepared: "Prepared", store: "Store", records: "pd.DataFrame") -> 
 
     found = {}
     for it in prepared.threat.reported:
-        if (asked := prepared.settings.threat_at.get(it.name)) is not None and is_tested(records, it.name):
-            severities = torch.tensor([asked, -asked] if it.two_sided else [asked], dtype=torch.float64)
+        if it.name in asked and is_tested(records, it.name):
+            at = asked[it.name]
+            severities = torch.tensor([at, -at] if it.two_sided else [at], dtype=torch.float64)
             spoken: dict[str, Any] = {"clamp": prepared.clamp, "rounding": prepared.rounding}
             certificates = map(claims(prepared, store), records["index"])
             found[it.name] = [bool(inside(each, it, severities, **spoken).all()) for each in certificates]

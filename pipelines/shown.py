@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from pipelines.compare import comparison_key, name_apart, read_run
+from pipelines.report import tested_at
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,7 @@ def shown(
     """Where tables, summary, comparisons and MLflow do not follow, and what cannot be said here."""
     import pandas as pd
 
-    from rddrs.records import Difference, provenance, reading_differences
+    from rddrs.records import Difference, Store, provenance, reading_differences
     from rddrs.records.tracking import parameters_of, provenance_tags
     from rddrs.report import compared_columns, compared_metrics, logged_differences, published_differences
 
@@ -47,7 +48,8 @@ def shown(
         if isotropic is None and settings.run is not None:
             left_out = compared_columns(records)
             notes.append(f"severities.csv: {', '.join(sorted(left_out))} are not audited: the counterpart is not here")
-    wrong += published_differences(folder, records, isotropic, alpha, left_out)
+    tested = partial(tested_at, prepared, Store(folder), records)
+    wrong += published_differences(folder, records, isotropic, alpha, left_out, tested)
     if in_place(prepared):
         for path in sorted(settings.root.glob("*/*/comparison.csv")):
             wrong += side_by_side(path, folder.name, records)
@@ -59,7 +61,7 @@ def shown(
             tags["classifier"] = logged.tags.get("classifier", "")
         free = partial(without_places, prepared)
         stated = replace(logged, parameters=free(logged.parameters))
-        check = partial(logged_differences, stated, folder, records, isotropic, alpha, free(parameters), tags)
+        check = partial(logged_differences, stated, folder, records, isotropic, alpha, free(parameters), tags, tested)
         wrong += reading_differences("MLflow", check)
     return wrong, notes
 

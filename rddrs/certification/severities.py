@@ -163,8 +163,8 @@ def _proven(
             for part in (slice(None, -1), slice(1, None))
         )
         least, last = (it.to(certificate.x.device) for it in (torch.minimum(low, high), torch.maximum(low, high)))
-        answers = _lengths(certificate, perturbation, least, last, clamp, rounding)
-        most, centre = (it.cpu().numpy() for it in answers)
+        most, centre = _lengths(certificate, perturbation, least, last, clamp, rounding)
+        most, centre = (most * (1 + certificate.scale.rounding)).cpu().numpy(), centre.cpu().numpy()
         for sign, ends in list(asked.items()):
             count = len(ends) - 1
             try:

@@ -1,7 +1,7 @@
 """What a run shows, tables, a summary and figures in MLflow, and whether it follows from the records."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,13 +57,26 @@ def compared_metrics(records: pd.DataFrame) -> set[str]:
     return {*shown[0]} - {*shown[1]}
 
 
+Tested = Callable[[Mapping[str, float]], Mapping[str, Sequence[bool]]]
+
+
+def untested(asked: Mapping[str, float]) -> Mapping[str, Sequence[bool]]:
+    """No severity is asked of what is only tested."""
+    return {}
+
+
 def published_differences(
-    folder: Path, records: pd.DataFrame, isotropic: pd.DataFrame | None, alpha: float, left_out: Collection[str] = ()
+    folder: Path,
+    records: pd.DataFrame,
+    isotropic: pd.DataFrame | None,
+    alpha: float,
+    left_out: Collection[str] = (),
+    tested: Tested = untested,
 ) -> list[Difference]:
     """Where the tables and the summary of a run do not follow from its records and from those of its counterpart.
 
     Which severities `severities.csv` asks for, and whether it has a counterpart, is as it states: the answers are not.
-    `left_out` are columns of it that nothing here can prove.
+    `left_out` are columns of it that nothing here can prove; `tested(asked)` is the `inside` of `threat_summary`.
     """
 
     def parquet(name: str) -> list[Difference]:
@@ -79,7 +92,8 @@ def published_differences(
         stated = pd.read_csv(folder / name).drop(columns=list(left_out), errors="ignore")
         asked = dict(zip(stated["perturbation"], stated["at"], strict=True)) if "at" in stated else {}
         other = isotropic if compared_columns(records) & {*stated} else None
-        expected = threat_summary(records, other, {key: value for key, value in asked.items() if np.isfinite(value)})
+        asked = {key: value for key, value in asked.items() if np.isfinite(value)}
+        expected = threat_summary(records, other, asked, tested(asked))
         return table_differences(name, stated, as_read(expected), "perturbation")
 
     checks = {"records.parquet": parquet, "records.csv": csv, "summary.json": summary, "severities.csv": severities}
@@ -94,6 +108,7 @@ def logged_differences(
     alpha: float,
     parameters: Mapping[str, str],
     tags: Mapping[str, str],
+    tested: Tested = untested,
 ) -> list[Difference]:
     """Where what MLflow shows, figures, columns by index, parameters, tags and copies of files, does not follow."""
     asked = {
@@ -102,7 +117,7 @@ def logged_differences(
         if name.startswith("certified_at_severity/") and 0 in values
     }
     other = isotropic if compared_metrics(records) & {*shown.metrics} else None
-    figures = metrics_of(records, alpha) | severity_metrics(threat_summary(records, other, asked))
+    figures = metrics_of(records, alpha) | severity_metrics(threat_summary(records, other, asked, tested(asked)))
     series = {name: {0: value} for name, value in figures.items()}
     series |= {f"input/{name}": dict(zip(records["index"], records[name], strict=True)) for name in PER_INPUT}
     found = []
