@@ -2,10 +2,12 @@
 
 from rddrs.certification.certify import ABSTAIN, Certificate, certify, lower_bound
 from rddrs.certification.severities import certified_severities, certified_severity
+from rddrs.certification.smoothed import Smoothed
 
 __all__ = [
     "ABSTAIN",
     "Certificate",
+    "Smoothed",
     "certified_severities",
     "certified_severity",
     "certify",

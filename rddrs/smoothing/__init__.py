@@ -17,6 +17,7 @@ from rddrs.smoothing.edge import (
 from rddrs.smoothing.fidelity import Fidelity, Reference, fidelity, predict
 from rddrs.smoothing.probabilities import soft_probabilities
 from rddrs.smoothing.sequential import Decision, decide, sequential_lower
+from rddrs.smoothing.smoothed import Predictions, SmoothedClassifier
 from rddrs.smoothing.speed import kept_batch, measure_batch
 
 __all__ = [
@@ -24,7 +25,9 @@ __all__ = [
     "Decision",
     "Fidelity",
     "Known",
+    "Predictions",
     "Reference",
+    "SmoothedClassifier",
     "check_contract",
     "check_evaluates",
     "check_precision",
