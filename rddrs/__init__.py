@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from rddrs.version import __version__
 
 if TYPE_CHECKING:
-    from rddrs.noise import Scale, Isotropic, Diagonal, Full, Kronecker
+    from rddrs.noise import Scale, Isotropic, Diagonal, Full, Kronecker, save_scale, load_scale
     from rddrs.smoothing import Reference, Fidelity, fidelity
     from rddrs.models import pretrained, Pretrained
     from rddrs.threats import Threat, Perturbation
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # fmt: off
 __all__ = [  # in the order of the walk
-    "Scale", "Isotropic", "Diagonal", "Full", "Kronecker",
+    "Scale", "Isotropic", "Diagonal", "Full", "Kronecker", "save_scale", "load_scale",
     "Reference", "Fidelity", "fidelity",
     "pretrained", "Pretrained",
     "Threat", "Perturbation",
