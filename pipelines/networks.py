@@ -53,7 +53,7 @@ def build_network(settings: Settings, data: Dataset) -> Found:
     if kept and not settings.classifier.as_it_is:
         notes.append(f"{named}: {len(kept)} of its weights are frozen, and stay as they are in training")
     try:
-        for key, file in settings.given.items():
+        for key, file in ({} if settings.classifier.file else settings.given).items():
             how = {"state": settings.classifier.state, "new_head": key == "train.start"}
             if settings.classifier.normalize.mean is None and (
                 keeps := matching(network, file, key, **how).normalization
@@ -85,7 +85,8 @@ def made(settings: Settings, data: Dataset, seed: int) -> nn.Module:
     options = settings.classifier
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build("classifier", options, {"shape": data.shape, "classes": data.classes})
+        offered = {"shape": data.shape, "classes": data.classes}
+        network = build("classifier", options, offered | ({} if options.file is None else {"file": options.file}))
         if not isinstance(network, nn.Module):
             raise SettingsError(f"classifier._target_={options.target} is no torch.nn.Module: {type(network)}")
         if any(is_lazy(weight) for weight in [*network.parameters(), *network.buffers()]):

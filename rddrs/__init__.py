@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rddrs.models import pretrained, Pretrained
     from rddrs.threats import Threat, Perturbation
     from rddrs.methods import Method, Proposal, RS, DDRS, ANCER, RDDRSPaper, RDDRS, GlobalScale
-    from rddrs.certification import certify, Certificate, Smoothed
+    from rddrs.certification import certify, Certificate, Smoothed, load
     from rddrs.trust import contradictions, Attack, attack, Audit, audit, Memory
     from rddrs.records import certify_input, CertifiedInput
     from rddrs.report import open_run, OpenedRun
@@ -36,7 +36,7 @@ __all__ = [  # in the order of the walk
     "pretrained", "Pretrained",
     "Threat", "Perturbation",
     "Method", "Proposal", "RS", "DDRS", "ANCER", "RDDRSPaper", "RDDRS", "GlobalScale",
-    "certify", "Certificate", "Smoothed",
+    "certify", "Certificate", "Smoothed", "load",
     "contradictions", "Attack", "attack", "Audit", "audit", "Memory",
     "certify_input", "CertifiedInput",
     "open_run", "OpenedRun",

@@ -2,7 +2,7 @@
 
 from rddrs.certification.certify import ABSTAIN, Certificate, certify, lower_bound
 from rddrs.certification.severities import certified_severities, certified_severity
-from rddrs.certification.smoothed import Smoothed
+from rddrs.certification.smoothed import Smoothed, load
 
 __all__ = [
     "ABSTAIN",
@@ -11,5 +11,6 @@ __all__ = [
     "certified_severities",
     "certified_severity",
     "certify",
+    "load",
     "lower_bound",
 ]
