@@ -13,9 +13,10 @@ from scipy.stats import binom
 from torch import Tensor, nn
 
 from rddrs.noise import FAMILIES, Grid, Norm, Purpose, Scale, generator
+from rddrs.smoothing.contract import check_contract
 from rddrs.smoothing.cores import on_single_cores
 from rddrs.smoothing.counts import votes
-from rddrs.smoothing.edge import Classifier, check_evaluates, logits_of, owned_input
+from rddrs.smoothing.edge import Classifier, check_evaluates, held, logits_of, owned_input
 
 DRAWS = 128
 """Draws of one input that share a key: what is drawn for it depends neither on the micro-batch nor on other inputs."""
@@ -156,10 +157,14 @@ class SmoothedClassifier(nn.Module):
         together = max(1, batch // blocks[0].size)
         groups = [blocks[at : at + together] for at in range(0, len(blocks), together)]
         workers = min(len(groups), 1 if x.is_cuda else torch.get_num_threads())
+        check_contract(self.classifier, x[0], threads=workers > 1)
         count = partial(self._count, x, self.scale.to(x.device, x.dtype), seed, keys)
-        found = [
-            part for parts in on_single_cores(count, [groups[at::workers] for at in range(workers)]) for part in parts
-        ]
+        with held(self.classifier):
+            found = [
+                part
+                for parts in on_single_cores(count, [groups[at::workers] for at in range(workers)])
+                for part in parts
+            ]
         if len(widths := {part.shape[1] for _, part in found}) > 1:
             raise ValueError(f"classifier: it answers {sorted(widths)} classes in turn: they must not change")
         counts = torch.zeros(len(x), *widths, dtype=torch.long)
