@@ -249,6 +249,7 @@ class Settings(Group):
     output_root: str
     shard: Shard
     runs: list[str]
+    logs: list[str] = []
     run: str | None
 
     @field_validator("threat", "threat_at", mode="before")

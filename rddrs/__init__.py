@@ -44,7 +44,10 @@ __all__ = [  # in the order of the walk
 ]
 # fmt: on
 
-ROOMS = ("noise", "smoothing", "data", "models", "threats", "methods", "certification", "trust", "records", "report")
+ROOMS = (
+    *("noise", "smoothing", "data", "models", "threats", "methods", "certification", "trust", "records", "report"),
+    "compat",
+)
 
 
 def __getattr__(name: str) -> Any:
