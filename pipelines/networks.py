@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from pipelines.build import build, told, try_out
+from pipelines.build import build, held_in, told, try_out
 from pipelines.errors import SettingsError
 from pipelines.settings import Normalize, Settings
 from rddrs.data import Dataset
-from rddrs.models import Accelerated, Normalized, as_logits, load_weights, matching
+from rddrs.models import Accelerated, Logits, Normalized, as_logits, load_weights, matching
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,9 @@ def build_network(settings: Settings, data: Dataset) -> Found:
                 notes.append(f"{key}={file}: it keeps a normalisation, which is used: mean={keeps[0]} std={keeps[1]}")
             notes += load_weights(network, file, key, **how)
         options = settings.classifier
+        if (answer := held_in(network, data)) is not None:
+            network = Logits(network)
+            notes.append(f"{named} answers with a {answer}: its logits are taken")
         if options.normalize.mean is not None and options.normalize.std is not None:
             network = Normalized(network, options.normalize.mean, options.normalize.std, data.shape)
         if options.precision != "float32" or options.compile:

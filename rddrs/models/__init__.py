@@ -1,7 +1,7 @@
 """Networks that return logits, adapters around them, and their weights on disk."""
 
 from rddrs.models.accelerated import Accelerated
-from rddrs.models.adapters import Normalized, Rotated, as_logits, bare
+from rddrs.models.adapters import Logits, Normalized, Rotated, as_logits, bare
 from rddrs.models.artefacts import Artefact, Exported, Onnx, Scripted, artefact
 from rddrs.models.identity import digest
 from rddrs.models.lenet import LeNet
@@ -18,6 +18,7 @@ __all__ = [
     "Artefact",
     "Exported",
     "LeNet",
+    "Logits",
     "Normalized",
     "Onnx",
     "Perceptron",

@@ -13,6 +13,7 @@ from rddrs.smoothing.edge import (
     logits_of,
     networks_of,
     owned_input,
+    taken,
 )
 from rddrs.smoothing.fidelity import Fidelity, Reference, fidelity, predict
 from rddrs.smoothing.probabilities import soft_probabilities
@@ -50,6 +51,7 @@ __all__ = [
     "running_counts",
     "sequential_lower",
     "soft_probabilities",
+    "taken",
     "votes",
     "worker_threads",
 ]
