@@ -26,7 +26,18 @@ from rddrs.models import (
 )
 from rddrs.records import Store
 
-OPTIONS = ("_target_", "output", "checkpoint", "pretrained", "file", "epochs", "normalize", "precision", "compile")
+OPTIONS = (
+    "_target_",
+    "output",
+    "checkpoint",
+    "pretrained",
+    "file",
+    "epochs",
+    "normalize",
+    "precision",
+    "compile",
+    "threads",
+)
 
 
 def smoothed_of(folder: Path, records: pd.DataFrame) -> Smoothed:
@@ -76,10 +87,11 @@ def _network(folder: Path, stated: dict[str, Any], certificate: Certificate) -> 
     make: Any = locate(target)
     if make is None:
         raise ValueError(f"{folder.name}: classifier._target_={target} cannot be imported")
-    own = {name: value for name, value in options.items() if name not in OPTIONS}
     offered = {"shape": shape, "classes": len(certificate.counts), "file": options.get("file")}
     parameters = inspect.signature(make).parameters
-    arguments = {name: value for name, value in offered.items() if name in parameters and value is not None} | own
+    arguments = {name: value for name, value in offered.items() if name in parameters and value is not None}
+    anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    arguments |= {key: it for key, it in options.items() if key not in OPTIONS and (anything or key in parameters)}
     for weights in _weights(folder, options):
         network = make(**arguments)
         if not isinstance(network, Artefact):
