@@ -103,7 +103,7 @@ def taken(answer: Any) -> Any:
         return answer.get("logits", answer)
     if hasattr(answer, "logits"):
         return answer.logits
-    return answer[0] if isinstance(answer, tuple | list) and answer else answer
+    return answer[0] if isinstance(answer, tuple) and answer else answer
 
 
 def logits_of(
