@@ -17,7 +17,7 @@ from pipelines.settings import Settings, Target
 from rddrs.data import Dataset
 from rddrs.data import doubts as range_doubts
 from rddrs.models import card_of, scale_file
-from rddrs.smoothing import check_contract
+from rddrs.smoothing import check_contract, taken
 
 
 def build(key: str, group: Target, offered: dict[str, Any]) -> Any:
@@ -74,6 +74,16 @@ def _module(frame: traceback.FrameSummary) -> str:
         if Path(frame.filename).is_relative_to(folder):
             return name
     return ""
+
+
+def held_in(network: nn.Module, data: Dataset) -> str | None:
+    """The kind of an answer that holds logits and is none itself; None where it is, or where the network fails."""
+    try:
+        with torch.inference_mode():
+            answer = network.eval()(data.test_inputs[:2].clone())
+    except Exception:  # told by `try_out`
+        return None
+    return None if isinstance(answer, torch.Tensor) or taken(answer) is answer else type(answer).__name__
 
 
 def try_out(network: nn.Module, settings: Settings, data: Dataset) -> None:

@@ -12,10 +12,16 @@ STAGES = {
     "report": "tables, figures and the page of a finished run; runs=[KEY,KEY] sets runs side by side",
     "audit": "try to prove a run wrong",
 }
+PLAIN = {
+    "export": "one file of the classifier that a run certified: run=KEY file=model.rddrs",
+    "predict": "classes of images, with abstentions: file=model.rddrs images=FOLDER",
+}
+"""Commands without a configuration."""
+
 USAGE = "\n".join(
     [
         "usage: rddrs STAGE [KEY=VALUE ...] [--multirun]",
-        *(f"  {name:9}{told}" for name, told in STAGES.items()),
+        *(f"  {name:9}{told}" for name, told in (STAGES | PLAIN).items()),
         'rddrs STAGE --help shows every key; rddrs --version; eval "$(rddrs -sc install=bash)" completes them',
     ]
 )
@@ -31,6 +37,8 @@ def main() -> None:
         return print(USAGE)
     if name in ("-V", "--version", "version"):
         return print(version("rddrs"))
+    if name in PLAIN:
+        return getattr(import_module(f"pipelines.{name}"), name)(words[1:])
     from pipelines.entry import entry
 
     sys.path.insert(0, "")  # as `python -m` does: the user's own modules are found
@@ -40,7 +48,7 @@ def main() -> None:
     elif name not in STAGES:
         from pipelines.words import meant
 
-        first = f": a stage comes first: rddrs run {name}" if "=" in name else meant(name, STAGES)
+        first = f": a stage comes first: rddrs run {name}" if "=" in name else meant(name, STAGES | PLAIN)
         print(f"error: there is no stage {name}{first}\n{USAGE}", file=sys.stderr)
         sys.exit(2)
     sys.argv[1:] = words[1:]
@@ -55,7 +63,7 @@ def complete() -> None:
         return
     program, *words = line.split(" ")
     if len(words) < 2:
-        print(" ".join(STAGES))
+        print(" ".join([*STAGES, *PLAIN]))
         sys.exit()
     os.environ["COMP_LINE"] = shorter = " ".join([program, *words[1:]])
     os.environ["COMP_POINT"] = str(len(shorter))

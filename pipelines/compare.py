@@ -135,6 +135,33 @@ def full_name(root: Path, name: str) -> str:
     return begins[0]
 
 
+def show_logs(root: Path, names: list[str], files: list[str]) -> None:
+    """Print and draw the curves of logs beside those of runs; raises SettingsError for a file that is no log."""
+    import pandas as pd
+    from rich.console import Console
+
+    from rddrs.compat import read_log
+    from rddrs.files import replacing
+    from rddrs.report import log_figure, log_summary, log_table, save
+
+    names = [full_name(root, name) for name in names]
+    runs = name_apart([read_run(root / "runs" / name) for name in names])
+    curves = {run.label: run.records.assign(radius=run.records["ball_radius"]) for run in runs}
+    try:
+        curves |= {str(file): read_log(file) for file in files}
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"logs: {error}") from error
+    folder = root / "comparisons" / hashlib.sha256("\n".join([*names, *files]).encode()).hexdigest()[:10]
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pd.DataFrame(log_summary(curves))
+    with replacing(folder / "logs.csv") as part:
+        table.to_csv(part, index=False)
+    save(log_figure(curves), folder / "figures" / "logs")
+    console = Console()
+    console.print(log_table(table))
+    console.print(f"written to   {folder}", soft_wrap=True)
+
+
 def show_comparison(folder: Path) -> None:
     """Print the tables of a comparison, and where it lies."""
     import pandas as pd

@@ -24,10 +24,15 @@ def of_run(asked: dict[str, Any]) -> dict[str, Any]:
     if not (folder / "config.yaml").is_file():
         raise SettingsError(f"run={asked['run']}: there is no config.yaml in it: it must be the folder of a run")
     stated: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-    values = {**stated, **{name: asked[name] for name in ("audit", "device", "shard", "runs")}, "run": str(folder)}
+    values = {
+        **stated,
+        **{name: asked[name] for name in ("audit", "device", "shard", "runs", "logs")},
+        "run": str(folder),
+    }
     values["output_root"] = str(folder.parents[1]) if folder.parent.name == "runs" else asked["output_root"]
-    if asked["classifier"]["checkpoint"] is not None:
-        values["classifier"]["checkpoint"] = asked["classifier"]["checkpoint"]
+    for name in ("checkpoint", "file"):
+        if asked["classifier"][name] is not None:
+            values["classifier"][name] = asked["classifier"][name]
     if asked["data"]["name"] == stated["data"]["name"]:
         values["data"] |= {name: asked["data"][name] for name in ("root", "file") if name in asked["data"]}
     return values

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from pipelines.build import build, told, try_out
+from pipelines.build import build, held_in, told, try_out
 from pipelines.errors import SettingsError
 from pipelines.settings import Normalize, Settings
 from rddrs.data import Dataset
-from rddrs.models import Accelerated, Normalized, as_logits, load_weights, matching
+from rddrs.models import Accelerated, Logits, Normalized, as_logits, load_weights, matching
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def build_network(settings: Settings, data: Dataset) -> Found:
     if kept and not settings.classifier.as_it_is:
         notes.append(f"{named}: {len(kept)} of its weights are frozen, and stay as they are in training")
     try:
-        for key, file in settings.given.items():
+        for key, file in ({} if settings.classifier.file else settings.given).items():
             how = {"state": settings.classifier.state, "new_head": key == "train.start"}
             if settings.classifier.normalize.mean is None and (
                 keeps := matching(network, file, key, **how).normalization
@@ -62,6 +62,9 @@ def build_network(settings: Settings, data: Dataset) -> Found:
                 notes.append(f"{key}={file}: it keeps a normalisation, which is used: mean={keeps[0]} std={keeps[1]}")
             notes += load_weights(network, file, key, **how)
         options = settings.classifier
+        if (answer := held_in(network, data)) is not None:
+            network = Logits(network)
+            notes.append(f"{named} answers with a {answer}: its logits are taken")
         if options.normalize.mean is not None and options.normalize.std is not None:
             network = Normalized(network, options.normalize.mean, options.normalize.std, data.shape)
         if options.precision != "float32" or options.compile:
@@ -85,7 +88,8 @@ def made(settings: Settings, data: Dataset, seed: int) -> nn.Module:
     options = settings.classifier
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build("classifier", options, {"shape": data.shape, "classes": data.classes})
+        offered = {"shape": data.shape, "classes": data.classes}
+        network = build("classifier", options, offered | ({} if options.file is None else {"file": options.file}))
         if not isinstance(network, nn.Module):
             raise SettingsError(f"classifier._target_={options.target} is no torch.nn.Module: {type(network)}")
         if any(is_lazy(weight) for weight in [*network.parameters(), *network.buffers()]):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipelines.certify import certify, opened_store
-from pipelines.compare import compare_runs, plane_figures, show_comparison
+from pipelines.compare import compare_runs, plane_figures, show_comparison, show_logs
 from pipelines.entry import entry
 from pipelines.errors import SettingsError
 
@@ -55,6 +55,8 @@ def report(prepared: "Prepared", complete: bool = False) -> None:
     )
 
     settings = prepared.settings
+    if settings.logs:
+        return show_logs(settings.root, settings.runs, settings.logs)
     if settings.runs:
         return show_comparison(compare_runs(settings.root, settings.runs))
     refuse_to_begin(prepared)
@@ -94,7 +96,15 @@ def report(prepared: "Prepared", complete: bool = False) -> None:
     tracker.link((store.folder / "figures").iterdir(), "figures")
     tracker.pictures("input/region", evenly(records, PICTURES), lambda index: portrait(*store.load(index)))
     write_manifest(store.folder, prepared.binding, prepared.configuration)
-    names = ("config.yaml", "manifest.json", "records.csv", "records.parquet", "summary.json", "severities.csv")
+    names = (
+        "config.yaml",
+        "manifest.json",
+        "records.csv",
+        "records.parquet",
+        "summary.json",
+        "severities.csv",
+        "log.tsv",
+    )
     tracker.link([store.folder / name for name in (*names, "report.html")], "records")
     tracker.finish()
 

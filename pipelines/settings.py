@@ -83,6 +83,7 @@ class Classifier(Target):
     state: str | None = None
     weights: Literal["own"] | None = None
     pretrained: str | None
+    file: str | None = None
     epochs: PositiveInt
     normalize: Normalize
     precision: Literal["float32", "bfloat16"]
@@ -91,10 +92,12 @@ class Classifier(Target):
 
     @model_validator(mode="after")
     def one_network(self) -> Self:
-        ways = {name: getattr(self, name) for name in ("pretrained", "checkpoint", "weights")}
+        ways = {name: getattr(self, name) for name in ("pretrained", "checkpoint", "weights", "file")}
         given = [f"{name}={value}" for name, value in ways.items() if value is not None]
         if len(given) > 1:
             raise ValueError(f"{' '.join(given)}: leave all but one of them out")
+        if self.file is not None and (self.precision != "float32" or self.compile):
+            raise ValueError(f"file={self.file}: it is certified as it is: leave precision and compile out")
         return self
 
     @property
@@ -106,7 +109,8 @@ class Classifier(Target):
     def given_file(self) -> Path | None:
         """The file of the weights that are given, to be certified as they are."""
         if self.pretrained is None:
-            return None if self.checkpoint is None else Path(self.checkpoint)
+            given = self.file or self.checkpoint
+            return None if given is None else Path(given)
         from rddrs.models import weights_file
 
         return weights_file(self.pretrained)
@@ -259,6 +263,7 @@ class Settings(Group):
     output_root: str
     shard: Shard
     runs: list[str]
+    logs: list[str] = []
     run: str | None
 
     @field_validator("threat", "threat_at", mode="before")
@@ -306,7 +311,8 @@ class Settings(Group):
         """The file of weights that is given, by its key: a checkpoint is certified as it is, a start is trained."""
         weights, start = self.classifier.given_file, self.train.start
         if weights is not None:
-            return {f"classifier.{'checkpoint' if self.classifier.pretrained is None else 'pretrained'}": weights}
+            own = "pretrained" if self.classifier.pretrained else "file" if self.classifier.file else "checkpoint"
+            return {f"classifier.{own}": weights}
         return {} if start is None else {"train.start": Path(start)}
 
     @property
@@ -317,7 +323,8 @@ class Settings(Group):
     def configuration(self) -> dict[str, Any]:
         """What a result depends on, beside the threat, contents (data, given weights), code and device."""
         values = self.model_dump(include={"classifier", "method", "train", "certify", "sigma", "seed"}, by_alias=True)
-        del values["classifier"]["checkpoint"], values["train"]["start"], values["certify"]["workers"]
+        del values["classifier"]["checkpoint"], values["classifier"]["file"]
+        del values["train"]["start"], values["certify"]["workers"]
         for name in ("state", "weights"):  # of a file, which is known by its content, and of later versions
             if values["classifier"][name] is None or self.classifier.as_it_is:
                 del values["classifier"][name]

@@ -19,24 +19,24 @@ from typing import TYPE_CHECKING, Any
 from rddrs.version import __version__
 
 if TYPE_CHECKING:
-    from rddrs.noise import Scale, Isotropic, Diagonal, Full, Kronecker
+    from rddrs.noise import Scale, Isotropic, Diagonal, Full, Kronecker, save_scale, load_scale
     from rddrs.smoothing import Reference, Fidelity, fidelity
     from rddrs.models import pretrained, Pretrained
     from rddrs.threats import Threat, Perturbation
     from rddrs.methods import Method, Proposal, RS, DDRS, ANCER, RDDRSPaper, RDDRS, GlobalScale
-    from rddrs.certification import certify, Certificate
+    from rddrs.certification import certify, Certificate, Smoothed, load
     from rddrs.trust import contradictions, Attack, attack, Audit, audit, Memory
     from rddrs.records import certify_input, CertifiedInput
     from rddrs.report import open_run, OpenedRun
 
 # fmt: off
 __all__ = [  # in the order of the walk
-    "Scale", "Isotropic", "Diagonal", "Full", "Kronecker",
+    "Scale", "Isotropic", "Diagonal", "Full", "Kronecker", "save_scale", "load_scale",
     "Reference", "Fidelity", "fidelity",
     "pretrained", "Pretrained",
     "Threat", "Perturbation",
     "Method", "Proposal", "RS", "DDRS", "ANCER", "RDDRSPaper", "RDDRS", "GlobalScale",
-    "certify", "Certificate",
+    "certify", "Certificate", "Smoothed", "load",
     "contradictions", "Attack", "attack", "Audit", "audit", "Memory",
     "certify_input", "CertifiedInput",
     "open_run", "OpenedRun",
@@ -44,7 +44,10 @@ __all__ = [  # in the order of the walk
 ]
 # fmt: on
 
-ROOMS = ("noise", "smoothing", "data", "models", "threats", "methods", "certification", "trust", "records", "report")
+ROOMS = (
+    *("noise", "smoothing", "data", "models", "threats", "methods", "certification", "trust", "records", "report"),
+    "compat",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -21,6 +21,7 @@ from rddrs.smoothing import (
     check_evaluates,
     clopper_pearson,
     hard_counts,
+    logits_of,
     owned_input,
 )
 
@@ -172,7 +173,7 @@ class Method(BaseModel, ABC):
         x: Float[Tensor, "*shape"],
         *,
         sigma: float,
-        reference: Reference | tuple[Tensor, Tensor] | None = None,
+        reference: Reference | tuple[Any, Any] | None = None,
         seed: int = 0,
         index: int = 0,
         sigma_x: float | None = None,
@@ -213,8 +214,8 @@ class Method(BaseModel, ABC):
             return
         try:
             with torch.inference_mode(False), torch.enable_grad():
-                differentiable = classifier(torch.stack([x, x]).requires_grad_().clone()).requires_grad
-        except RuntimeError:  # of a tensor that is brought to NumPy, for one
+                differentiable = logits_of(classifier, torch.stack([x, x]).requires_grad_().clone()).requires_grad
+        except ValueError:  # of a tensor that is brought to NumPy, for one
             differentiable = False
         if not differentiable:
             raise ValueError(

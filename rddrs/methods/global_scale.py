@@ -14,7 +14,7 @@ from rddrs.methods.flats import Flat, flat_at
 from rddrs.methods.moments import moment_of, slopes, spreads_of
 from rddrs.methods.structures import Basis, Structure, structured
 from rddrs.noise import FAMILIES, Isotropic, Purpose, Scale, generator
-from rddrs.smoothing import Classifier, Known, Reference, fidelity, predict
+from rddrs.smoothing import Classifier, Known, Reference, fidelity, logits_of, predict
 from rddrs.threats import Threat
 
 CAREFUL_DRAWS = 100
@@ -122,7 +122,7 @@ class GlobalScale(Method):
             noise = flat.noise(a, torch.cat([z, -z], dim=1).flatten(0, 1))
             noisy = reference.inputs[chosen].flatten(1).repeat_interleave(self.samples, dim=0) + noise
             labels = reference.labels[chosen].repeat_interleave(self.samples)
-            found = margins(classifier(noisy.view(-1, *shape)), labels, self.temperature)
+            found = margins(logits_of(classifier, noisy.view(-1, *shape)), labels, self.temperature)
             smallest = (flat.lowest(sigma).neg() + a).min().exp()
             radii = margin_radius(found.view(self.inputs, self.samples), FAMILIES[self.norm])
             return objective(radii, flat.aim(a), smallest, found, kappa=self.kappa, mu=self.mu)

@@ -11,7 +11,7 @@ from rddrs.data import Inputs
 from rddrs.methods.ascent import margins
 from rddrs.methods.base import Track, untracked
 from rddrs.noise import Full, Kronecker, Scale, rotate
-from rddrs.smoothing import Classifier
+from rddrs.smoothing import Classifier, logits_of
 from rddrs.threats import Threat
 
 
@@ -30,7 +30,7 @@ def slopes(
     for part in track(chosen.split(batch), "gradients of the margin"):
         points = inputs[part].to(labels.device)
         noisy = (points.flatten(1) + scale.noise(draw(len(part)))).view_as(points).requires_grad_()
-        found = margins(classifier(noisy.clone()), labels[part], temperature)  # which it may change
+        found = margins(logits_of(classifier, noisy.clone()), labels[part], temperature)  # which it may change
         yield torch.autograd.grad(found.sum(), noisy)[0].flatten(1)
 
 

@@ -17,6 +17,7 @@ from rddrs.methods.guard import Guard
 from rddrs.methods.moments import moment_of, slopes, spreads_of, trace
 from rddrs.methods.structures import Basis, Structure, structured
 from rddrs.noise import Isotropic, Purpose, Scale, generator
+from rddrs.smoothing import logits_of
 from rddrs.threats import Threat
 
 
@@ -124,7 +125,7 @@ class RDDRS(Method):
                 inputs = torch.cat([inputs, problem.reference.inputs[chosen].flatten(1)])
                 labels = torch.cat([labels, problem.reference.labels[chosen]])
             noisy = (inputs + noise[: len(inputs)]).view(-1, *problem.x.shape)
-            found = margins(problem.classifier(noisy), labels, self.temperature)
+            found = margins(logits_of(problem.classifier, noisy), labels, self.temperature)
             radii = margin_radius(found[None, :half], problem.family)
             mu = self.mu if problem.reference is not None else 0.0
             return objective(radii, flat.aim(a), (a - lowest).min().exp(), found[half:], kappa=self.kappa, mu=mu)

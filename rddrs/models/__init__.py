@@ -1,24 +1,33 @@
 """Networks that return logits, adapters around them, and their weights on disk."""
 
 from rddrs.models.accelerated import Accelerated
-from rddrs.models.adapters import Normalized, Rotated, as_logits, bare
+from rddrs.models.adapters import Logits, Normalized, Rotated, as_logits, bare
+from rddrs.models.artefacts import Artefact, Exported, Onnx, Scripted, artefact
 from rddrs.models.identity import digest
 from rddrs.models.lenet import LeNet
 from rddrs.models.perceptron import Perceptron
 from rddrs.models.resnet import ResNet
+from rddrs.models.saved import read as read_smoothed
+from rddrs.models.saved import write as write_smoothed
 from rddrs.models.small_cnn import SmallCNN
 from rddrs.models.weights import load_weights, matching, save_weights
 from rddrs.models.zoo import Pretrained, card_of, pretrained, scale_file, weights_file
 
 __all__ = [
     "Accelerated",
+    "Artefact",
+    "Exported",
     "LeNet",
+    "Logits",
     "Normalized",
+    "Onnx",
     "Perceptron",
     "Pretrained",
     "ResNet",
     "Rotated",
+    "Scripted",
     "SmallCNN",
+    "artefact",
     "as_logits",
     "bare",
     "card_of",
@@ -26,7 +35,9 @@ __all__ = [
     "load_weights",
     "matching",
     "pretrained",
+    "read_smoothed",
     "save_weights",
     "scale_file",
     "weights_file",
+    "write_smoothed",
 ]

@@ -65,6 +65,11 @@ class Accelerated(Adapter):
         if compile:
             check_compiler()
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of what answers."""
+        return self._dtype
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_lock": None, "_copies": None, "_holders": 0, "_fresh": False}
 

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rddrs.smoothing import taken
+
 
 class Adapter(nn.Module):
     """A network around a network, without weights of its own."""
@@ -29,6 +31,13 @@ class LogProbabilities(Adapter):
     def forward(self, inputs: Float[Tensor, "n *shape"]) -> Float[Tensor, "n k"]:
         probabilities = self.network(inputs)
         return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
+
+
+class Logits(Adapter):
+    """The network with its logits alone, where it answers with more: as Hugging Face's, a dictionary or a tuple."""
+
+    def forward(self, inputs: Float[Tensor, "n *shape"]) -> Float[Tensor, "n k"]:
+        return taken(self.network(inputs))
 
 
 class Rotated(Adapter):

@@ -31,13 +31,13 @@ def whole(x: Float[Tensor, "*shape"], step: float) -> Float[Tensor, "*shape"]:
 
 
 class Grid:
-    """Brings noise to the grid around one input, in place.
+    """Brings noise to the grid around one input, or every row of it around an input of its own, in place.
 
     Raises ValueError where the input does not lie on the grid, or its sum with the noise may not be exact: where, in
     steps of the grid, they may exceed the whole numbers that the precision of x holds, 2^24 of float32.
     """
 
-    def __init__(self, x: Float[Tensor, " d"], scale: Scale, step: float) -> None:
+    def __init__(self, x: Float[Tensor, "*n d"], scale: Scale, step: float) -> None:
         self._whole, self._step = whole(x, step), step
         noise = LONGEST * math.sqrt(scale.dim) * scale.deviations().max().item()
         reach, most = self._whole.abs().max().item() + noise / step + 1, 2 / torch.finfo(x.dtype).eps

@@ -18,6 +18,9 @@ class Product:
     def __init__(self, matrix: Float[Tensor, "d k"]) -> None:
         self._matrix = matrix
 
+    def __getstate__(self) -> dict[str, Tensor]:
+        return {"_matrix": self._matrix}  # oneDNN's tensors have no storage that could be copied: packed again
+
     @cached_property
     def _packed(self) -> Tensor:
         """A in float32 and oneDNN's own layout."""

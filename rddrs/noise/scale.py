@@ -38,6 +38,12 @@ class Scale(ABC):
     dim: int
     matrix: Float[Tensor, "d d"]
 
+    def __repr__(self) -> str:
+        values = self.deviations()
+        return (
+            f"{type(self).__name__}(dim={self.dim}, deviations {values.min().item():.3g} to {values.max().item():.3g})"
+        )
+
     @property
     @abstractmethod
     def eigenvalues(self) -> Float[Tensor, " d"]:

@@ -41,6 +41,7 @@ class Purpose(IntEnum):
     ROTATION = 20
     VALIDATION = 21
     NETWORK = 22
+    PREDICTION = 30
 
 
 def generator(

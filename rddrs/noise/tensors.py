@@ -33,13 +33,13 @@ def from_tensors(tensors: dict[str, Tensor]) -> Scale:
     raise ValueError(f"no scale among the tensors {sorted(tensors)}: sigma, values, theta or triangle is needed")
 
 
-def save_scale(scale: Scale, path: Path) -> None:
-    """Write a scale, all of it or nothing."""
-    with replacing(path) as part:
+def save_scale(scale: Scale, path: str | Path) -> None:
+    """Write a scale as safetensors, all of it or nothing."""
+    with replacing(Path(path)) as part:
         save_file({name: tensor.cpu().contiguous() for name, tensor in scale.tensors().items()}, part)
 
 
-def load_scale(path: Path) -> Scale:
-    """The scale that `save_scale` wrote; raises Unreadable where the file is damaged."""
-    with reading(path):
+def load_scale(path: str | Path) -> Scale:
+    """The scale that `save_scale` wrote; raises Unreadable, a ValueError, where there is none or it is damaged."""
+    with reading(Path(path)):
         return from_tensors(load_file(path))

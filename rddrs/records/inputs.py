@@ -36,7 +36,7 @@ def certify_input(
     *,
     sigma: float,
     method: Method | None = None,
-    reference: Reference | tuple[Tensor, Tensor] | None = None,
+    reference: Reference | tuple[Any, Any] | None = None,
     measuring: Reference | None = None,
     held_out: Reference | None = None,
     label: int | None = None,

@@ -21,6 +21,7 @@ FILES = {
     "memory/*.json": REBUILT,
     "records.parquet": REBUILT,
     "records.csv": REBUILT,
+    "log.tsv": REBUILT,
     "summary.json": REBUILT,
     "severities.csv": REBUILT,
     "report.html": UNKNOWN,
@@ -46,7 +47,7 @@ COLUMNS = {
 """The columns of a record that do not follow from the certificate, the inputs and the settings, as all others do."""
 
 SIDE_BY_SIDE = {"comparison.csv": REBUILT, "literature.csv": REBUILT, "report.html": UNKNOWN, "figures/*": UNKNOWN}
-SIDE_BY_SIDE |= {"jobs/*.json": UNKNOWN, "mlflow_run_id": UNKNOWN}
+SIDE_BY_SIDE |= {"logs.csv": UNKNOWN, "jobs/*.json": UNKNOWN, "mlflow_run_id": UNKNOWN}
 """The files of a comparison's folder, or a sweep's."""
 
 MLFLOW = {

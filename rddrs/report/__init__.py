@@ -17,6 +17,9 @@ from rddrs.report.figures import scatter_figure as scatter_figure
 from rddrs.report.figures import spectrum_figure as spectrum_figure
 from rddrs.report.literature import literature as literature
 from rddrs.report.literature import literature_table as literature_table
+from rddrs.report.logs import log_figure as log_figure
+from rddrs.report.logs import log_summary as log_summary
+from rddrs.report.logs import log_table as log_table
 from rddrs.report.opened import OpenedRun as OpenedRun
 from rddrs.report.opened import open_run as open_run
 from rddrs.report.page import write_page as write_page

@@ -42,7 +42,7 @@ def _panel_a_sigma(runs: Sequence[Run], **grid) -> tuple[Figure, list[tuple[Axes
     ]
 
 
-def _draw_shares(axes: Axes, values: Float[ndarray, " n"], **look) -> None:
+def draw_shares(axes: Axes, values: Float[ndarray, " n"], **look) -> None:
     """The share of inputs whose value is at least r, exactly, with its 95 % band; a negative value never counts."""
     radii = np.unique([0.0, *values[values >= 0]])
     share = share_at_least(values, radii)
@@ -63,7 +63,7 @@ def accuracy_figure(run: Run) -> Figure:
     """Certified accuracy of one run against proxy radius and against ball radius."""
     figure, axes = panels(2, sharey=True)
     for panel, (column, name) in zip(axes[0], RADIUS_NAMES.items(), strict=True):
-        _draw_shares(panel, _certified(run, column), color=PALETTE[0])
+        draw_shares(panel, _certified(run, column), color=PALETTE[0])
         panel.set_xlabel(name)
     axes[0, 0].set_ylabel("certified accuracy")
     return figure
@@ -153,7 +153,7 @@ def _share_figure(
     look = looks(runs)
     for axes, members in titled:
         for run in members:
-            _draw_shares(axes, values(run, column), **look[run])
+            draw_shares(axes, values(run, column), **look[run])
         axes.set_xlabel(RADIUS_NAMES[column])
         axes.legend(loc="upper right")
     titled[0][0].set_ylabel(ylabel)

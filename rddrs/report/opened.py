@@ -8,8 +8,9 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
-from rddrs.certification import Certificate
+from rddrs.certification import Certificate, Smoothed
 from rddrs.records import Ledger, Store
+from rddrs.report.deployed import smoothed_of
 from rddrs.report.figures import run_figures
 from rddrs.report.severities import severity_figure
 from rddrs.report.tables import Run, compare
@@ -20,6 +21,15 @@ class OpenedRun(Run):
     """A `Run` with its certificates: `certificate(index)` is what the run claims of an input, after the memory."""
 
     certificate: Callable[[int], Certificate] = field(kw_only=True)
+    folder: Path = field(kw_only=True)
+
+    @property
+    def smoothed(self) -> Smoothed:
+        """The classifier that was certified, for use: it predicts, certifies, and can be saved in one file.
+
+        Raises ValueError where every input has a C of its own, and where the network is not found.
+        """
+        return smoothed_of(self.folder, self.records)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -52,6 +62,5 @@ def open_run(folder: str | Path) -> OpenedRun:
     if stated["certify"]["mode"] == "memory":
         claimed = Ledger(folder / "memory", store.certificate).claimed
     records = pd.read_parquet(folder / "records.parquet")
-    return OpenedRun(
-        folder.resolve().name, stated["method"]["name"], stated["sigma"], records, store.load, text, certificate=claimed
-    )
+    name, method = folder.resolve().name, stated["method"]["name"]
+    return OpenedRun(name, method, stated["sigma"], records, store.load, text, certificate=claimed, folder=folder)

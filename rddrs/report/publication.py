@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from rddrs.compat import log_of, write_log
 from rddrs.digests import file_digest
 from rddrs.files import replacing, write_text
 from rddrs.records.differences import Difference, as_read, differences, reading_differences, table_differences
@@ -19,6 +20,9 @@ from rddrs.report.threats import severity_metrics, threat_summary
 
 if TYPE_CHECKING:
     from rddrs.records.tracking import Logged
+
+LOG = "log.tsv"
+"""The records as the literature writes them (`rddrs.compat.read_log`); runs of 0.6.0 have none."""
 
 PER_INPUT = [
     *("radius", "proxy_radius", "ball_radius", "p_lower", "scale_min", "scale_max", "log_det", "sigma_x"),
@@ -39,11 +43,12 @@ def metrics_of(records: pd.DataFrame, alpha: float) -> dict[str, float]:
 
 
 def publish(folder: Path, records: pd.DataFrame, alpha: float) -> None:
-    """Write `records.parquet`, `records.csv` and `summary.json`, each as a whole or not at all."""
+    """Write `records.parquet`, `records.csv`, `summary.json` and the log, each as a whole or not at all."""
     with replacing(folder / "records.parquet") as part:
         records.to_parquet(part, index=False)
     write_text(folder / "records.csv", records.to_csv(index=False))
     write_text(folder / "summary.json", json.dumps(summary_of(records, alpha), indent=2) + "\n")
+    write_log(folder / LOG, records)
 
 
 def compared_columns(records: pd.DataFrame) -> set[str]:
@@ -96,7 +101,12 @@ def published_differences(
         expected = threat_summary(records, other, asked, tested(asked))
         return table_differences(name, stated, as_read(expected), "perturbation")
 
+    def log(name: str) -> list[Difference]:
+        same = not (folder / name).exists() or (folder / name).read_text() == log_of(records)
+        return [] if same else [Difference(name, None, "file", "another", "that of the records")]
+
     checks = {"records.parquet": parquet, "records.csv": csv, "summary.json": summary, "severities.csv": severities}
+    checks[LOG] = log
     return [it for name, check in checks.items() for it in reading_differences(name, partial(check, name))]
 
 

@@ -13,10 +13,12 @@ from rddrs.smoothing.edge import (
     logits_of,
     networks_of,
     owned_input,
+    taken,
 )
 from rddrs.smoothing.fidelity import Fidelity, Reference, fidelity, predict
 from rddrs.smoothing.probabilities import soft_probabilities
 from rddrs.smoothing.sequential import Decision, decide, sequential_lower
+from rddrs.smoothing.smoothed import Predictions, SmoothedClassifier
 from rddrs.smoothing.speed import kept_batch, measure_batch
 
 __all__ = [
@@ -24,7 +26,9 @@ __all__ = [
     "Decision",
     "Fidelity",
     "Known",
+    "Predictions",
     "Reference",
+    "SmoothedClassifier",
     "check_contract",
     "check_evaluates",
     "check_precision",
@@ -47,6 +51,7 @@ __all__ = [
     "running_counts",
     "sequential_lower",
     "soft_probabilities",
+    "taken",
     "votes",
     "worker_threads",
 ]

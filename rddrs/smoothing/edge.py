@@ -1,7 +1,7 @@
 """What a user hands over, checked once at the edge, and what is remembered of a classifier."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from types import FunctionType, MethodType
@@ -94,16 +94,28 @@ def check_precision(dtype: torch.dtype, named: str) -> None:
         )
 
 
+def taken(answer: Any) -> Any:
+    """The logits of an answer that holds them: its `logits`, as of Hugging Face, or those of a dictionary or tuple.
+
+    A tuple's are its first member. Any other answer is given back as it is.
+    """
+    if isinstance(answer, Mapping):
+        return answer.get("logits", answer)
+    if hasattr(answer, "logits"):
+        return answer.logits
+    return answer[0] if isinstance(answer, tuple) and answer else answer
+
+
 def logits_of(
     classifier: Classifier, inputs: Float[Tensor, "n *shape"], classes: int | None = None
 ) -> Float[Tensor, "n k"]:
-    """The classifier's answers.
+    """The classifier's answers, `taken` from what holds them.
 
     Raises ValueError where it cannot take these inputs, and where its answers are not logits [n, k], a row an input, of
     at least two classes: of `classes` where earlier answers have told their number.
     """
     try:
-        logits = classifier(inputs)
+        logits = taken(classifier(inputs))
     except RuntimeError as error:  # torch's, of another shape, precision or device than that of its weights
         given = f"{inputs.dtype} inputs of shape {list(inputs.shape)} on {inputs.device}"
         raise ValueError(f"classifier: it fails on {given}: {error}") from error

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -20,7 +21,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Labelled training inputs that fidelity and contradictions are measured on.
+    """Labelled training inputs, tensors or NumPy arrays, that fidelity and contradictions are measured on.
 
     The accuracy of the isotropic G_sigma on them, which fidelity is relative to, is measured once for a classifier
     object, noise level and seed, and remembered: make a new set where the object's weights have changed. It is that of
@@ -35,6 +36,12 @@ class Reference:
     _baselines: Known = field(default_factory=Known, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        for name in ("inputs", "labels"):
+            if not isinstance(given := getattr(self, name), Tensor):
+                try:
+                    object.__setattr__(self, name, torch.from_numpy(np.ascontiguousarray(given)))
+                except TypeError as error:
+                    raise ValueError(f"reference: {name} must be tensors or arrays of numbers: {error}") from error
         if len(self.inputs) != len(self.labels) or len(self.labels) == 0:
             raise ValueError(f"reference: {len(self.inputs)} inputs and {len(self.labels)} labels: one label an input")
         if not (self.inputs.is_floating_point() and torch.isfinite(self.inputs).all()):

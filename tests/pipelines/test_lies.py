@@ -116,6 +116,10 @@ LIES: dict[str, tuple[Callable[[Liar], object], str, str]] = {
     "a row of the table left out": (
         lambda it: it.table("records.csv", lambda t: t.iloc[1:]), "records.csv", "index",
     ),
+    "a line of the log": (
+        lambda it: it.text("log.tsv", lambda text: text.replace("\t0.", "\t9.").replace("\t1.", "\t9.")),
+        "log.tsv", "file",
+    ),
     "a mean": (lambda it: it.summary(acr_proxy=9.0), "summary.json", "acr_proxy"),
     "a row left out": (lambda it: it.table("severities.csv", lambda t: t.iloc[:-1]), "severities.csv", "perturbation"),
     "a column of severities": (

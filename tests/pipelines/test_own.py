@@ -157,6 +157,11 @@ class Pair(Dropping):
         return self.linear(inputs.flatten(1)), inputs
 
 
+class Listed(Dropping):
+    def forward(self, inputs: Tensor) -> list[Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return [self.linear(inputs.flatten(1))]
+
+
 class Failing(Dropping):
     def forward(self, inputs: Tensor) -> Tensor:
         raise KeyError("no such layer")
@@ -192,7 +197,7 @@ def dropping_ten() -> nn.Module:
     [
         ("dropping_ten", "maps one input to shape (1, 10): data=arrays has 2 classes"),
         ("Dropping", "answers one input differently each time"),
-        ("Pair", "returns tuple: a tensor of logits"),
+        ("Listed", "returns list: a tensor of logits"),
         ("Failing", "raise KeyError"),
         ("raising", "LookupError: the user's own mistake"),
         ("pictures", "is no torch.nn.Module"),
@@ -205,6 +210,11 @@ def test_bad_networks_are_one_error_and_a_users_exception_is_shown(tmp_path: Pat
     assert message in str(caught.value)
     if target in ("raising", "Failing"):
         assert "Traceback" in str(caught.value) and "pipelines/prepare.py" not in str(caught.value)
+
+
+def test_logits_are_taken_from_a_tuple_and_said_to_be(tmp_path: Path) -> None:
+    prepared = brought(tmp_path, {}, "classifier=own", f"classifier._target_={__name__}.Pair")
+    assert any("answers with a tuple: its logits are taken" in note for note in prepared.notes)
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ WRONG = {
     "one answer": (lambda inputs: classifier(inputs).mean(dim=0, keepdim=True), r"not shape \[1, 2\]"),
     "rank 1": (lambda inputs: inputs[:, 0], r"not shape \[8\]"),
     "rank 3": (lambda inputs: classifier(inputs)[..., None], r"not shape \[8, 2, 1\]"),
-    "no tensor": (lambda inputs: (classifier(inputs),), "not a tuple"),
+    "no tensor": (lambda inputs: [classifier(inputs)], "not a list"),
     "one class": (lambda inputs: inputs[:, :1], "at least 2 classes"),
 }
 

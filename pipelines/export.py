@@ -1,0 +1,16 @@
+"""`rddrs export run=KEY file=model.rddrs`: one file of the classifier that a run certified."""
+
+from pathlib import Path
+
+from pipelines.plain import plain
+
+
+@plain(run=None, file=None, output_root="outputs")
+def export(run: str, file: str, output_root: str) -> None:
+    """Write the file; `run` is the key of a run below `output_root`, or its folder."""
+    from rddrs import open_run
+
+    folder = Path(run) if Path(run).is_dir() else Path(output_root) / "runs" / run
+    smoothed = open_run(folder).smoothed
+    smoothed.save(file)
+    print(f"written to   {file} ({Path(file).stat().st_size:,} bytes): {smoothed.card['certified']}")

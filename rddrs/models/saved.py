@@ -1,0 +1,166 @@
+"""One file of a smoothed classifier: the network, C, and a card of what is known of them, in a zip archive.
+
+The network lies in it as a program of torch.export, where it can be exported, or as the file that it was read from;
+else as its weights and the name of the class that makes it. Loading runs no code of the file but that program.
+"""
+
+import hashlib
+import json
+import math
+import zipfile
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from pydoc import locate
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from rddrs.files import Unreadable, replacing
+from rddrs.models.accelerated import Accelerated
+from rddrs.models.adapters import Adapter, LogProbabilities, Normalized
+from rddrs.models.artefacts import Artefact, Exported, from_bytes
+from rddrs.models.programs import exported
+from rddrs.noise import Kronecker, Scale, from_tensors
+from rddrs.version import __version__
+
+FORMAT = 1
+CARD, SCALE, WEIGHTS, NETWORK = "card.json", "scale.safetensors", "weights.safetensors", "network"
+
+
+def write(
+    path: str | Path, classifier: Any, scale: Scale, card: Mapping[str, Any], target: Mapping[str, Any] | None
+) -> None:
+    """Write the file, all of it or nothing; raises ValueError where the network can neither be exported nor named."""
+    inner, adapters = _taken_apart(classifier)
+    stated = card.get("shape") or (inner.shape if isinstance(inner, Artefact) else None)
+    shape = tuple(stated or input_shape(classifier, scale))
+    members = {SCALE: safetensors.torch.save(_on_cpu(scale.tensors()))}
+    if isinstance(inner, Artefact):
+        members[NETWORK + inner.suffix] = inner.content
+    else:
+        try:
+            members[NETWORK + Exported.suffix], adapters = exported(_plain(classifier), shape), []
+        except ValueError as error:
+            if target is None or not isinstance(inner, nn.Module):
+                raise ValueError(f"{error}; give target={{'_target_': 'package.Class', ...}}: what makes it") from error
+            members[WEIGHTS] = safetensors.torch.save(_on_cpu(inner.state_dict()))
+    facts = {
+        **card,
+        "format": FORMAT,
+        "versions": {"rddrs": __version__, "torch": torch.__version__.partition("+")[0]},
+        "scale": {"kind": type(scale).__name__, "dim": scale.dim, "digest": scale.digest},
+        "shape": shape,
+        "adapters": adapters,
+        "target": dict(target) if target is not None and WEIGHTS in members else None,
+        "digests": {name: hashlib.sha256(content).hexdigest() for name, content in members.items()},
+    }
+    members = {CARD: json.dumps(facts, indent=1).encode(), **members}
+    with replacing(Path(path)) as part, zipfile.ZipFile(part, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+
+
+def read(path: str | Path) -> tuple[nn.Module, Scale, dict[str, Any]]:
+    """The network, C and the card of the file; raises Unreadable, a ValueError, where it is damaged or no such file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        card = json.loads(members.pop(CARD))
+        if card["format"] > FORMAT:
+            raise ValueError(f"it is of format {card['format']}: install rddrs {card['versions']['rddrs']} or later")
+        for name in {*members, *card["digests"]}:
+            if hashlib.sha256(members[name]).hexdigest() != card["digests"].get(name):
+                raise ValueError(f"its part {name} is not the one that was written")
+        scale, shape = from_tensors(safetensors.torch.load(members[SCALE])), tuple(card["shape"])
+        if WEIGHTS in members:
+            network = _made(card["target"])
+            network.load_state_dict(safetensors.torch.load(members[WEIGHTS]))
+        else:
+            network = from_bytes(next(members[name] for name in members if name.startswith(NETWORK)), shape)
+        for adapter in card["adapters"]:
+            network = _around(network, adapter, shape)
+        return network.eval().requires_grad_(False), scale, card
+    except Exception as error:  # whatever the parsers of damaged bytes raise
+        told = [*str(error).strip().splitlines(), type(error).__name__][0]
+        raise Unreadable(f"{path} cannot be read as the file of a smoothed classifier: {told}") from error
+
+
+def input_shape(classifier: Any, scale: Scale) -> tuple[int, ...]:
+    """The shape of an input of this dimension that the classifier takes; raises ValueError where it takes none."""
+    side = math.isqrt(scale.dim)
+    colours = math.isqrt(scale.dim // 3)
+    shapes: list[tuple[int, ...]] = [tuple(scale.values.shape)] if isinstance(scale, Kronecker) else [(scale.dim,)]
+    shapes += [(1, side, side), (3, colours, colours), (side, side)]
+    for shape in shapes:
+        if math.prod(shape) == scale.dim:
+            try:
+                with torch.inference_mode():
+                    if classifier(torch.zeros(2, *shape)).ndim == 2:
+                        return shape
+            except Exception:  # whatever a user's code raises for another shape
+                continue
+    raise ValueError(f"the shape of an input of {scale.dim} entries is not known: give shape=(...)")
+
+
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+class Rounded(nn.Module):
+    """A network in another precision: what `Accelerated` answers with, without its copies."""
+
+    def __init__(self, accelerated: Accelerated) -> None:
+        super().__init__()
+        self.dtype = accelerated.dtype
+        self.network = deepcopy(accelerated.network).to(self.dtype)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.network(inputs.to(self.dtype)).to(inputs.dtype)
+
+
+def _plain(classifier: Any) -> Any:
+    """The classifier without compiled copies, which are of one machine."""
+    if isinstance(classifier, Accelerated):
+        return Rounded(classifier)
+    if not isinstance(classifier, nn.Module) or not any(isinstance(it, Accelerated) for it in classifier.modules()):
+        return classifier
+    copied = deepcopy(classifier)
+    for module in list(copied.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, Accelerated):
+                setattr(module, name, Rounded(child))
+    return copied.eval()
+
+
+def _taken_apart(classifier: Any) -> tuple[Any, list[dict[str, Any]]]:
+    """The network inside its adapters, and what these are, the innermost first."""
+    described: list[dict[str, Any]] = []
+    while isinstance(classifier, Adapter):
+        if isinstance(classifier, Normalized):
+            numbers = {name: getattr(classifier, name).flatten().tolist() for name in ("mean", "std")}
+            described.insert(0, {"kind": "Normalized", **numbers})
+        else:
+            described.insert(0, {"kind": type(classifier).__name__})
+        classifier = classifier.network
+    return classifier, described
+
+
+def _around(network: nn.Module, adapter: dict[str, Any], shape: tuple[int, ...]) -> nn.Module:
+    """The network with an adapter around it."""
+    if adapter["kind"] == "Normalized":
+        return Normalized(network, adapter["mean"], adapter["std"], shape)
+    if adapter["kind"] == "LogProbabilities":
+        return LogProbabilities(network)
+    raise ValueError(f"its network was inside {adapter['kind']}, which a file cannot hold without an exported program")
+
+
+def _made(target: Mapping[str, Any]) -> nn.Module:
+    """The network that a class makes: of torch.nn.Module alone, so that a file calls nothing else."""
+    arguments = {name: value for name, value in target.items() if name != "_target_"}
+    found = locate(target["_target_"])
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise ValueError(f"{target['_target_']}, which makes its network, is no torch.nn.Module that is installed here")
+    return found(**{name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()})

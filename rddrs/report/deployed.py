@@ -1,0 +1,135 @@
+"""The smoothed classifier of a finished run: what it certified, ready to be saved and used."""
+
+import inspect
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from pydoc import locate
+from typing import Any
+
+import pandas as pd
+import yaml
+from torch import nn
+
+from rddrs.certification import Certificate, Smoothed
+from rddrs.data import random_rotation
+from rddrs.models import (
+    Accelerated,
+    Artefact,
+    Normalized,
+    Rotated,
+    as_logits,
+    card_of,
+    digest,
+    load_weights,
+    weights_file,
+)
+from rddrs.records import Store
+
+OPTIONS = (
+    "_target_",
+    "output",
+    "checkpoint",
+    "pretrained",
+    "file",
+    "epochs",
+    "normalize",
+    "precision",
+    "compile",
+    "threads",
+)
+
+
+def smoothed_of(folder: Path, records: pd.DataFrame) -> Smoothed:
+    """G_C of the run in this folder: its network, found by the digest that its certificates are bound to, and its C.
+
+    Its card states what was certified. Raises ValueError where the inputs of the run have scales of their own, so that
+    it is about many classifiers, and where the network's weights, or the code that makes it, are not there.
+    """
+    stated = yaml.safe_load((folder / "config.yaml").read_text())
+    store, method, indices = Store(folder), stated["method"]["name"], records["index"].tolist()
+    shared = method == "rs" or "scale" in store.stated(indices[0])
+    if not shared or len(set(records["log_det"].tolist())) > 1:
+        raise ValueError(
+            f"{folder.name}: method={method} gives every input a C of its own, so that there is no one classifier to "
+            "deploy: method=rddrs_global and rs have one"
+        )
+    certificate = store.certificate(indices[0])
+    network = _network(folder, stated, certificate)
+    options, given = stated["certify"], stated["classifier"]
+    seen = [store.load(index)[0] for index in indices[:: -(-len(indices) // 50)]]
+    summary = json.loads((folder / "summary.json").read_text())
+    kept = ("inputs", "certified_accuracy", "abstentions", "acr_radius", "acr_ball", "acr_proxy", "fidelity")
+    asked = ("samples", "selection_samples", "alpha", "bound", "target_radius", "mode")
+    known = {
+        "shape": list(certificate.x.shape),
+        "sigma": stated["sigma"],
+        "range": [min(x.min().item() for x in seen), max(x.max().item() for x in seen)],
+        "classes": _class_names(stated["data"], len(certificate.counts)),
+        "normalize": given["normalize"],
+        "data": {name: stated["data"].get(name) for name in ("name", "size")},
+        "certified": {
+            "run": folder.resolve().name,
+            "method": method,
+            "classifier": digest(network),
+            **{name: summary[name] for name in kept if name in summary},
+            **{name: options[name] for name in asked},
+        },
+    }
+    return Smoothed(network, certificate.scale, certificate.norm, certificate.grid, known)
+
+
+def _network(folder: Path, stated: dict[str, Any], certificate: Certificate) -> nn.Module:
+    """The network that the certificates are bound to."""
+    options, shape = stated["classifier"], tuple(certificate.x.shape)
+    bound = json.loads((folder / "manifest.json").read_text())["binding"]["classifier"]
+    target = card_of(options["pretrained"])["network"]["_target_"] if options["pretrained"] else options["_target_"]
+    make: Any = locate(target)
+    if make is None:
+        raise ValueError(f"{folder.name}: classifier._target_={target} cannot be imported")
+    offered = {"shape": shape, "classes": len(certificate.counts), "file": options.get("file")}
+    parameters = inspect.signature(make).parameters
+    arguments = {name: value for name, value in offered.items() if name in parameters and value is not None}
+    anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    arguments |= {key: it for key, it in options.items() if key not in OPTIONS and (anything or key in parameters)}
+    for weights in _weights(folder, options):
+        network = make(**arguments)
+        if not isinstance(network, Artefact):
+            try:
+                load_weights(network, weights)
+            except ValueError:
+                continue  # those of another network
+        if options["normalize"]["mean"] is not None:
+            network = Normalized(network, options["normalize"]["mean"], options["normalize"]["std"], shape)
+        if options["precision"] != "float32" or options["compile"]:
+            network = Accelerated(network, options["precision"], options["compile"])
+        network = as_logits(network, options["output"])
+        if stated["data"]["rotation"] is not None:
+            network = Rotated(network, random_rotation(certificate.x.numel(), stated["data"]["rotation"]))
+        network = network.eval().requires_grad_(False)
+        if digest(network) == bound:
+            return network
+    raise ValueError(
+        f"{folder.name}: the network that was certified is not here: its weights are looked for in "
+        f"{folder.parents[1] / 'classifiers'}, or where classifier.checkpoint or classifier.file says"
+    )
+
+
+def _weights(folder: Path, options: dict[str, Any]) -> Iterator[Path]:
+    """Where the weights may be."""
+    if options["pretrained"]:
+        yield weights_file(options["pretrained"])
+    elif given := options.get("file") or options["checkpoint"]:
+        if Path(given).is_file():
+            yield Path(given)
+    else:
+        yield from sorted(folder.resolve().parents[1].glob("classifiers/*/weights.safetensors"))
+
+
+def _class_names(data: dict[str, Any], count: int) -> list[str] | None:
+    """The names of the folders that the classes are, where they are still there."""
+    place = Path(data.get("root") or "") / "train"
+    if data["name"] != "folder" or not place.is_dir():
+        return None
+    names = sorted(it.name for it in place.iterdir() if it.is_dir() and not it.name.startswith("."))
+    return names if len(names) == count else None

@@ -1,0 +1,274 @@
+"""One file of a smoothed classifier: what is read is what was written, and nothing else is run."""
+
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import rddrs
+from rddrs.models import Accelerated, Normalized, Onnx, Perceptron, artefact, as_logits, digest
+from rddrs.models.programs import check, exported
+
+ROOT = Path(__file__).parents[2]
+KINDS = ("isotropic", "diagonal", "full", "kronecker")
+
+TRAINS = """
+    import torch, rddrs
+    from networks import Net
+    from rddrs.data import digits
+    data, network = digits(), Net()
+    inputs, optimizer = data.train_inputs[:], torch.optim.Adam(network.parameters(), lr=0.01)
+    for _ in range(150):
+        noisy = inputs + 0.25 * torch.randn_like(inputs)
+        loss = torch.nn.functional.cross_entropy(network(noisy), data.train_labels)
+        optimizer.zero_grad(), loss.backward(), optimizer.step()
+    smoothed = rddrs.Smoothed(network.eval(), rddrs.Isotropic(0.25, 64), grid=data.grid)
+    smoothed.save("model.rddrs")
+    print(smoothed.counts(data.test_inputs[:8], seed=0).tolist())
+"""
+NETWORK = """
+    from torch import nn
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.hidden, self.last = nn.Linear(64, 48), nn.Linear(48, 10)
+        def forward(self, x):
+            return self.last(self.hidden(x.flatten(1)).relu())
+"""
+USES = """
+    import sys, torch, rddrs
+    from rddrs.data import digits
+    data, smoothed = digits(), rddrs.load("model.rddrs")
+    inputs, labels = data.test_inputs[:].repeat(3, 1, 1, 1)[:1000], data.test_labels.repeat(3)[:1000]
+    classes = smoothed.predict(inputs, samples=200)
+    assert (classes == labels).float().mean() > 0.8 and (classes == -1).any()
+    certificates = smoothed.certify(inputs[:10], samples=1000)
+    assert sum(it.radius > 0 and it.prediction == label for it, label in zip(certificates, labels)) >= 7
+    assert certificates[0].grid == 1 / 16 and "networks" not in sys.modules
+    print(smoothed.counts(data.test_inputs[:8], seed=0).tolist())
+"""
+
+
+def test_one_file_goes_to_a_process_that_does_not_know_the_network(tmp_path):
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "networks.py").write_text(textwrap.dedent(NETWORK))
+    outputs = []
+    for script, path in ((TRAINS, f"{ROOT}:{tmp_path / 'code'}"), (USES, str(ROOT))):
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(script)],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout)
+    assert outputs[0] == outputs[1]
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return Perceptron((1, 2, 6), 3, width=16).eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_the_same_again(kind, network, scale_of, tmp_path):
+    smoothed = rddrs.Smoothed(network, scale_of(kind, 12), norm="l1", card={"classes": ["a", "b", "c"]})
+    smoothed.save(str(tmp_path / "model.rddrs"), shape=(1, 2, 6))
+    again = rddrs.load(tmp_path / "model.rddrs")
+    assert (again.norm, again.grid, again.scale.digest) == ("l1", None, smoothed.scale.digest)
+    assert again.card["classes"] == ["a", "b", "c"] and again.card["shape"] == [1, 2, 6]
+    inputs = torch.randn(4, 1, 2, 6)
+    assert torch.equal(again.counts(inputs, seed=0), smoothed.counts(inputs, seed=0))
+    again.save(tmp_path / "again.rddrs")
+    assert torch.equal(rddrs.load(tmp_path / "again.rddrs").counts(inputs, seed=0), smoothed.counts(inputs, seed=0))
+    assert pickle.loads(pickle.dumps(again)).predict(inputs, seed=0).tolist() == again.predict(inputs, seed=0).tolist()
+
+
+def test_adapters_precision_and_probabilities_are_kept(network, tmp_path):
+    inside = Accelerated(Normalized(network, [0.5], [0.25], (1, 2, 6)), "bfloat16")
+    wrapped = as_logits(nn.Sequential(inside, nn.Softmax(dim=1)), "probabilities").eval()
+    smoothed = rddrs.Smoothed(wrapped, rddrs.Isotropic(0.5, 12))
+    smoothed.save(tmp_path / "model.rddrs", shape=(1, 2, 6))
+    again, inputs = rddrs.load(tmp_path / "model.rddrs"), torch.randn(6, 1, 2, 6)
+    torch.testing.assert_close(again.classifier(inputs), wrapped(inputs), rtol=1e-3, atol=1e-3)
+
+
+class Branching(nn.Module):
+    """What torch.export refuses: it looks at the numbers."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, 2)
+
+    def forward(self, inputs):
+        return self.linear(inputs) if inputs.sum() > 0 else self.linear(inputs.abs())
+
+
+def test_what_cannot_be_exported_is_made_by_its_class(tmp_path):
+    network = Normalized(Branching(4).eval(), [0.5, 0.5, 0.5, 0.5], [1.0, 2.0, 1.0, 1.0], (4,)).eval()
+    smoothed, path = rddrs.Smoothed(network, rddrs.Isotropic(0.5, 4)), tmp_path / "model.rddrs"
+    with pytest.raises(ValueError, match=r"cannot be exported.*target="):
+        smoothed.save(path)
+    assert not path.exists()
+    smoothed.save(path, target={"_target_": f"{Branching.__module__}.Branching", "width": 4})
+    again, inputs = rddrs.load(path), torch.randn(5, 4)
+    assert torch.equal(again.classifier(inputs), network(inputs))
+    smoothed.save(path, target={"_target_": "os.system", "command": "touch /tmp/run"})
+    with pytest.raises(ValueError, match=r"os\.system.*no torch\.nn\.Module"):
+        rddrs.load(path)
+
+
+def rewritten(path: Path, change) -> None:
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    change(members)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def test_a_damaged_or_foreign_file_is_one_error(network, tmp_path):
+    path = tmp_path / "model.rddrs"
+    rddrs.Smoothed(network, rddrs.Isotropic(0.5, 12)).save(path)
+    whole = path.read_bytes()
+    contents = [b"", b"hello", whole[: len(whole) // 2], whole[:3000] + b"x" + whole[3001:]]
+    for content in contents:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"model\.rddrs cannot be read"):
+            rddrs.load(path)
+    torch.save(network.state_dict(), path)
+    with pytest.raises(ValueError, match=r"model\.rddrs cannot be read"):
+        rddrs.load(path)
+    path.write_bytes(whole)
+    other = rddrs.noise.Isotropic(5.0, 12).tensors()
+    from safetensors.torch import save
+
+    rewritten(path, lambda members: members.update({"scale.safetensors": save(other)}))
+    with pytest.raises(ValueError, match=r"scale\.safetensors is not the one"):
+        rddrs.load(path)
+    with pytest.raises(ValueError, match="cannot be read"):
+        rddrs.load(tmp_path / "nothing.rddrs")
+
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, ("evil",)
+
+
+@pytest.mark.parametrize("place", ["sample_inputs", "weight", "constant", "target", "size", "parameter", "extra"])
+def test_a_program_that_holds_other_code_is_refused(place, network, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pickled = io.BytesIO()
+    torch.save(Evil(), pickled)
+
+    def plant(members: dict[str, bytes]) -> None:
+        def edit(end: str, change) -> None:
+            name = next(name for name in members if name.endswith(end))
+            members[name] = change(members[name].decode()).encode()
+
+        if place == "sample_inputs":
+            members["archive/data/sample_inputs/model.pt"] = pickled.getvalue()
+        elif place == "weight":
+            members["archive/data/weights/weight_0"] = pickled.getvalue()
+            edit("weights_config.json", lambda text: text.replace('"use_pickle": false', '"use_pickle": true', 1))
+        elif place == "constant":
+            kept = {"path_name": "opaque_obj_0", "is_param": False, "use_pickle": True, "tensor_meta": None}
+            members["archive/data/constants/opaque_obj_0"] = pickle.dumps(Evil())
+            edit("constants_config.json", lambda text: json.dumps({"config": {"evil": kept}}))
+        elif place == "target":
+            edit("models/model.json", lambda text: text.replace("torch.ops.aten.relu.default", "torch.os.mkdir"))
+        elif place == "size":
+            edit("models/model.json", lambda text: text.replace('"expr_str": "', '"expr_str": "__import__(1)+', 1))
+        elif place == "parameter":
+            edit(
+                "models/model.json", lambda text: text.replace('"parameter_name": "', '"parameter_name": "\\"+x+\\"', 1)
+            )
+        else:
+            members["archive/models/evil.py"] = b"import os"
+
+    path = tmp_path / "program.pt2"
+    path.write_bytes(exported(network, (1, 2, 6)))
+    check(path.read_bytes())
+    before = path.read_bytes()
+    rewritten(path, plant)
+    assert path.read_bytes() != before
+    with pytest.raises(Exception, match=r"program|weights_only|Weights only"):
+        check(path.read_bytes())
+    with pytest.raises(ValueError, match=r"program\.pt2 is no network"):
+        artefact(path)
+    assert not (tmp_path / "evil").exists()
+
+
+def test_an_artefact_is_told_by_its_bytes(network, tmp_path):
+    torch.manual_seed(1)
+    other = Perceptron((1, 2, 6), 3, width=16).eval()
+    paths = [tmp_path / "a.pt2", tmp_path / "b.pt2"]
+    for path, made in zip(paths, (network, other), strict=True):
+        path.write_bytes(exported(made, (1, 2, 6)))
+    first, second = map(artefact, paths)
+    assert digest(first) == digest(artefact(paths[0])) != digest(second)
+    assert first.content_digest != second.content_digest and not first.train().training
+
+
+def test_onnx_answers_as_the_network_does_in_threads_of_one_core(network, tmp_path):
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "network.onnx"
+    write_onnx(network, path)
+    found, inputs = artefact(path), torch.randn(7, 1, 2, 6)
+    assert isinstance(found, Onnx)
+    torch.testing.assert_close(found(inputs), network(inputs))
+    scale, x = rddrs.Isotropic(0.5, 12), inputs[0]
+    expected = rddrs.certify(network, x, scale, samples=2000).counts
+    for workers in (1, 3):
+        counts = rddrs.certify(found, x, scale, samples=2000, workers=workers).counts
+        assert sum(abs(a - b) for a, b in zip(counts, expected, strict=True)) <= 2
+    smoothed = rddrs.Smoothed(pickle.loads(pickle.dumps(found)), scale)
+    smoothed.save(tmp_path / "model.rddrs")
+    again = rddrs.load(tmp_path / "model.rddrs")
+    assert torch.equal(again.counts(inputs, seed=0), smoothed.counts(inputs, seed=0))
+
+
+def write_onnx(network: nn.Module, path: Path, rows: int | None = None) -> None:
+    """The perceptron as an ONNX file, for a fixed number of inputs where `rows` are given."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    nodes, tensors, name = [helper.make_node("Flatten", ["inputs"], ["flat"])], [], "flat"
+    for place, layer in enumerate(layers):
+        tensors += [
+            numpy_helper.from_array(layer.weight.detach().numpy(), f"w{place}"),
+            numpy_helper.from_array(layer.bias.detach().numpy(), f"b{place}"),
+        ]
+        nodes.append(helper.make_node("Gemm", [name, f"w{place}", f"b{place}"], [f"g{place}"], transB=1))
+        name = f"g{place}"
+        if layer is not layers[-1]:
+            nodes.append(helper.make_node("Relu", [name], [f"r{place}"]))
+            name = f"r{place}"
+    given = helper.make_tensor_value_info("inputs", TensorProto.FLOAT, [rows or "n", 1, 2, 6])
+    answer = helper.make_tensor_value_info(name, TensorProto.FLOAT, [rows or "n", 3])
+    graph = helper.make_graph(nodes, "network", [given], [answer], tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+
+
+def test_a_network_for_a_fixed_number_of_inputs_is_given_as_many(network, tmp_path):
+    pytest.importorskip("onnxruntime")
+    write_onnx(network, tmp_path / "fixed.onnx", rows=4)
+    program = torch.export.export(network, (torch.rand(4, 1, 2, 6),))
+    torch.export.save(program, tmp_path / "fixed.pt2")
+    inputs = torch.randn(7, 1, 2, 6)
+    for name in ("fixed.onnx", "fixed.pt2"):
+        found = artefact(tmp_path / name)
+        assert found.rows == 4
+        torch.testing.assert_close(found(inputs), network(inputs))

@@ -1,0 +1,123 @@
+"""From a run to a file to predictions, by the command line; files of networks are certified as they are."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import rddrs
+from pipelines.command import main
+from rddrs.data import digits
+from rddrs.models import artefact, digest
+from rddrs.models.programs import exported
+
+
+def ask(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["rddrs", *words])
+    main()
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a network for the digits in files, and some of the digits as images."""
+    work, data = tmp_path_factory.mktemp("work"), digits()
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    for _ in range(150):
+        inputs = data.train_inputs[:] + 0.25 * torch.randn(len(data.train_inputs), 1, 8, 8)
+        loss = nn.functional.cross_entropy(network(inputs), data.train_labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    network.eval().requires_grad_(False)
+    (work / "network.pt2").write_bytes(exported(network, (1, 8, 8)))
+    write_onnx(network, work / "network.onnx")
+    torch.save(network.state_dict(), work / "weights.pt")
+    (work / "images" / "some").mkdir(parents=True)
+    for index in range(6):
+        pixels = (255 * data.test_inputs[index][0]).round().byte().numpy()
+        Image.fromarray(pixels).save(work / "images" / "some" / f"{index}.png")
+    return work
+
+
+def write_onnx(network: nn.Module, path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    first, last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
+    pairs = [("w0", first.weight), ("b0", first.bias), ("w1", last.weight), ("b1", last.bias)]
+    nodes = [
+        helper.make_node("Flatten", ["inputs"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w0", "b0"], ["hidden"], transB=1),
+        helper.make_node("Relu", ["hidden"], ["kept"]),
+        helper.make_node("Gemm", ["kept", "w1", "b1"], ["logits"], transB=1),
+    ]
+    given = helper.make_tensor_value_info("inputs", TensorProto.FLOAT, ["n", 1, 8, 8])
+    answer = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 10])
+    tensors = [numpy_helper.from_array(value.detach().numpy(), name) for name, value in pairs]
+    graph = helper.make_graph(nodes, "network", [given], [answer], tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+
+
+OPTIONS = ("method=rs", "sigma=0.25", "data.subset=2", "certify.samples=1000", "device=cpu")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_files_of_a_network_are_certified_and_audited_as_they_are(work, monkeypatch, capsys):
+    monkeypatch.chdir(work)
+    ask(monkeypatch, "run", "classifier=onnx", "classifier.file=network.onnx", "output_root=onnx", *OPTIONS)
+    (folder,) = (work / "onnx" / "runs").iterdir()
+    certificate = rddrs.open_run(folder).certificate(0)
+    again = rddrs.certify(
+        artefact("network.pt2"), certificate.x, certificate.scale, samples=1000, grid=1 / 16, batch=certificate.batch
+    )
+    assert np.abs(np.subtract(again.counts, certificate.counts)).sum() <= 4
+    ask(monkeypatch, "audit", f"run={folder}", "audit.inputs=1", "audit.samples=500")
+    assert "expected if all are honest" in capsys.readouterr().out
+
+    many = rddrs.open_run(folder)
+    many.records["log_det"] += many.records["index"]
+    with pytest.raises(ValueError, match="a C of its own"):
+        _ = many.smoothed
+    smoothed = rddrs.open_run(folder).smoothed
+    assert smoothed.card["certified"]["classifier"] == digest(smoothed.get_submodule("classifier"))
+    assert smoothed.card["certified"]["alpha"] == 1e-3 and smoothed.grid == 1 / 16
+    ask(monkeypatch, "export", f"run={folder.name}", "output_root=onnx", "file=model.rddrs")
+    again, inputs = rddrs.load("model.rddrs"), digits().test_inputs[:4]
+    assert torch.equal(again.counts(inputs, seed=0), smoothed.counts(inputs, seed=0))
+    assert again.card["certified"]["inputs"] == 2 and again.card["shape"] == [1, 8, 8]
+
+    ask(monkeypatch, "predict", "file=model.rddrs", "images=images", "samples=400")
+    table = pd.read_csv("predictions.csv")
+    counts = table.filter(like="count_").to_numpy()
+    assert (counts.sum(axis=1) == 400).all() and table["p_value"].to_numpy().max() <= 1
+    answered = ~table["abstained"].to_numpy()
+    assert answered.any()
+    assert table["class"].tolist() == np.where(answered, counts.argmax(axis=1), -1).tolist()
+
+
+def test_what_goes_wrong_is_one_message(work, monkeypatch, capsys):
+    monkeypatch.chdir(work)
+    for words, told in [
+        (
+            ("run", "classifier=onnx", "classifier.file=network.onnx", "method=rddrs"),
+            "have no gradient, which RDDRS needs",
+        ),
+        (("run", "classifier=onnx", "classifier.file=network.onnx", "classifier.compile=true"), "certified as it is"),
+        (("run", "classifier=exported"), "name the file"),
+        (("run", "classifier=exported", "classifier.file=weights.pt"), "is no network"),
+        (("run", "classifier=exported", "classifier.file=nothing.pt2"), "there is no such file"),
+        (("export", "run=nothing", "file=model.rddrs"), "no finished run"),
+        (("export", "file=model.rddrs"), "run is needed; usage"),
+        (("predict", "file=weights.pt", "images=images"), "cannot be read"),
+        (("predict", "file=weights.pt", "image=images"), "image: there is no such key"),
+    ]:
+        with pytest.raises(SystemExit) as caught:
+            ask(monkeypatch, *words)
+        assert caught.value.code == 2 and told in capsys.readouterr().err, words
