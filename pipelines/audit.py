@@ -40,7 +40,8 @@ def audit(prepared: "Prepared") -> None:
         "overlaps": len(found.pairs),
         "wrong_values": len(wrong),
         "contradictions": int(np.nansum(table["contradictions"].to_numpy(float))),
-        "expected_false_alarms": 2 * options.false_alarm * len(table) + settings.certify.alpha * len(table),
+        "expected_false_alarms": len(table)
+        * ((2 + len(prepared.paths)) * options.false_alarm + (1 + len(prepared.paths)) * settings.certify.alpha),
     }
     summary |= {f"outside/{name}": share for name, share in outside_shares(table).items()}
     details = {"terms": asdict(terms_of(prepared)), "overlapping_pairs": found.pairs, "notes": found.notes}

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from pipelines.prepare import Prepared
     from pipelines.settings import Settings
-    from rddrs.records import Store
+    from rddrs.certification import PathCertificate
+    from rddrs.records import CertifiedInput, Store
     from rddrs.smoothing import Reference
 
 
@@ -183,8 +184,31 @@ def _one(
     except ValueError as error:
         raise SettingsError(f"input {index}: {error}") from error
     found.record["optimize_seconds"] += search_seconds
+    paths = [_path(prepared, found, name, batch) for name in prepared.paths]
     found.record["baseline"] = baseline
-    store.save(found.certificate, found.record, shared=prepared.method.one_scale)
+    store.save(found.certificate, found.record, shared=prepared.method.one_scale, paths=paths)
+
+
+def _path(prepared: "Prepared", found: "CertifiedInput", name: str, batch: int) -> "PathCertificate":
+    """Certify a path of one input, under the C of its certificate; its columns and seconds go into the record."""
+    from rddrs.records import path_columns
+    from rddrs.smoothing import SmoothedClassifier
+
+    it, start = found.certificate, time.perf_counter()
+    smoothed = SmoothedClassifier(prepared.network, it.scale, it.norm, it.grid)
+    try:
+        path = prepared.path_terms(name, it.scale).certify(smoothed, it.x, index=it.index, batch=batch)
+    except ValueError as error:
+        raise SettingsError(f"input {it.index}, path {name}: {error}") from error
+    found.record.update(path_columns(path))
+    found.record[f"path_{name}_seconds"] = time.perf_counter() - start
+    found.record["paths_of"] = path_owner(prepared)
+    return path
+
+
+def path_owner(prepared: "Prepared") -> str:
+    """Whose classifier the paths are of: the caveat of a C that depends on the input."""
+    return "one C" if prepared.method.one_scale else "a C of the input's own"
 
 
 def _sigma_x(prepared: "Prepared", index: int, batch: int) -> tuple[float | None, float]:

@@ -1,12 +1,13 @@
 """Settings into objects: data, network and method, all checked before any work starts."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from hydra.utils import get_object
 from pydantic import ValidationError
 from torch import nn
@@ -17,13 +18,16 @@ from pipelines.errors import SettingsError
 from pipelines.networks import build_network
 from pipelines.settings import CovarianceTrain, Settings, Shard
 from pipelines.settings import Method as MethodSettings
+from rddrs.certification import PathTerms
+from rddrs.certification.cells import Course
 from rddrs.data import Dataset, random_rotation
 from rddrs.digests import file_digest
 from rddrs.methods import Method
 from rddrs.models import Rotated, digest
-from rddrs.noise import Grid, Isotropic
+from rddrs.noise import FAMILIES, Grid, Isotropic, Scale
 from rddrs.records import Binding
-from rddrs.threats import PERTURBATIONS, Threat
+from rddrs.threats import PERTURBATIONS, Perturbation, Threat
+from rddrs.training.augmentation import Augmentation
 from rddrs.training.objectives import OBJECTIVES, Objective
 from rddrs.version import __version__
 
@@ -40,6 +44,8 @@ class Prepared:
     network: nn.Module
     method: Method
     threat: Threat
+    paths: dict[str, PathTerms]
+    augmentation: Augmentation | None
     objective: Objective
     indices: list[int]
     data_digest: str  # of the data as it was read, before a rotation
@@ -54,6 +60,7 @@ class Prepared:
         names += ["threat"] if self.settings.train.name == "covariance" else []
         needed = {name: self.configuration[name] for name in names}
         needed["norm"] = self.settings.certify.norm
+        needed |= {} if self.augmentation is None else {"augment": repr(self.augmentation)}
         network = self.settings.classifier.target.rpartition(".")[2].lower()
         return self._folder(
             "classifiers", network, needed | self.settings.data.model_dump(include={"rotation", "flip"})
@@ -98,6 +105,11 @@ class Prepared:
     def rounding(self) -> float | None:
         """The step that perturbed images are rounded to, if any."""
         return self.data.grid if self.settings.certify.rounding == "auto" else self.settings.certify.rounding
+
+    def path_terms(self, name: str, scale: Scale) -> PathTerms:
+        """What is asked of a path under a scale, in whose norm the slack is."""
+        ball = FAMILIES[self.settings.certify.norm].ball(scale)
+        return replace(self.paths[name], slack=self.settings.certify.path_slack / ball)
 
     @property
     def _network_digest(self) -> str:
@@ -164,6 +176,73 @@ def threat_of(settings: Settings, data: Dataset) -> Threat:
     return threat
 
 
+def perturbation_of(key: str, name: str) -> Perturbation:
+    """The perturbation that a key names: one of the project, or an importable one."""
+    known = {it.name: it for it in PERTURBATIONS}
+    if name in known:
+        return known[name]
+    try:
+        found = get_object(name)
+    except Exception as error:
+        told = f"it is none of {', '.join(known)}, and cannot be imported"
+        raise SettingsError(f"{key}={name}: {told}: {error}") from error
+    if not isinstance(found, Perturbation):
+        raise SettingsError(f"{key}={name}: it must be a rddrs.Perturbation, not a {type(found).__name__}")
+    return found
+
+
+def paths_of(settings: Settings, data: Dataset) -> dict[str, PathTerms]:
+    """What is asked of the paths, by their names; each is tried on an input of the data's shape."""
+    options = settings.certify
+    shared: dict[str, Any] = {"alpha": options.alpha, "samples": options.path_samples, "seed": settings.seed}
+    shared |= {"selection_samples": options.selection_samples, "clamp": clamp_of(settings, data)}
+    shared["rounding"] = data.grid if options.rounding == "auto" else options.rounding
+    found, x = {}, torch.rand(data.shape, generator=torch.Generator().manual_seed(0))
+    for key, asked in options.paths.items():
+        parts = tuple(perturbation_of("certify.paths", name) for name in key.split("+"))
+        try:
+            low, high = path_ends(parts, asked)
+            Course(parts, x, shared["clamp"]).cells(*(torch.tensor([end], dtype=torch.float64) for end in (low, high)))
+        except ValueError as error:
+            raise SettingsError(f"certify.paths.{key}={asked}: {error}") from error
+        ends = (low, high) if len(parts) > 1 else (low[0], high[0])
+        found["+".join(it.name for it in parts)] = PathTerms(parts, *ends, **shared)
+    return found
+
+
+def path_ends(parts: tuple[Perturbation, ...], asked: float | list[float]) -> tuple[tuple[float, ...], ...]:
+    """From which to which severities a path goes: both ways up to a number, or from one of two numbers to the other.
+
+    Of two perturbations it is a number each. Raises ValueError where the numbers are not those.
+    """
+    numbers = asked if isinstance(asked, list) else [asked]
+    if len(parts) == 1 and len(numbers) == 2:
+        low, high = (numbers[0],), (numbers[1],)
+    elif len(numbers) == len(parts) <= 2 and min(numbers) > 0:
+        low = tuple(-end if it.two_sided else 0.0 for it, end in zip(parts, numbers, strict=True))
+        high = tuple(numbers)
+    else:
+        raise ValueError("a positive severity for each of one or two perturbations is needed, or [low, high] of one")
+    if not all(start <= 0 <= end and start < end for start, end in zip(low, high, strict=True)):
+        raise ValueError("low <= 0 <= high and low < high are needed")
+    if any(start < 0 and not it.two_sided for it, start in zip(parts, low, strict=True)):
+        raise ValueError("it has no negative severities: [0, high] is needed")
+    return low, high
+
+
+def augmentation_of(settings: Settings, data: Dataset) -> Augmentation | None:
+    """How training inputs are perturbed, if at all."""
+    if not settings.train.augment:
+        return None
+    limits = {perturbation_of("train.augment", name): limit for name, limit in settings.train.augment.items()}
+    augmentation = Augmentation(limits, clamp_of(settings, data))
+    try:
+        augmentation.require(data.shape)
+    except ValueError as error:
+        raise SettingsError(f"train.augment: {error}") from error
+    return augmentation
+
+
 def prepare(settings: Settings) -> Prepared:
     """Build everything that the settings name; raises SettingsError."""
     for key, file in {"train.start": settings.train.start, **settings.given}.items():
@@ -202,8 +281,21 @@ def prepare(settings: Settings) -> Prepared:
         rotation = random_rotation(data.test_inputs[0].numel(), settings.data.rotation)
         data, network = data.rotated(rotation), Rotated(network, rotation.to(settings.device))
     start = f"{start} without {found.frozen}" if found.frozen and not settings.classifier.as_it_is else start
+    paths, augmentation = paths_of(settings, data), augmentation_of(settings, data)
     prepared = Prepared(
-        settings, data, network, method, threat, objective, indices, data_digest, tuple(notes), found.frozen, start
+        settings,
+        data,
+        network,
+        method,
+        threat,
+        paths,
+        augmentation,
+        objective,
+        indices,
+        data_digest,
+        tuple(notes),
+        found.frozen,
+        start,
     )
     check_grid(prepared)
     check_clamp(prepared)

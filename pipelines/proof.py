@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pipelines.certify import share_scale, unseen, worker_pool
+from pipelines.certify import path_owner, share_scale, unseen, worker_pool
 from pipelines.errors import SettingsError
 from pipelines.progress import progress_bar
 from pipelines.report import claims
@@ -86,6 +86,7 @@ def examined(prepared: "Prepared", store: "Store", terms: "Terms") -> "tuple[pd.
     measuring, told = data.reference(settings.data.reference, settings.seed), prepared.threat.reported
     known: dict[str, Any] = {"mode": "global" if prepared.method.one_scale else "per_input"}
     known |= {} if settings.run is not None else {"baseline": standard_of(prepared)[0]}
+    known |= {"paths_of": path_owner(prepared)} if prepared.paths else {}
     known |= {"batch": settings.certify.batch} if settings.certify.batch else {}
     rows: dict[int, dict[str, Any]] = {}
     scales: list[str | None] = []
@@ -95,7 +96,16 @@ def examined(prepared: "Prepared", store: "Store", terms: "Terms") -> "tuple[pd.
     for index in prepared.indices:
         x, label = data.test_inputs[index], int(data.test_labels[index])
         found = examine(
-            store, index, x, label, measuring, terms=terms, binding=binding, known=known, perturbations=told
+            store,
+            index,
+            x,
+            label,
+            measuring,
+            terms=terms,
+            binding=binding,
+            known=known,
+            perturbations=told,
+            paths=prepared.paths,
         )
         wrong += found.differences
         if found.record is not None:
@@ -239,8 +249,33 @@ def attacked(
         if settings.run is None or stated.get("baseline") == baseline:  # else it is of a network that is not here
             worth = fidelity(prepared.network, certificate.scale, held_out, **keyed, index=index)
             wrong += worth_differences(index, stated, worth, options.tolerance / len(held_out.labels))
-        return pd.json_normalize(asdict(found)).iloc[0].to_dict() | {"flags": ", ".join(found.flags)}, wrong
+        flags = [*found.flags, *path_flags(prepared, store, index, batch)]
+        return pd.json_normalize(asdict(found)).iloc[0].to_dict() | {"flags": ", ".join(flags)}, wrong
 
     with worker_pool(settings) as pool, progress_bar() as progress:
         done = list(progress.track(pool.map(one, chosen), total=len(chosen), description="audit"))
     return pd.DataFrame([row for row, _ in done]), [it for _, wrong in done for it in wrong]
+
+
+def path_flags(prepared: "Prepared", store: "Store", index: int, batch: int) -> list[str]:
+    """The ways in which the paths of an input are broken, each after the name of its path."""
+    from rddrs import audit_path
+    from rddrs.smoothing import SmoothedClassifier
+
+    options, flags = prepared.settings.audit, []
+    for name, asked in prepared.paths.items():
+        path = store.path_certificate(index, name, asked).to(prepared.settings.device)
+        found = audit_path(
+            SmoothedClassifier(prepared.network, path.scale, prepared.settings.certify.norm, prepared.grid),
+            path,
+            prepared.data.test_inputs[index].to(prepared.settings.device),
+            index=index,
+            terms=prepared.path_terms(name, path.scale),
+            samples=options.samples,
+            false_alarm=options.false_alarm,
+            tolerance=options.tolerance,
+            seed=options.seed,
+            batch=batch,
+        )
+        flags += [f"path {name}: {flag}" for flag in found.flags]
+    return flags

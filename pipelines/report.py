@@ -42,6 +42,7 @@ def report(prepared: "Prepared", complete: bool = False) -> None:
         closing_table,
         evenly,
         metrics_of,
+        path_table,
         portrait,
         publish,
         run_figures,
@@ -79,7 +80,7 @@ def report(prepared: "Prepared", complete: bool = False) -> None:
     with replacing(store.folder / "severities.csv") as part:
         severities.to_csv(part, index=False)
     figures = run_figures(run) | {"severities": severity_figure([run, *others])} | plane_figures(settings.root, [run])
-    figures |= sheet_of(prepared, run)
+    figures |= sheet_of(prepared, run) | paths_figure(prepared, run)
     for name, figure in figures.items():
         save(figure, store.folder / "figures" / name)
     page = write_page(store.folder / "report.html", [run], figures, run.name, severities=severities)
@@ -110,6 +111,8 @@ def report(prepared: "Prepared", complete: bool = False) -> None:
 
     console = Console()
     console.print(closing_table(summary, records, store.folder.name))
+    if "paths" in summary:
+        console.print(path_table(summary["paths"]))
     console.print(threat_table(severities, [it.name for it in aimed]))
     if summary["fidelity"] < LOW_FIDELITY:
         console.print(
@@ -195,6 +198,32 @@ def sheet_of(prepared: "Prepared", run: "Run") -> "dict[str, Figure]":
         return {}
     certified = {it.name: row[f"severity_{it.name}_high"] for it in aimed}
     return {"contact_sheet": contact_sheet(x, certified, aimed, prepared.clamp, prepared.rounding)}
+
+
+def paths_figure(prepared: "Prepared", run: "Run") -> "dict[str, Figure]":
+    """How far the paths are certified, beside the accuracy of the network without noise at the same severities."""
+    import numpy as np
+    import torch
+
+    from rddrs.certification.cells import Course
+    from rddrs.certification.paths import feared
+    from rddrs.report import path_figure
+
+    if not prepared.paths:
+        return {}
+    clean, data, device = {}, prepared.data, prepared.settings.device
+    for name, terms in prepared.paths.items():
+        if isinstance(terms.low, tuple) or isinstance(terms.high, tuple):
+            continue
+        severities, right = torch.linspace(terms.low, terms.high, 21, dtype=torch.float64), np.zeros(21)
+        for index in prepared.indices:
+            x = data.test_inputs[index].to(device)
+            images = Course(feared(terms.perturbation), x, terms.clamp).points(severities[:, None].to(device))
+            with torch.inference_mode():
+                answers = prepared.network(images.to(x.dtype).view(-1, *x.shape)).argmax(dim=1)
+            right += (answers == int(data.test_labels[index])).cpu().numpy()
+        clean[name] = severities.numpy(), right / len(prepared.indices)
+    return {"paths": path_figure([run], clean)}
 
 
 def remember(prepared: "Prepared", store: "Store", records: "pd.DataFrame") -> "pd.DataFrame":

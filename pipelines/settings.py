@@ -131,6 +131,12 @@ class Training(Group):
     schedule: Literal["constant", "linear", "step", "one_cycle"]
     precision: Literal["float32", "bfloat16"]
     threads: PositiveInt
+    augment: dict[str, PositiveFloat]
+
+    @field_validator("augment", mode="before")
+    @classmethod
+    def none_is_empty(cls, value: Any) -> Any:
+        return {} if value is None else value
 
     @field_validator("objective", mode="before")
     @classmethod
@@ -184,6 +190,9 @@ class Certify(Group):
     grid: float | Literal["auto"] | None
     clamp: tuple[float, float] | Literal["auto"] | None
     rounding: float | Literal["auto"] | None
+    paths: dict[str, float | list[float]]
+    path_samples: PositiveInt
+    path_slack: NonNegativeFloat
     mode: Literal["per_input", "memory"]
     batch: PositiveInt | None
     workers: PositiveInt | None
@@ -199,6 +208,11 @@ class Certify(Group):
             if 0 < (step := float(above) / float(below or 1)) < math.inf:
                 return step
         raise ValueError(f"{value} is no step: auto, null or a positive number such as 1/255 is needed")
+
+    @field_validator("paths", mode="before")
+    @classmethod
+    def none_is_empty(cls, value: Any) -> Any:
+        return {} if value is None else value
 
     @field_validator("clamp", mode="plain")
     @classmethod

@@ -107,7 +107,10 @@ def _train(prepared: "Prepared", weights: "Path") -> None:
 
 def _cotrain(prepared: "Prepared", options: "CovarianceTrain", folder: "Path", tracker: "Tracker") -> None:
     """Grow C and fine-tune in turn, from the classifier of `train=gaussian`."""
+    from rddrs.data.inputs import Stored
     from rddrs.noise import save_scale
+    from rddrs.smoothing import Reference
+    from rddrs.training.augmentation import Augmented
     from rddrs.training.cotraining import cotrain
 
     settings, data = prepared.settings, prepared.data
@@ -121,7 +124,11 @@ def _cotrain(prepared: "Prepared", options: "CovarianceTrain", folder: "Path", t
         tracker.metrics({"round/geometric_mean": scale.geometric_mean}, step=turn)
 
     inputs, labels = data.trained_on(settings.seed)
-    pilots = data.pilots(settings.seed).to(settings.device)
+    pilots = data.pilots(settings.seed)
+    if prepared.augmentation is not None:  # C grows along what the network is trained on
+        inputs = Augmented(inputs, prepared.augmentation, settings.seed)
+        pilots = Reference(Augmented(Stored(pilots.inputs), prepared.augmentation, settings.seed)[:], pilots.labels)
+    pilots = pilots.to(settings.device)
     growing: dict[str, Any] = options.model_dump(include={"rounds", "keep", "growth", "structure", "basis"})
     growing |= {"sigma": settings.sigma, "seed": settings.seed, "threat": prepared.threat}
     growing |= {"norm": settings.certify.norm, "track": tracked}
@@ -147,7 +154,7 @@ def _fit(
     settings, data = prepared.settings, prepared.data
     common = settings.train.model_dump(include={"learning_rate", "batch", "optimizer", "schedule"})
     common |= {"seed": settings.seed, "flip": settings.data.flip, "norm": settings.certify.norm}
-    common["objective"] = prepared.objective
+    common |= {"objective": prepared.objective, "augmentation": prepared.augmentation}
     inputs, labels = data.trained_on(settings.seed)
     validation = data.held_out(settings.seed)
     module = NoisyTraining(prepared.network, inputs, labels, scale, validation, **common | options)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from rddrs.models import pretrained, Pretrained
     from rddrs.threats import Threat, Perturbation
     from rddrs.methods import Method, Proposal, RS, DDRS, ANCER, RDDRSPaper, RDDRS, GlobalScale
-    from rddrs.certification import certify, Certificate, Smoothed, load
-    from rddrs.trust import contradictions, Attack, attack, Audit, audit, Memory
+    from rddrs.certification import certify, Certificate, certify_path, PathCertificate, Smoothed, load
+    from rddrs.trust import contradictions, Attack, attack, Audit, audit, audit_path, PathAudit, Memory
     from rddrs.records import certify_input, CertifiedInput
     from rddrs.report import open_run, OpenedRun
 
@@ -36,8 +36,8 @@ __all__ = [  # in the order of the walk
     "pretrained", "Pretrained",
     "Threat", "Perturbation",
     "Method", "Proposal", "RS", "DDRS", "ANCER", "RDDRSPaper", "RDDRS", "GlobalScale",
-    "certify", "Certificate", "Smoothed", "load",
-    "contradictions", "Attack", "attack", "Audit", "audit", "Memory",
+    "certify", "Certificate", "certify_path", "PathCertificate", "Smoothed", "load",
+    "contradictions", "Attack", "attack", "Audit", "audit", "audit_path", "PathAudit", "Memory",
     "certify_input", "CertifiedInput",
     "open_run", "OpenedRun",
     "__version__",

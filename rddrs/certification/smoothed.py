@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rddrs.certification.certify import Certificate, certify
+from rddrs.certification.paths import Feared, PathCertificate, certify_path
 from rddrs.models import read_smoothed, write_smoothed
 from rddrs.noise import Norm, Scale
 from rddrs.smoothing import Classifier, SmoothedClassifier
@@ -16,8 +17,9 @@ from rddrs.smoothing import Classifier, SmoothedClassifier
 class Smoothed(SmoothedClassifier):
     """G_C, the classifier that is deployed: Smoothed(classifier, scale, norm="l2", grid=None).
 
-    It predicts many inputs at once (`predict`, `frequencies`), certifies them (`certify`) and is saved in one file
-    (`save`, `rddrs.load`). `card` is what is known of it beside: of one that was loaded, all that its file states.
+    It predicts many inputs at once (`predict`, `frequencies`), certifies them (`certify`, `certify_path`) and is saved
+    in one file (`save`, `rddrs.load`). `card` is what is known of it beside: of one that was loaded, all that its file
+    states.
     """
 
     def __init__(
@@ -42,6 +44,18 @@ class Smoothed(SmoothedClassifier):
         if isinstance(inputs, Tensor) and (inputs.numel() == self.scale.dim or inputs.ndim < 2):
             return self._certificate(inputs, index, options)
         return [self._certificate(x, place, options) for place, x in enumerate(inputs, start=index)]
+
+    def certify_path(
+        self,
+        x: Float[Tensor, "*shape"],
+        perturbation: Feared,
+        low: float | Sequence[float],
+        high: float | Sequence[float],
+        **options: Any,
+    ) -> PathCertificate:
+        """Every change of one input from `low` to `high`, certified as a whole; options and errors as of
+        `rddrs.certify_path`."""
+        return certify_path(self, x, perturbation, low, high, **options)
 
     def _certificate(self, x: Float[Tensor, "*shape"], index: int, options: dict[str, Any]) -> Certificate:
         return certify(self.classifier, x, self.scale, norm=self.norm, grid=self.grid, index=index, **options)

@@ -41,21 +41,29 @@ class Purpose(IntEnum):
     ROTATION = 20
     VALIDATION = 21
     NETWORK = 22
+    PATH = 23
+    AUGMENTATION = 24
     PREDICTION = 30
 
 
 def generator(
-    seed: int, index: int, purpose: Purpose, block: int = 0, device: torch.device | str = "cpu"
+    seed: int,
+    index: int,
+    purpose: Purpose,
+    block: int | tuple[int, int] = 0,
+    device: torch.device | str = "cpu",
 ) -> torch.Generator:
-    """The generator of one block of one purpose for one input.
+    """The generator of one block of one purpose for one input; a pair is a block and a part of it.
 
     On a CPU the whole state of the Mersenne twister, 19,968 bits, is a hash of the key: `manual_seed` would keep 32 of
     them, so that of a run's millions of streams some would be the same. Other devices have counter-based generators,
     whose key is 64 bits of the hash. Raises ValueError for a block beyond 2^24.
     """
-    if not 0 <= block <= LAST_BLOCK:
+    numbers = block if isinstance(block, tuple) else (block,)
+    if not all(0 <= number <= LAST_BLOCK for number in numbers):
         raise ValueError(f"block must be in [0, 2^24), not {block}: use a larger micro-batch")
-    key = hashlib.shake_256(f"{seed}/{index}/{purpose.value}/{block}".encode()).digest(8 + 4 * _WORDS)
+    name = "/".join(map(str, (seed, index, purpose.value, *numbers)))
+    key = hashlib.shake_256(name.encode()).digest(8 + 4 * _WORDS)
     source, start = torch.Generator(device), int.from_bytes(key[:8], "little")
     if source.device.type != "cpu":
         return source.manual_seed(start)

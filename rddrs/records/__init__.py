@@ -14,6 +14,7 @@ from rddrs.records.inputs import CertifiedInput, certify_input, derived, remembe
 from rddrs.records.inventory import ANYWHERE, SIDE_BY_SIDE, strangers
 from rddrs.records.manifest import manifest_differences, provenance, versions, write_manifest
 from rddrs.records.outcomes import Folder, Ledger
+from rddrs.records.paths import path_columns
 from rddrs.records.store import Store, kept, measures, rebuild
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "manifest_differences",
     "measures",
     "memory_again",
+    "path_columns",
     "provenance",
     "reading_differences",
     "rebuild",

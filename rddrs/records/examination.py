@@ -10,12 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.certification import Certificate
+from rddrs.certification import Certificate, PathTerms
 from rddrs.records.binding import Binding
 from rddrs.records.differences import MISSING, Difference, differences
 from rddrs.records.inputs import derived, remembered, worth
 from rddrs.records.inventory import COLUMNS
 from rddrs.records.outcomes import Ledger
+from rddrs.records.paths import path_columns
 from rddrs.records.store import Store
 from rddrs.smoothing import Fidelity, Reference
 from rddrs.threats import PERTURBATIONS, Perturbation
@@ -44,6 +45,7 @@ def examine(
     binding: Binding,
     known: dict[str, Any],
     perturbations: Sequence[Perturbation] = PERTURBATIONS,
+    paths: Mapping[str, PathTerms] | None = None,
 ) -> Examined:
     """The region and record of one input, against its counts, the data and the run's configuration.
 
@@ -56,7 +58,13 @@ def examine(
         stated, certificate = store.stated(index), store.certificate(index)
     except ValueError as error:
         return Examined([Difference(file, index, "file", str(error), "one that can be read")], None)
-    names = {"record", "certificate", "binding", *(("scale",) if "scale" in stated else ())}
+    names = {
+        "record",
+        "certificate",
+        "binding",
+        *(("scale",) if "scale" in stated else ()),
+        *(("paths",) if paths else ()),
+    }
     found = differences(file, dict.fromkeys(stated, "a part"), dict.fromkeys(names, "a part"), index)
     found += differences(file, stated.get("binding", {}), asdict(binding), index)
     if certificate.x.shape != x.shape or not torch.equal(certificate.x, x.cpu()):
@@ -68,6 +76,12 @@ def examine(
     stored: dict[str, Any] = {"clamp": terms.clamp, "rounding": terms.rounding}
     follows = derived(proven, label=label, measuring=measuring, perturbations=perturbations, **stored) | known
     follows = {name: stated["record"].get(name, "a value") for name in COLUMNS} | follows
+    for name, path_terms in (paths or {}).items():
+        try:
+            follows |= path_columns(store.path_certificate(index, name, path_terms))
+            follows[f"path_{name}_seconds"] = stated["record"].get(f"path_{name}_seconds", "a value")
+        except ValueError as error:
+            found.append(Difference(file, index, f"path_{name}", str(error), "one that can be read"))
     found += differences(file, stated["record"], follows, index)
     return Examined(found, follows, certificate.scale.digest)
 

@@ -5,7 +5,7 @@ and leaves nothing that is half done.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,10 +16,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rddrs.certification import Certificate
+from rddrs.certification import Certificate, PathCertificate, PathTerms
 from rddrs.files import Unreadable, reading, replacing
 from rddrs.noise import Scale, from_tensors, load_scale, save_scale
 from rddrs.records.binding import Binding
+from rddrs.records.paths import path_kept, path_rebuilt
 
 COLUMNS = [
     *("index", "label", "prediction", "correct", "p_lower", "radius", "proxy_radius", "ball_radius", "log_volume"),
@@ -84,8 +85,14 @@ class Store:
         scale = self.stated(index).get("scale")
         return scale is None or self._scale_path(scale).exists()
 
-    def save(self, certificate: Certificate, record: dict[str, Any], shared: bool = False) -> None:
-        """Write an input's scale, its certificate and its record, all of it or nothing.
+    def save(
+        self,
+        certificate: Certificate,
+        record: dict[str, Any],
+        shared: bool = False,
+        paths: Sequence[PathCertificate] = (),
+    ) -> None:
+        """Write an input's scale, its certificate, its paths and its record, all of it or nothing.
 
         A scale that many inputs share is written once, beside the regions, which then hold its digest. The seed and
         the counts are kept, so that every count can be repeated. Raises ValueError where a column of the record is
@@ -95,6 +102,7 @@ class Store:
         if missing or any(value != value for value in record.values()):
             raise ValueError(f"the record of input {certificate.index} lacks {missing} or holds NaN: {record}")
         stated: dict[str, Any] = {"record": record, "certificate": kept(certificate)}
+        stated |= {"paths": {path.name: path_kept(path) for path in paths}} if paths else {}
         stated |= {"binding": asdict(self.binding)} if self.binding else {}
         tensors = {"x": certificate.x}
         if shared:
@@ -160,6 +168,12 @@ class Store:
             x = tensors.pop("x")
             scale = self._shared_scale(stated["scale"]) if "scale" in stated else from_tensors(tensors)
             return rebuild(x, scale, index, stated["certificate"])
+
+    def path_certificate(self, index: int, name: str, terms: PathTerms) -> PathCertificate:
+        """A path of an input by its name, as `certify_path` returned it; raises ValueError where there is none."""
+        certificate, kept = self.certificate(index), self.stated(index).get("paths", {})
+        with reading(self.path(index)):
+            return path_rebuilt(kept[name], certificate, terms)
 
     def records(self, indices: Iterable[int]) -> pd.DataFrame:
         """One row an input, in the order of the indices. Raises ValueError naming the indices that are missing."""

@@ -90,7 +90,7 @@ def logged(root: Path, run_id: str) -> Logged:
 def parameters_of(parameters: dict[str, Any]) -> dict[str, str]:
     """Parameters as MLflow shows them, nested ones as `group.name`."""
     flat = pd.json_normalize(parameters).iloc[0].to_dict() if parameters else {}
-    return {str(name): str(value)[:6000] for name, value in flat.items()}
+    return {str(name).replace("+", ":"): str(value)[:6000] for name, value in flat.items()}  # no plus in names there
 
 
 def _latest(client: MlflowClient, run_id: str, name: str) -> dict[int, Metric]:

@@ -23,6 +23,10 @@ from rddrs.report.logs import log_table as log_table
 from rddrs.report.opened import OpenedRun as OpenedRun
 from rddrs.report.opened import open_run as open_run
 from rddrs.report.page import write_page as write_page
+from rddrs.report.paths import path_figure as path_figure
+from rddrs.report.paths import path_names as path_names
+from rddrs.report.paths import path_summary as path_summary
+from rddrs.report.paths import path_table as path_table
 from rddrs.report.publication import PER_INPUT as PER_INPUT
 from rddrs.report.publication import compared_columns as compared_columns
 from rddrs.report.publication import compared_metrics as compared_metrics

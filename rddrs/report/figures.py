@@ -275,6 +275,8 @@ CAPTIONS = {
     "longest and shortest axes of the region (eigenvectors of C).",
     "severities": "Share of inputs that are right and certified up to the severity of a named perturbation, of both "
     "signs where it has them; the fuller a line, the larger its sigma.",
+    "paths": "Share of inputs that are right and certified from nothing to each severity, all between included, beside "
+    "the network's accuracy without noise at it.",
     "contact_sheet": "One input at nothing, a half, all and twice the severity that is certified for it, for each "
     "perturbation that the scale is aimed at, as a screen shows it.",
     "regions": "Decision regions of the classifier, the input, and the region that each run certifies.",

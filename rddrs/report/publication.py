@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from rddrs.digests import file_digest
 from rddrs.files import replacing, write_text
 from rddrs.records.differences import Difference, as_read, differences, reading_differences, table_differences
 from rddrs.records.inventory import audited
+from rddrs.report.paths import path_metrics, path_summary
 from rddrs.report.severities import mean_severities
 from rddrs.report.tables import summarize
 from rddrs.report.threats import severity_metrics, threat_summary
@@ -31,15 +32,18 @@ PER_INPUT = [
 """The columns of the records that MLflow shows over the input's index."""
 
 
-def summary_of(records: pd.DataFrame, alpha: float) -> dict[str, int | float]:
-    """The contents of summary.json for certificates that are each false with probability at most `alpha`."""
-    return summarize(records) | {"expected_false_certificates": alpha * len(records)}
+def summary_of(records: pd.DataFrame, alpha: float) -> dict[str, Any]:
+    """The contents of summary.json for certificates, and paths, that are each false with at most `alpha`."""
+    paths = path_summary(records)
+    expected = {"expected_false_certificates": alpha * len(records) * (1 + len(paths))}
+    return summarize(records) | expected | ({"paths": paths} if paths else {})
 
 
 def metrics_of(records: pd.DataFrame, alpha: float) -> dict[str, float]:
     """The single figures that MLflow shows: the summary and the mean certified severities."""
     severities = {f"severity/{name}": value for name, value in mean_severities(records).items()}
-    return summary_of(records, alpha) | severities
+    single = {name: value for name, value in summary_of(records, alpha).items() if name != "paths"}
+    return single | severities | path_metrics(records)
 
 
 def publish(folder: Path, records: pd.DataFrame, alpha: float) -> None:

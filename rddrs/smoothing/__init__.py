@@ -17,23 +17,29 @@ from rddrs.smoothing.edge import (
 )
 from rddrs.smoothing.fidelity import Fidelity, Reference, fidelity, predict
 from rddrs.smoothing.probabilities import soft_probabilities
+from rddrs.smoothing.questions import Answer, Chunk, Question, ask, count, least
 from rddrs.smoothing.sequential import Decision, decide, sequential_lower
 from rddrs.smoothing.smoothed import Predictions, SmoothedClassifier
 from rddrs.smoothing.speed import kept_batch, measure_batch
 
 __all__ = [
+    "Answer",
+    "Chunk",
     "Classifier",
     "Decision",
     "Fidelity",
     "Known",
     "Predictions",
+    "Question",
     "Reference",
     "SmoothedClassifier",
+    "ask",
     "check_contract",
     "check_evaluates",
     "check_precision",
     "clopper_pearson",
     "clopper_pearson_upper",
+    "count",
     "decide",
     "fidelity",
     "hard_counts",
@@ -41,6 +47,7 @@ __all__ = [
     "keep_freed_memory",
     "kept_batch",
     "keyed_uniform",
+    "least",
     "logits_of",
     "measure_batch",
     "networks_of",

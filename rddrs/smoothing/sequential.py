@@ -13,7 +13,7 @@ import sys
 from typing import Literal
 
 from scipy.optimize import root_scalar
-from scipy.special import betaln
+from scipy.special import betaln, xlogy
 from scipy.stats import beta
 
 Decision = Literal["yes", "no", "undecided"]
@@ -30,11 +30,19 @@ def log_evidence(successes: int, samples: int, probability: float) -> float:
 
 def decide(successes: int, samples: int, probability: float, alpha: float) -> Decision:
     """Is the success probability above (`yes`) or below (`no`) `probability`? Each false with at most `alpha`."""
+    if _best_evidence(successes, samples, probability) < -math.log(alpha) - 1e-6:
+        return "undecided"  # no alternative has the evidence, so that their mean has not: for most looks all it takes
     if log_evidence(successes, samples, probability) >= -math.log(alpha):
         return "yes"
     if log_evidence(samples - successes, samples, 1 - probability) >= -math.log(alpha):
         return "no"
     return "undecided"
+
+
+def _best_evidence(successes: int, samples: int, probability: float) -> float:
+    """The logarithm of the likelihood ratio of the alternative that has most: q = successes / samples."""
+    expected = ((successes, probability), (samples - successes, 1 - probability))
+    return sum(float(xlogy(found, found) - xlogy(found, samples * share)) for found, share in expected)
 
 
 def sequential_lower(successes: int, samples: int, alpha: float) -> float:

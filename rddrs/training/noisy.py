@@ -13,6 +13,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 from rddrs.data import Inputs
 from rddrs.noise import FAMILIES, Norm, Purpose, Scale, generator
 from rddrs.smoothing import Reference
+from rddrs.training.augmentation import Augmentation
 from rddrs.training.objectives import Gaussian, Objective
 
 Optimizer = Literal["adam", "sgd"]
@@ -40,9 +41,10 @@ class NoisyTraining(lightning.LightningModule):
     Batches, their order, the noise and a network's dropout are keyed by (seed, epoch), counted from `first_epoch`, so
     that training that is resumed after a whole epoch goes on as if it had never stopped. `sgd` has momentum 0.9 and
     weight decay 5e-4. The learning rate stays (`constant`), falls to 0 (`linear`) or to a tenth after each third of
-    the epochs (`step`), or rises to `learning_rate` and falls (`one_cycle`). `flip` mirrors half of the images. The
-    accuracy under the noise on `validation`, and the seconds of the epoch with its validation, are logged after every
-    epoch. Raises ValueError where the objective is not one of noise of that `norm`.
+    the epochs (`step`), or rises to `learning_rate` and falls (`one_cycle`). `flip` mirrors half of the images, and an
+    `augmentation` perturbs all of them at random; the noise comes after both. The accuracy under the noise on
+    `validation`, and the seconds of the epoch with its validation, are logged after every epoch. Raises ValueError
+    where the objective is not one of noise of that `norm`.
     """
 
     def __init__(
@@ -62,13 +64,14 @@ class NoisyTraining(lightning.LightningModule):
         flip: bool = False,
         norm: Norm = "l2",
         objective: Objective | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__()
         self.network, self.scale = network, scale
         self._data = Pairs(inputs, labels)
         self._learning_rate, self._optimizer, self._schedule = learning_rate, optimizer, schedule
         self._batch, self._flip, self._validation = batch, flip, validation
-        self._seed, self._first_epoch = seed, first_epoch
+        self._seed, self._first_epoch, self._augmentation = seed, first_epoch, augmentation
         self._family, self._objective = FAMILIES[norm], objective or Gaussian()
         if norm not in self._objective.norms:
             raise ValueError(f"norm={norm}: {self._objective!r} is of {', '.join(self._objective.norms)} alone")
@@ -129,6 +132,9 @@ class NoisyTraining(lightning.LightningModule):
         if self._flip:
             mirrored = torch.rand(len(inputs), generator=self._noise, device=self.device) < 0.5
             inputs = torch.where(mirrored.view(-1, 1, 1, 1), inputs.flip(-1), inputs)
+        if self._augmentation is not None:
+            with torch.autocast(self.device.type, enabled=False):
+                inputs = self._augmentation(inputs, self._noise)
         loss, logits = self._objective.loss(
             self.network,
             inputs,

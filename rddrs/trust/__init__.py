@@ -5,6 +5,7 @@ from rddrs.trust.audit import Audit, audit
 from rddrs.trust.contradictions import contradictions
 from rddrs.trust.memory import Memory, admit_in_order, overlaps
 from rddrs.trust.outcome import Outcome, Recalled, Volatile, certificate_digest
+from rddrs.trust.paths import PathAttack, PathAudit, attack_path, audit_path
 from rddrs.trust.terms import Terms
 
 __all__ = [
@@ -12,12 +13,16 @@ __all__ = [
     "Audit",
     "Memory",
     "Outcome",
+    "PathAttack",
+    "PathAudit",
     "Recalled",
     "Terms",
     "Volatile",
     "admit_in_order",
     "attack",
+    "attack_path",
     "audit",
+    "audit_path",
     "certificate_digest",
     "contradictions",
     "overlaps",

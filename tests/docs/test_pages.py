@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("index", "own", "threats", "proven", "report", "configure", "sweeps", "extend", "deploy")
+PAGES = ("index", "own", "threats", "paths", "proven", "report", "configure", "sweeps", "extend", "deploy")
 BLOCK = re.compile(r'^```(python|sh)(?: title="(.*?)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
 
 

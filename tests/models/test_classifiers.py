@@ -21,6 +21,8 @@ from rddrs.models.resnet import ResNet
 from rddrs.models.small_cnn import SmallCNN
 from rddrs.models.weights import load_weights, save_weights
 from rddrs.noise import Full, Purpose, generator
+from rddrs.threats import PERTURBATIONS
+from rddrs.training.augmentation import Augmentation
 from rddrs.training.fit import fit
 from rddrs.training.noisy import NoisyTraining
 from rddrs.training.objectives import OBJECTIVES, Gaussian
@@ -114,6 +116,7 @@ def test_resuming_after_an_epoch_gives_the_weights_of_an_uninterrupted_training(
         {"schedule": "linear"},
         {"schedule": "step"},
         *({"objective": objective()} for objective in OBJECTIVES.values()),
+        {"augmentation": Augmentation({PERTURBATIONS[0]: 30.0, PERTURBATIONS[5]: 1.0})},
     ],
     ids=str,
 )

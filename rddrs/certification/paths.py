@@ -1,0 +1,371 @@
+"""Paths: every change up to a limit, certified as a whole (METHOD section 14).
+
+G_C is one classifier, so that the regions of many anchors together cover what one cannot. A cell of severities is
+proven where G_C answers the class, at the cell's anchor, with more than the probability of the radius that holds the
+cell; what is not proven is halved.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from rddrs.certification.cells import Course, Ruler, Severities
+from rddrs.certification.certify import ABSTAIN
+from rddrs.certification.walks import WAVE, Tree, Walk, anchors_of, certified_ends, groups, placed
+from rddrs.noise import FAMILIES, Family, Norm, Scale, owned
+from rddrs.rounding import round_down
+from rddrs.smoothing import (
+    Chunk,
+    Decision,
+    Question,
+    SmoothedClassifier,
+    ask,
+    check_contract,
+    check_evaluates,
+    count,
+    owned_input,
+)
+from rddrs.threats import PERTURBATIONS, Perturbation
+
+Feared = str | Perturbation | Sequence[str | Perturbation]
+"""A perturbation or its name, or a pair, the first applied first: "rotation+brightness" is the pair of those names."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A test of a path: does G_C answer the class at the cell's anchor, its middle, above the probability of rho?
+
+    `order` is the test's number k, from 1, and `alpha` its share alpha / (k (k + 1)) of the path's; those of one `wave`
+    were asked at the same time. `yes` proves that the answer is the class at every point of the cell.
+    """
+
+    low: Severities
+    high: Severities
+    rho: float
+    alpha: float
+    order: int
+    wave: int
+    counts: tuple[int, ...]
+    samples: int
+    decision: Decision
+
+    @property
+    def proven(self) -> bool:
+        return self.decision == "yes"
+
+    @property
+    def middle(self) -> Severities:
+        """The severities of the anchor."""
+        return tuple((low + high) / 2 for low, high in zip(self.low, self.high, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class PathCertificate:
+    """G_C answers `prediction` at clip(T_t(x)) + delta for all t from `low` to `high` and |C^-1 delta| < `slack`.
+
+    At confidence 1 - alpha, for the whole path together. `clamp` are the ends of the range that images are clipped to;
+    with a `rounding`, a step h, every entry of them may be rounded to a multiple of h. Of two perturbations, the first
+    applied first, `low`, `high` and what was `asked` are pairs, and the path is the box between them. `prediction` is
+    -1, and both ends are 0, where nothing is certified. `cells` are all tests in their order, proven or not, each of at
+    most `test_samples` draws; with seed, index and the micro-batch `batch` all draws can be made again.
+    """
+
+    x: Float[Tensor, "*shape"]
+    scale: Scale
+    perturbations: tuple[Perturbation, ...]
+    prediction: int
+    low: float | Severities
+    high: float | Severities
+    asked: tuple[float, float] | tuple[Severities, Severities]
+    cells: tuple[Cell, ...] = field(repr=False)
+    selection_counts: tuple[int, ...]
+    alpha: float = field(kw_only=True)
+    slack: float = field(kw_only=True)
+    clamp: tuple[float, float] | None = field(kw_only=True)
+    rounding: float | None = field(kw_only=True)
+    test_samples: int = field(kw_only=True)
+    selection_samples: int = field(kw_only=True)
+    seed: int = field(kw_only=True)
+    index: int = field(kw_only=True)
+    batch: int = field(kw_only=True)
+    norm: Norm = field(default="l2", kw_only=True)
+    grid: float | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "x", owned(self.x))
+
+    @property
+    def name(self) -> str:
+        """The perturbations' names: "rotation+brightness" of two."""
+        return "+".join(it.name for it in self.perturbations)
+
+    @property
+    def family(self) -> Family:
+        """The family of the noise."""
+        return FAMILIES[self.norm]
+
+    @property
+    def samples(self) -> int:
+        """The draws that were spent: on the class and on all tests."""
+        return self.selection_samples + sum(cell.samples for cell in self.cells)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that was asked for is certified."""
+        return self.prediction != ABSTAIN and (self.low, self.high) == self.asked
+
+    def covers(self, severity: float | Sequence[float]) -> bool:
+        """Whether the path reaches over a severity, or over a pair of them."""
+        inside = zip(_tuple(self.low), _tuple(severity), _tuple(self.high), strict=True)
+        return self.prediction != ABSTAIN and all(low <= value <= high for low, value, high in inside)
+
+    def contains(self, points: Float[Tensor, "n *shape"]) -> Bool[Tensor, " n"]:
+        """Which of the points, each of the input's shape, lie in the region of a proven cell's anchor."""
+        ruler, points = Ruler(self.scale, self.norm), points.to(self.x.device).double().flatten(1)
+        found = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+        for cell, anchor in zip(self.cells, self.anchors, strict=True):
+            if cell.proven and self.prediction != ABSTAIN:
+                found |= ruler.up(ruler.length(points - placed(anchor, self.grid))) < cell.rho
+        return found
+
+    @cached_property
+    def anchors(self) -> Float[Tensor, "m *shape"]:
+        """The anchor of every cell: the input at the middle of the cell, clipped and rounded."""
+        middles = torch.tensor([cell.middle for cell in self.cells], dtype=torch.float64)
+        return self.anchors_at(middles.view(-1, len(self.perturbations)))
+
+    def anchors_at(self, severities: Float[Tensor, "n q"]) -> Float[Tensor, "n *shape"]:
+        """The input at so many severities, clipped and rounded."""
+        course = Course(self.perturbations, self.x, self.clamp)
+        return anchors_of(course, severities.to(self.x.device, torch.float64), self.x, self.rounding or self.grid)
+
+    def to(self, device: torch.device | str) -> "PathCertificate":
+        """The same certificate on another device."""
+        return replace(self, x=self.x.to(device), scale=self.scale.to(device))
+
+    def __repr__(self) -> str:
+        return f"PathCertificate(input {self.index}: {self._told}, alpha = {self.alpha:g})"
+
+    @property
+    def _told(self) -> str:
+        if self.prediction == ABSTAIN:
+            return f"no {self.name} is certified, {len(self.cells)} tests, {self.samples} samples"
+        ends = zip(self.perturbations, _tuple(self.low), _tuple(self.high), strict=True)
+        told = [f"{it.name} from {_inwards(low)} to {_inwards(high)} {it.unit}".strip() for it, low, high in ends]
+        return f"class {self.prediction}, {', '.join(told)}, {len(self.cells)} tests, {self.samples} samples"
+
+    def _repr_html_(self) -> str:
+        from rddrs.pictures import strip_card
+
+        shares = torch.linspace(0, 1, 9, dtype=torch.float64)[:, None]
+        low, high = (torch.tensor(_tuple(end), dtype=torch.float64) for end in (self.low, self.high))
+        severities = (low + shares * (high - low)).to(self.x.device)
+        images = Course(self.perturbations, self.x, self.clamp).points(severities).view(-1, *self.x.shape)
+        titles = [", ".join(f"{value:.3g}" for value in row) for row in severities.tolist()]
+        return strip_card(repr(self), images, titles)
+
+
+@dataclass(frozen=True)
+class PathTerms:
+    """What is asked of a path: the arguments of `certify_path` that decide what its certificate is worth."""
+
+    perturbation: Feared
+    low: float | Severities
+    high: float | Severities
+    alpha: float = 1e-3
+    slack: float = 0.0
+    clamp: tuple[float, float] | None = (0.0, 1.0)
+    rounding: float | None = None
+    samples: int = 20_000
+    selection_samples: int = 100
+    seed: int = 0
+
+    def certify(self, smoothed: SmoothedClassifier, x: Float[Tensor, "*shape"], **options: Any) -> PathCertificate:
+        """The certificate of these terms; `options` are the index, the micro-batch and the workers."""
+        terms = {each.name: getattr(self, each.name) for each in fields(self)}
+        return certify_path(smoothed, x, **terms, **options)
+
+    @classmethod
+    def of(cls, path: PathCertificate) -> "PathTerms":
+        """Those that a certificate states itself."""
+        names = ("alpha", "slack", "clamp", "rounding", "selection_samples", "seed")
+        stated = {name: getattr(path, name) for name in names}
+        return cls(path.perturbations, *path.asked, samples=path.test_samples, **stated)
+
+
+def certify_path(
+    smoothed: SmoothedClassifier,
+    x: Float[Tensor, "*shape"],
+    perturbation: Feared,
+    low: float | Sequence[float],
+    high: float | Sequence[float],
+    *,
+    alpha: float = 1e-3,
+    slack: float = 0.0,
+    clamp: tuple[float, float] | None = (0.0, 1.0),
+    rounding: float | None = None,
+    samples: int = 20_000,
+    selection_samples: int = 100,
+    seed: int = 0,
+    index: int = 0,
+    batch: int = 256,
+    workers: int = 1,
+) -> PathCertificate:
+    """Certify that G_C answers one class at every clip(T_t(x)), t from `low` to `high`, low <= 0 <= high.
+
+    `selection_samples` draws at x choose the class. The interval is a tree of cells, taken outward from 0, first above
+    it, then below. A cell that needs a longer radius at its anchor than is cheap (`longest_radius`) is halved without a
+    draw. Else fresh draws, at most `samples`, decide whether the class has more than that radius' probability at the
+    anchor: `yes` proves the cell, anything else halves it, down to a least width, where the path ends on that side. The
+    k-th test has alpha / (k (k + 1)), so that all that is said together is false with probability `alpha` at most.
+
+    Of a pair of perturbations, the first applied first, `low` and `high` are pairs: the cells of the box are taken by
+    their distance from 0 in units of its sides, halved along the longer side (in C's norm), and the certified box is
+    the largest that has the proportions of the one that is asked for and touches no cell that is not proven.
+
+    With a `rounding` h all entries of the images may be rounded to multiples of h, as in a file; with the grid of
+    `smoothed` anchors lie on it, and the rounding must be a multiple of its step. `slack` is a further change delta, of
+    |C^-1 delta| < slack, that the answer withstands all along the path: epsilon / min(lambda) for an l2 ball.
+
+    Raises ValueError for arguments out of range, a perturbation without a bound of its variation or for other inputs,
+    an input that is not finite float32 or float64, and what is no classifier, as `certify` does.
+    """
+    perturbations = feared(perturbation)
+    asked = _tuple(low), _tuple(high)
+    _check(perturbations, *asked, alpha, slack, clamp, rounding, smoothed.grid)
+    for name, value in {
+        "samples": samples,
+        "selection_samples": selection_samples,
+        "batch": batch,
+        "workers": workers,
+    }.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
+    check_evaluates(smoothed.classifier)
+    x = owned_input(x, index)
+    if x.numel() != smoothed.scale.dim:
+        raise ValueError(f"x has {x.numel()} entries, the scale has dimension {smoothed.scale.dim}: they must be equal")
+    check_contract(smoothed.classifier, x, threads=workers > 1)
+    scale = smoothed.scale.to(x.device, x.dtype)  # what is certified is the C that the noise is made with
+    certified = SmoothedClassifier(smoothed.classifier, scale, smoothed.norm, smoothed.grid)
+    sampling: dict[str, Any] = {"seed": seed, "index": index, "batch": batch, "workers": workers}
+    tree = Tree(Course(perturbations, x, clamp), x, scale, smoothed.norm, slack, rounding, smoothed.grid)
+    chosen = selection(certified, tree.anchors(torch.zeros(1, len(perturbations)))[0], selection_samples, **sampling)
+    top, cells, reached = int(torch.tensor(chosen).argmax()), [], []
+    for quadrants in groups(*asked):
+        walk, width = Walk(tree, quadrants), 1
+        while nodes := walk.ready(width):
+            first, wave = len(cells) + 1, 1 + (cells[-1].wave if cells else 0)
+            levels = [share(alpha, first + place) for place in range(len(nodes))]
+            questions = [
+                Question(first + place, node.anchor, tree.family.probability(node.rho), level)
+                for place, (node, level) in enumerate(zip(nodes, levels, strict=True))
+            ]
+            answers = ask(certified, questions, top, samples=samples, **sampling)
+            for question, node, answer in zip(questions, nodes, answers, strict=True):
+                ends = node.severities
+                cells.append(Cell(*ends, node.rho, question.alpha, question.number, wave, *answer))
+            proven = [answer.decision == "yes" for answer in answers]
+            walk.tell(proven)
+            width = min(2 * width, WAVE) if all(proven) else 1
+        reached.append(walk.reached)
+    ends = certified_ends(*asked, reached)
+    nothing = not any(map(any, ends))
+    return PathCertificate(
+        x=x,
+        scale=scale,
+        perturbations=perturbations,
+        prediction=ABSTAIN if nothing else top,
+        low=_scalar(ends[0]),
+        high=_scalar(ends[1]),
+        asked=(_scalar(asked[0]), _scalar(asked[1])),  # pyright: ignore[reportArgumentType]
+        cells=tuple(cells),
+        selection_counts=chosen,
+        alpha=alpha,
+        slack=slack,
+        clamp=clamp,
+        rounding=rounding,
+        test_samples=samples,
+        selection_samples=selection_samples,
+        seed=seed,
+        index=index,
+        batch=batch,
+        norm=smoothed.norm,
+        grid=smoothed.grid,
+    )
+
+
+def feared(perturbation: Feared) -> tuple[Perturbation, ...]:
+    """The one or two perturbations that are meant; raises ValueError for an unknown name."""
+    named = {it.name: it for it in PERTURBATIONS}
+    parts = perturbation.split("+") if isinstance(perturbation, str) else perturbation
+    parts = [parts] if isinstance(parts, Perturbation) else list(parts)
+    for part in parts:
+        if isinstance(part, str) and part not in named:
+            raise ValueError(f"perturbation: there is no {part}: {', '.join(named)} are known")
+    if len(parts) not in (1, 2):
+        raise ValueError(f"perturbation: one or a pair of two is needed, not {len(parts)}")
+    return tuple(named[part] if isinstance(part, str) else part for part in parts)
+
+
+def share(alpha: float, order: int) -> float:
+    """The level of the k-th test, alpha / (k (k + 1)): together they are alpha, however many there are."""
+    return alpha / (order * (order + 1))
+
+
+def selection(
+    smoothed: SmoothedClassifier, point: Float[Tensor, "*shape"], samples: int, **sampling: Any
+) -> tuple[int, ...]:
+    """The counts of the draws that choose the class: those of the test with the number 0."""
+    batch = sampling["batch"]
+    chunks = [Chunk(0, place, min(batch, samples - start)) for place, start in enumerate(range(0, samples, batch))]
+    return tuple(count(smoothed, [Question(0, point, 0.5, 0.5)], chunks, **sampling).sum(dim=0).tolist())
+
+
+def _check(
+    perturbations: Sequence[Perturbation],
+    low: Severities,
+    high: Severities,
+    alpha: float,
+    slack: float,
+    clamp: tuple[float, float] | None,
+    rounding: float | None,
+    grid: float | None,
+) -> None:
+    """Raises ValueError for arguments out of range."""
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
+    if not 0 <= slack < math.inf:
+        raise ValueError(f"slack must be finite and not negative, not {slack}")
+    if clamp is not None and not -math.inf < clamp[0] < clamp[1] < math.inf:
+        raise ValueError(f"clamp must be None or two numbers, the lower first, not {clamp}")
+    if rounding is not None and not 0 < rounding < math.inf:
+        raise ValueError(f"rounding must be finite and positive, or None, not {rounding}")
+    if rounding and grid and not (rounding / grid > 0.5 and abs(rounding / grid - round(rounding / grid)) < 1e-9):
+        raise ValueError(f"rounding={rounding:.9g} must be a multiple of the step of the grid, {grid:.9g}")
+    if not len(low) == len(high) == len(perturbations):
+        raise ValueError(f"low and high must have {len(perturbations)} ends each, not {low} and {high}")
+    for it, start, end in zip(perturbations, low, high, strict=True):
+        if not (-math.inf < start <= 0 <= end < math.inf and start < end):
+            raise ValueError(f"{it.name}: low <= 0 <= high and low < high are needed, not {start:g} and {end:g}")
+        if start < 0 and not it.two_sided:
+            raise ValueError(f"{it.name} has no negative severities: low must be 0, not {start:g}")
+
+
+def _tuple(ends: float | Sequence[float]) -> Severities:
+    return (float(ends),) if isinstance(ends, int | float) else tuple(float(end) for end in ends)
+
+
+def _scalar(ends: Severities) -> float | Severities:
+    return ends[0] if len(ends) == 1 else ends
+
+
+def _inwards(end: float) -> str:
+    """An end of an interval as text, rounded towards 0."""
+    return f"{'-' if end < 0 else ''}{round_down(abs(end))}"

@@ -1,0 +1,113 @@
+"""What paths are worth over all inputs: the share that is certified as a whole, and how far the others come."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from numpy import ndarray
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from rddrs.records.paths import PREFIX
+from rddrs.report.severities import unit_of
+from rddrs.report.style import looks, panels, styled
+from rddrs.report.tables import Run, confidence_band, round_down
+
+_ASKED = "_asked"
+
+
+def path_names(records: pd.DataFrame) -> list[str]:
+    """The paths that the records hold."""
+    columns = [str(column) for column in records if str(column).startswith(PREFIX) and str(column).endswith(_ASKED)]
+    return [column.removeprefix(PREFIX).removesuffix(_ASKED) for column in columns]
+
+
+def path_summary(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Of every path: what was `asked`, the `share` of inputs that are right and certified all along it, and more.
+
+    That is the share's 95 % Clopper-Pearson interval, `share_low` to `share_high`, and the mean `samples` an input.
+    """
+    found = {}
+    for name in path_names(records):
+        asked, complete, prediction, samples = (
+            records[f"{PREFIX}{name}_{column}"].to_numpy() for column in ("asked", "complete", "prediction", "samples")
+        )
+        right = complete.astype(bool) & (prediction == records["label"].to_numpy())
+        low, high = confidence_band(right.mean(keepdims=True), len(records))
+        found[name] = {
+            "asked": json.loads(asked[0]),
+            "share": float(right.mean()),
+            "share_low": float(low[0]),
+            "share_high": float(high[0]),
+            "samples": float(samples.mean()),
+        }
+    return found
+
+
+def path_metrics(records: pd.DataFrame) -> dict[str, float]:
+    """The figures of the summary that MLflow shows, which has no names with a plus: `rotation:brightness`."""
+    return {
+        f"path/{name.replace('+', ':')}/{key}": value
+        for name, values in path_summary(records).items()
+        for key, value in values.items()
+        if key != "asked"
+    }
+
+
+def path_table(summary: Mapping[str, Mapping[str, Any]]) -> Table:
+    """What a run says of its paths at its end; shares are rounded down."""
+    table = Table("certified as a whole", box=SIMPLE_HEAD)
+    for heading in ("from", "to", "share", "95 % band", "samples an input"):
+        table.add_column(heading, justify="right")
+    for name, values in summary.items():
+        low, high = (", ".join(f"{each:g}" for each in np.atleast_1d(end)) for end in values["asked"])
+        band = f"{round_down(values['share_low'])} to {1 - float(round_down(1 - values['share_high'])):.3f}"
+        told = name.replace("_", " ").replace("+", " + ")
+        table.add_row(told, low, high, round_down(values["share"]), band, f"{values['samples']:.0f}")
+    return table
+
+
+def reached(records: pd.DataFrame, name: str, severities: Float[ndarray, " s"]) -> Float[ndarray, " s"]:
+    """The share of inputs that are right and certified from 0 to each severity; of a box, to a share of its sides."""
+    right = (records[f"{PREFIX}{name}_prediction"] == records["label"]).to_numpy()
+    if (column := f"{PREFIX}{name}_share") in records:
+        covered = records[column].to_numpy()[:, None] >= severities
+    else:
+        low, high = (records[f"{PREFIX}{name}_{end}"].to_numpy()[:, None] for end in ("low", "high"))
+        covered = (low <= severities) & (severities <= high)
+    return (covered & right[:, None]).mean(axis=0)
+
+
+def grid_of(records: pd.DataFrame, name: str, count: int = 201) -> Float[ndarray, " s"]:
+    """The severities that a figure of the path shows, or the shares of the sides of a box."""
+    asked = json.loads(records[f"{PREFIX}{name}{_ASKED}"].iloc[0])
+    return np.linspace(0, 1, count) if isinstance(asked[0], list) else np.linspace(asked[0], asked[1], count)
+
+
+@styled
+def path_figure(runs: Sequence[Run], clean: Mapping[str, tuple[ndarray, ndarray]] | None = None) -> Figure:
+    """The share of inputs that are right and certified up to each severity, a panel a path, a curve a run.
+
+    `clean` has, by the path's name, severities and the network's accuracy there without noise. Of a box the axis is
+    the share of its sides.
+    """
+    names = list(dict.fromkeys(name for run in runs for name in path_names(run.records)))
+    figure, axes = panels(min(3, len(names)), -(-len(names) // 3), sharey=True)
+    appearance = looks(runs)
+    for axis, name in zip(axes.flat, names, strict=False):
+        for run in runs:
+            if name in path_names(run.records):
+                severities = grid_of(run.records, name)
+                axis.plot(severities, reached(run.records, name, severities), **appearance[run])
+        if clean is not None and name in clean:
+            axis.plot(*clean[name], color="#777777", linestyle=":", label="without noise")
+        axis.set(title=name.replace("_", " "), xlabel=unit_of(name) or "share of the box", ylim=(0, 1.03))
+        axis.legend(loc="lower center")
+    for axis in axes.flat[len(names) :]:
+        axis.set_visible(False)
+    axes[0][0].set_ylabel("certified share")
+    return figure

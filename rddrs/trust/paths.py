@@ -1,0 +1,274 @@
+"""Attempts to prove a path wrong: walked again, its statements checked one by one, and attacked along its way."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rddrs.certification import ABSTAIN, Cell, PathCertificate, PathTerms
+from rddrs.certification.cells import Course, Ruler, needed
+from rddrs.certification.paths import feared, selection, share
+from rddrs.certification.walks import WAVE, base_radius, placed
+from rddrs.noise import FAMILIES, Purpose, generator
+from rddrs.smoothing import (
+    Question,
+    SmoothedClassifier,
+    ask,
+    check_contract,
+    check_evaluates,
+    clopper_pearson_upper,
+    decide,
+    hard_counts,
+    soft_probabilities,
+)
+from rddrs.trust.attack import INSIDE, steepest
+
+TRIED = 64
+"""Severities that an attack looks at."""
+
+
+@dataclass(frozen=True)
+class PathAttack:
+    """The worst image that was found along a path: `upper` bounds the probability of its class from above.
+
+    `kind` is `path`, or `slack` where a step within the slack was added. `broken`, an upper bound below one half, is
+    what no point of a valid path allows.
+    """
+
+    severity: tuple[float, ...]
+    kind: str
+    share: float
+    upper: float
+
+    @property
+    def broken(self) -> bool:
+        return self.upper < 0.5
+
+
+@dataclass(frozen=True)
+class PathAudit:
+    """What the audit of one path found; `flags` name the ways in which it is broken, empty for an honest one.
+
+    `input`: another input's path. `terms`: it states others than were asked for. `class`: not the one that the
+    selection draws choose. `order`: the tests are not numbered from 1 on, or in waves. `level`: a test has another
+    share of alpha than its number's. `counts`: they are not those of the keyed draws. `decision`: not the one that
+    counts and level give. `radius`: smaller than its cell needs. `ends`: not covered by proven cells without a gap.
+    `walk`: other cells than those that are asked about. `attack`: an image of the path has another class.
+    """
+
+    index: int
+    name: str
+    prediction: int
+    count_differences: int
+    attack: PathAttack | None
+    flags: tuple[str, ...]
+
+
+def audit_path(
+    smoothed: SmoothedClassifier,
+    path: PathCertificate,
+    x: Float[Tensor, "*shape"],
+    *,
+    index: int | None = None,
+    terms: PathTerms | None = None,
+    samples: int = 10_000,
+    false_alarm: float = 1e-4,
+    tolerance: int = 0,
+    seed: int = 0,
+    batch: int = 256,
+    workers: int = 1,
+) -> PathAudit:
+    """Tries to break the path that is claimed for the input `x`, number `index`, under `smoothed`.
+
+    All draws are made again, which must give the counts bit for bit on the same machine, the cells of the walk and
+    their radii are found again, and images all along the path, with steps of the length of the slack, are attacked:
+    the worst of them is judged by `samples` fresh draws, so that a valid path is flagged by that with probability
+    `false_alarm` at most. `tolerance` is the number of counts that another machine may round otherwise; the walk is
+    then not repeated, which hangs on each of them. `terms` are what was asked for; without them it is believed what the
+    path states. Raises ValueError for a network in train mode.
+    """
+    check_evaluates(smoothed.classifier)
+    check_contract(smoothed.classifier, path.x, threads=workers > 1)
+    stated, flags = PathTerms.of(path), []
+    terms = stated if terms is None else terms
+    path = path.to(x.device)
+    if not torch.equal(path.x, x) or (index is not None and path.index != index):
+        flags.append("input")
+    same = path.scale.digest == smoothed.scale.to(x.device, x.dtype).digest
+    if not (same and (path.norm, path.grid) == (smoothed.norm, smoothed.grid) and _equal(stated, terms)):
+        flags.append("terms")
+    smoothed = SmoothedClassifier(smoothed.classifier, path.scale, smoothed.norm, smoothed.grid)
+    sampling: dict[str, Any] = {"seed": terms.seed, "index": path.index, "batch": path.batch, "workers": workers}
+    chosen = selection(smoothed, _origin(path), terms.selection_samples, **sampling)
+    top = int(torch.tensor(chosen).argmax())
+    if path.prediction not in (ABSTAIN, top):
+        flags.append("class")
+    cells = path.cells
+    waves = [len([*group]) for _, group in groupby(cells, key=lambda cell: cell.wave)]
+    ordered = [cell.order for cell in cells] == [*range(1, len(cells) + 1)]
+    if not (ordered and max(waves, default=0) <= WAVE and all(cell.samples <= terms.samples for cell in cells)):
+        flags.append("order")
+    if any(cell.alpha > share(terms.alpha, cell.order) for cell in cells):
+        flags.append("level")
+    differences = _distance(chosen, path.selection_counts) + _differences(smoothed, path, top, terms.samples, sampling)
+    flags += ["counts"] if differences > tolerance else []
+    if any(cell.decision != _decision(path, cell, top) for cell in cells):
+        flags.append("decision")
+    if not _radii_hold(path, terms):
+        flags.append("radius")
+    if not _covered(path):
+        flags.append("ends")
+    if tolerance == 0:
+        again = terms.certify(smoothed, x, index=path.index, batch=path.batch, workers=workers)
+        claims = [(it.cells, it.prediction, it.low, it.high) for it in (path, again)]
+        flags += ["walk"] if claims[0] != claims[1] else []
+    found = None
+    if path.prediction != ABSTAIN:
+        keys: dict[str, Any] = {"seed": seed, "batch": batch, "workers": workers}
+        found = attack_path(smoothed, path, samples=samples, level=false_alarm, **keys)
+        flags += ["attack"] if found.broken else []
+    return PathAudit(path.index, path.name, path.prediction, differences, found, tuple(flags))
+
+
+def attack_path(
+    smoothed: SmoothedClassifier,
+    path: PathCertificate,
+    *,
+    samples: int = 10_000,
+    level: float = 1e-4,
+    screening: int = 256,
+    seed: int = 0,
+    batch: int = 256,
+    workers: int = 1,
+) -> PathAttack:
+    """The worst of the images along a path, and of steps within its slack from the worst of them, by fresh draws."""
+    course = Course(path.perturbations, path.x, path.clamp)
+    ends = [torch.tensor(np.atleast_1d(end), dtype=torch.float64) for end in (path.low, path.high)]
+    source = generator(seed, path.index, Purpose.ATTACK)
+    shares = torch.rand(TRIED, len(ends[0]), generator=source, dtype=torch.float64)
+    shares[:2] = torch.tensor([[0.0], [1.0]])
+    severities = (ends[0] + shares * (ends[1] - ends[0])).to(path.x.device)
+    images, step = course.points(severities), path.rounding or path.grid
+    images = (images if step is None else step * (images / step).round()).to(path.x.dtype).view(-1, *path.x.shape)
+    keys: dict[str, Any] = {"seed": seed, "index": path.index, "batch": batch, "workers": workers}
+    keys |= {"norm": path.norm, "grid": path.grid}
+
+    def answered(image: Tensor, count: int, purpose: Purpose, first: int = 0) -> float:
+        counts = hard_counts(smoothed.classifier, image, path.scale, count, purpose=purpose, first=first, **keys)
+        return int(counts[path.prediction]) / count if path.prediction < len(counts) else 0.0
+
+    found = [answered(image, screening, Purpose.ATTACK, first=1 + 1024 * place) for place, image in enumerate(images)]
+    worst = int(np.argmin(found))
+    kind, image = "path", images[worst]
+    if path.slack > 0:
+        stepped = _stepped(smoothed, path, image)
+        if answered(stepped, screening, Purpose.ATTACK, first=1 + 1024 * TRIED) <= found[worst]:
+            kind, image = "slack", stepped
+    right = round(samples * answered(image, samples, Purpose.VERDICT))
+    upper = clopper_pearson_upper(right, samples, level)
+    return PathAttack(tuple(severities[worst].tolist()), kind, right / samples, upper)
+
+
+def _stepped(smoothed: SmoothedClassifier, path: PathCertificate, image: Float[Tensor, "*shape"]) -> Tensor:
+    """The image and the step, within the slack, that the gradient of the class's probability says is worst."""
+    source = generator(0, path.index, Purpose.ATTACK, 1 << 20, image.device)
+    whitened = torch.zeros(1, image.numel(), dtype=image.dtype, device=image.device).requires_grad_()
+    point = image + path.scale.spread(whitened).view_as(image)
+    noise = path.scale.spread(path.family.draw(64, image, source))
+    loss = -soft_probabilities(smoothed.classifier, point, noise)[path.prediction].log()
+    gradient = torch.autograd.grad(loss, whitened)[0] if loss.requires_grad else torch.zeros_like(whitened)
+    if not (torch.isfinite(gradient).all() and gradient.any()):
+        gradient = FAMILIES["l2"].draw(1, image, source)
+    for length in torch.linspace(INSIDE * path.slack, 0, 17).tolist():
+        delta = path.scale.spread(length * steepest(path.norm, gradient)).view_as(image)
+        found = image + delta
+        found = found if path.grid is None else (path.grid * (found.double() / path.grid).round()).to(image)
+        if (
+            path.family.length((found.double() - image.double()).flatten()[None], path.scale).item()
+            <= INSIDE * path.slack
+        ):
+            return found.detach()
+    return image
+
+
+def _equal(stated: PathTerms, asked: PathTerms) -> bool:
+    """Whether two terms ask for the same, perturbations by their names."""
+    pairs = [(vars(it) | {"perturbation": [each.name for each in feared(it.perturbation)]}) for it in (stated, asked)]
+    ends = [{name: [*np.atleast_1d(it[name]).tolist()] for name in ("low", "high")} for it in pairs]
+    return pairs[0] | ends[0] == pairs[1] | ends[1]
+
+
+def _origin(path: PathCertificate) -> Float[Tensor, "*shape"]:
+    """The anchor at 0, where the class is chosen."""
+    return path.anchors_at(torch.zeros(1, len(path.perturbations)))[0]
+
+
+def _distance(first: Sequence[int], second: Sequence[int]) -> int:
+    width = max(len(first), len(second))
+    padded = (np.pad(np.array(each), (0, width - len(each))) for each in (first, second))
+    return int(np.abs(np.subtract(*padded)).sum())
+
+
+def _differences(
+    smoothed: SmoothedClassifier, path: PathCertificate, top: int, samples: int, sampling: dict[str, Any]
+) -> int:
+    """How many draws of the tests are counted otherwise when they are made again, in the same waves."""
+    differences = 0
+    numbered = zip(path.cells, path.anchors, strict=True)
+    for _, group in groupby(numbered, key=lambda each: each[0].wave):
+        cells, anchors = zip(*group, strict=True)
+        questions = [
+            Question(cell.order, anchor, path.family.probability(cell.rho), cell.alpha)
+            for cell, anchor in zip(cells, anchors, strict=True)
+        ]
+        drawn = [min(cell.samples, samples) for cell in cells]
+        again = ask(smoothed, questions, top, samples=samples, drawn=drawn, **sampling)
+        differences += sum(
+            _distance(answer.counts, cell.counts) + abs(answer.samples - cell.samples)
+            for answer, cell in zip(again, cells, strict=True)
+        )
+    return differences
+
+
+def _decision(path: PathCertificate, cell: Cell, top: int) -> str:
+    successes = cell.counts[top] if top < len(cell.counts) else 0
+    return decide(successes, cell.samples, path.family.probability(cell.rho), cell.alpha)
+
+
+def _radii_hold(path: PathCertificate, terms: PathTerms) -> bool:
+    """Whether every proven cell has at least the radius that it needs."""
+    proven = [(cell, anchor) for cell, anchor in zip(path.cells, path.anchors, strict=True) if cell.proven]
+    if not proven:
+        return True
+    cells, anchors = zip(*proven, strict=True)
+    course, ruler = Course(feared(terms.perturbation), path.x, terms.clamp), Ruler(path.scale, path.norm)
+    low, high = (
+        torch.tensor([getattr(cell, end) for cell in cells], dtype=torch.float64, device=path.x.device)
+        for end in ("low", "high")
+    )
+    places = torch.stack([placed(anchor, path.grid) for anchor in anchors])
+    base = base_radius(ruler, path.x, terms.slack, terms.rounding)
+    radii = needed(course, ruler, low, high, places, math.inf) + base
+    return bool((radii <= torch.tensor([cell.rho for cell in cells], device=radii.device).double() * (1 + 1e-6)).all())
+
+
+def _covered(path: PathCertificate) -> bool:
+    """Whether the proven cells leave no gap between the ends: no piece between neighbouring edges of theirs."""
+    low, high = np.atleast_1d(path.low), np.atleast_1d(path.high)
+    within = all(np.all(np.abs(end) <= np.abs(asked)) for end, asked in zip((low, high), path.asked, strict=True))
+    if path.prediction == ABSTAIN:
+        return not (low.any() or high.any())
+    boxes = np.array([[cell.low, cell.high] for cell in path.cells if cell.proven])
+    edges = [np.unique([*boxes[:, :, axis].flatten(), low[axis], high[axis]]) for axis in range(len(low))]
+    inside = [pieces[(pieces >= start) & (pieces <= end)] for pieces, start, end in zip(edges, low, high, strict=True)]
+    painted = np.zeros([len(each) - 1 for each in inside], dtype=bool)
+    for box in boxes:
+        slices = [slice(*np.searchsorted(each, sides)) for each, sides in zip(inside, box.T, strict=True)]
+        painted[tuple(slices)] = True
+    return within and bool(painted.all())

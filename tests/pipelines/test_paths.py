@@ -1,0 +1,127 @@
+"""Paths in a run: training with augmentation, columns, summary, figure, resuming, audit; real digits, real MLflow."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from pipelines.audit import audit
+from pipelines.certify import certify
+from pipelines.errors import SettingsError
+from pipelines.prepare import prepare
+from pipelines.run import run
+from rddrs.records.store import Store
+from rddrs.records.tracking import database
+from rddrs.smoothing import SmoothedClassifier
+from tests.pipelines.test_config import settings
+
+SMALL = (
+    *("data=digits", "data.subset=3", "data.reference=50", "method=rs", "sigma=0.25", "train.epochs=12"),
+    *("certify.samples=1000", "certify.batch=128", "certify.path_samples=500", "train.augment={rotation: 12}"),
+    "certify.paths={rotation: 5, blur: 0.3, scale: [-0.02, 0.03], rotation+brightness: [0.6, 0.01]}",
+    *("audit.samples=1000", "audit.inputs=1"),
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    root = tmp_path_factory.mktemp("outputs")
+    prepared = prepare(settings(f"output_root={root}", *SMALL))
+    run(prepared)
+    return prepared
+
+
+def test_records_and_summary_have_the_paths(finished):
+    folder = finished.run_folder
+    records = pd.read_parquet(folder / "records.parquet")
+    summary = json.loads((folder / "summary.json").read_text())["paths"]
+    assert {*summary} == {"rotation", "blur", "scale", "rotation+brightness"}
+    assert summary["rotation"]["asked"] == [-5, 5] and summary["blur"]["asked"] == [0, 0.3]
+    assert summary["rotation+brightness"]["asked"] == [[-0.6, -0.01], [0.6, 0.01]]
+    for name, values in summary.items():
+        right = records[f"path_{name}_prediction"] == records["label"]
+        assert values["share"] == (records[f"path_{name}_complete"] & right).mean()
+        assert values["share_low"] <= values["share"] <= values["share_high"]
+        assert values["samples"] == records[f"path_{name}_samples"].mean() > 100
+    assert records["path_rotation_low"].between(-5, 0).all() and records["path_scale_high"].between(0, 0.03).all()
+    assert records["path_rotation+brightness_share"].between(0, 1).all()
+    assert summary["rotation"]["share"] > 0 and {*records["paths_of"]} == {"a C of the input's own"}
+    assert (folder / "figures" / "paths.png").exists()
+
+
+def test_mlflow_and_the_page_have_them_too(finished):
+    folder = finished.run_folder
+    client = MlflowClient(database(finished.settings.root))
+    metrics = client.get_run((folder / "mlflow_run_id").read_text()).data.metrics
+    records = pd.read_parquet(folder / "records.parquet")
+    assert metrics["path/blur/samples"] == records["path_blur_samples"].mean()
+    assert "all between included" in (folder / "report.html").read_text()
+
+
+def test_files_hold_the_paths_and_nothing_is_done_twice(finished):
+    store, index = Store(finished.run_folder), finished.indices[1]
+    for name in ("rotation", "rotation+brightness"):
+        scale = store.certificate(index).scale
+        path = store.path_certificate(index, name, finished.paths[name])
+        smoothed = SmoothedClassifier(finished.network, scale, grid=finished.grid)
+        x = finished.data.test_inputs[index]
+        again = finished.path_terms(name, scale).certify(smoothed, x, index=index, batch=128)
+        assert (path.cells, path.low, path.high, path.asked) == (again.cells, again.low, again.high, again.asked)
+    before = {it: it.stat().st_mtime_ns for it in store.regions.iterdir()}
+    certify(finished)
+    assert {it: it.stat().st_mtime_ns for it in store.regions.iterdir()} == before
+    lost = finished.indices[2]
+    whole, record = store.path(lost).read_bytes(), store.record(lost)
+    store.path(lost).unlink()
+    certify(finished)
+    again = store.record(lost)
+    assert {name for name in again if again[name] != record[name]} <= {it for it in again if it.endswith("_seconds")}
+    store.path(lost).write_bytes(whole)
+
+
+def test_an_audit_passes_and_finds_a_planted_end(finished, capsys):
+    audit(prepare(settings(f"output_root={finished.settings.root}", *SMALL)))
+    store, index = Store(finished.run_folder, finished.binding), finished.indices[0]
+    certificate, record = store.certificate(index), store.record(index)
+    paths = [store.path_certificate(index, name, terms) for name, terms in finished.paths.items()]
+    store.save(certificate, record | {"path_rotation_low": -4.9}, paths=paths)
+    try:
+        with pytest.raises(SystemExit):
+            audit(prepare(settings(f"output_root={finished.settings.root}", *SMALL)))
+        assert "path_rotation_low" in capsys.readouterr().out
+    finally:
+        store.save(certificate, record, paths=paths)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("certify.paths={snow: 3}", "certify.paths=snow: it is none of"),
+        ("certify.paths={rotation: -3}", r"certify.paths.rotation=-3.0: a positive severity"),
+        ("certify.paths={blur: [-1, 1]}", "no negative severities"),
+        ("certify.paths={rotation: [1, 2]}", "low <= 0 <= high"),
+        ("certify.paths={red_cast: 0.1}", r"certify.paths.red_cast=0.1: red_cast needs images \[3"),
+        ("certify.paths={rotation+jpeg_blocks: [1, 1]}", "jpeg_blocks cannot be applied second"),
+        ("certify.paths={rotation+brightness: 1}", "a positive severity for each"),
+        ("train.augment={snow: 3}", "train.augment=snow"),
+        ("train.augment={red_cast: 0.3}", "train.augment: red_cast needs images"),
+        ("train.augment={rotation: 0}", "train.augment.rotation=0"),
+    ],
+)
+def test_what_makes_no_sense_is_one_error_before_any_work(override, message):
+    with pytest.raises(SettingsError, match=message):
+        prepare(settings("data=digits", override))
+
+
+def test_what_is_asked_of_paths_and_training_is_part_of_the_keys(tmp_path):
+    def folders(*overrides):
+        found = prepare(settings(f"output_root={tmp_path}", "data=digits", *overrides))
+        return found.run_folder.name, found.classifier_folder.name
+
+    plain, asked, trained = folders(), folders("certify.paths={rotation: 5}"), folders("train.augment={rotation: 5}")
+    assert plain[0] != asked[0] and plain[1] == asked[1] and plain[1] != trained[1]
+    clamped = folders("train.augment={rotation: 5}", "certify.clamp=null")
+    assert clamped[1] != trained[1] and folders("certify.clamp=null")[1] == plain[1]
+    assert np.unique([plain[0], asked[0], trained[0]]).size == 3

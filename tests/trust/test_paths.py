@@ -1,0 +1,129 @@
+"""The audit of a path: an honest one passes, every planted lie is caught."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from rddrs import Isotropic, audit_path, certify_path
+from rddrs.certification import Cell, PathTerms
+from rddrs.smoothing import SmoothedClassifier
+
+
+@pytest.fixture(scope="module")
+def honest():
+    """A rotation of 40 degrees that ends below 0: rather few draws a test, so that some cells are not proven."""
+    x = torch.rand(1, 5, 5, generator=torch.Generator().manual_seed(3))
+    weight = torch.linspace(-1, 1, 25).view(5, 5).T.flatten()
+
+    def classifier(inputs):
+        answer = 2 * (inputs - 0.5).flatten(1) @ weight + 0.2
+        return torch.stack([torch.zeros_like(answer), answer], dim=1)
+
+    smoothed = SmoothedClassifier(classifier, Isotropic(0.15, 25), grid=1 / 64)
+    options: dict[str, Any] = {"slack": 0.05, "rounding": 1 / 64, "samples": 300, "index": 4, "seed": 2}
+    return smoothed, x, certify_path(smoothed, x, "rotation", -40, 5, **options)
+
+
+def audited(smoothed, path, x, **options):
+    return audit_path(smoothed, path, x, samples=2000, **options)
+
+
+def changed(path, place, **values):
+    cells = list(path.cells)
+    cells[place] = replace(cells[place], **values)
+    return replace(path, cells=tuple(cells))
+
+
+def test_an_honest_path_passes(honest):
+    smoothed, x, path = honest
+    assert path.prediction == 1 and -40 < path.low < 0 < path.high and not path.complete
+    assert {cell.decision for cell in path.cells} == {"yes", "no", "undecided"}
+    terms = PathTerms("rotation", -40.0, 5.0, slack=0.05, rounding=1 / 64, samples=300, seed=2)
+    found = audited(smoothed, path, x, index=4, terms=terms)
+    assert found.flags == () and found.count_differences == 0
+    assert found.attack is not None and path.low <= found.attack.severity[0] <= path.high
+    assert audited(smoothed, path, x, tolerance=3).flags == ()
+    assert terms.certify(smoothed, x, index=4).cells == path.cells
+
+
+def first(path, decision):
+    return next(place for place, cell in enumerate(path.cells) if cell.decision == decision)
+
+
+def lost(path):
+    """The cells without one that is proven, the others numbered anew."""
+    kept = [cell for place, cell in enumerate(path.cells) if place != first(path, "yes")]
+    return replace(path, cells=tuple(replace(cell, order=k) for k, cell in enumerate(kept, 1)))
+
+
+def invented(path):
+    """One more cell, proven, beyond the end."""
+    end = path.low
+    made = Cell((end - 3,), (end,), 2.0, 1e-9, len(path.cells) + 1, path.cells[-1].wave + 1, (0, 300), 300, "yes")
+    return replace(path, cells=(*path.cells, made), low=end - 3)
+
+
+LIES = {
+    "an end further out": ("ends", lambda it: replace(it, low=1.3 * it.low)),
+    "all that was asked": ("ends", lambda it: replace(it, low=-40.0, high=5.0)),
+    "another class": ("class", lambda it: replace(it, prediction=0)),
+    "a cell that is missing": ("ends", lost),
+    "a cell that was not asked about": ("counts", invented),
+    "a cell that is wider": ("radius", lambda it: changed(it, 0, high=(it.cells[0].high[0] * 1.5,))),
+    "a smaller radius": ("radius", lambda it: changed(it, 0, rho=0.5 * it.cells[0].rho)),
+    "a decision": ("decision", lambda it: changed(it, first(it, "no"), decision="yes")),
+    "one count more": ("counts", lambda it: changed(it, 0, counts=(0, it.cells[0].samples + 1))),
+    "counts of an undecided cell": (
+        "counts",
+        lambda it: changed(it, first(it, "undecided"), counts=(0, 300), decision="yes"),
+    ),
+    "a larger share of alpha": ("level", lambda it: changed(it, -1, alpha=it.alpha)),
+    "the order of two": (
+        "order",
+        lambda it: replace(it, cells=(it.cells[1], it.cells[0], *it.cells[2:])),
+    ),
+    "a number": ("order", lambda it: changed(it, -1, order=1)),
+    "selection counts": ("counts", lambda it: replace(it, selection_counts=(0, 101))),
+    "more draws": ("order", lambda it: changed(it, 0, samples=500)),
+    "another slack": ("walk", lambda it: replace(it, slack=0.06)),
+    "another seed": ("counts", lambda it: replace(it, seed=5)),
+    "no rounding": ("walk", lambda it: replace(it, rounding=None)),
+    "another clamp": ("walk", lambda it: replace(it, clamp=(0.2, 0.8))),
+    "an abstention with ends": ("ends", lambda it: replace(it, prediction=-1)),
+}
+
+
+@pytest.mark.parametrize(("flag", "lie"), LIES.values(), ids=LIES)
+def test_a_planted_lie_is_caught(honest, flag, lie):
+    smoothed, x, path = honest
+    assert flag in audited(smoothed, lie(path), x).flags
+
+
+def test_terms_and_inputs_of_others_are_caught(honest):
+    smoothed, x, path = honest
+    asked: dict[str, Any] = {"slack": 0.05, "rounding": 1 / 64, "samples": 300, "seed": 2}
+    for other in ({"slack": 0.1}, {"alpha": 1e-4}, {"low": -45.0}, {"perturbation": "shift"}, {"seed": 3}):
+        terms = PathTerms(**{"perturbation": "rotation", "low": -40.0, "high": 5.0, **asked, **other})
+        assert "terms" in audited(smoothed, path, x, terms=terms, tolerance=10**9).flags
+    assert "input" in audited(smoothed, path, x, index=5).flags
+    assert "input" in audited(smoothed, path, x + 1 / 64).flags
+    wider = SmoothedClassifier(smoothed.classifier, Isotropic(0.16, 25), grid=1 / 64)
+    assert "terms" in audited(wider, path, x).flags
+
+
+def test_a_classifier_that_is_another_one_is_caught_by_counts_and_attack(honest):
+    smoothed, x, path = honest
+    other = SmoothedClassifier(lambda inputs: -smoothed.classifier(inputs), smoothed.scale, grid=smoothed.grid)
+    flags = audited(other, path, x).flags
+    assert {"class", "counts", "attack"} <= {*flags}
+
+
+def test_a_box_passes_and_a_gap_in_it_is_caught(linear):
+    smoothed = SmoothedClassifier(linear(torch.ones(9), -1.0), Isotropic(0.3, 9))
+    x = torch.rand(1, 3, 3, generator=torch.Generator().manual_seed(0))
+    path = certify_path(smoothed, x, "brightness+contrast", (-0.2, -0.2), (0.2, 0.2), samples=1000)
+    assert path.prediction == 1 and len(path.cells) >= 8
+    assert audited(smoothed, path, x).flags == ()
+    assert "ends" in audited(smoothed, lost(path), x).flags
