@@ -124,7 +124,7 @@ class Field:
     @classmethod
     def make(cls, implementation: str, options: argparse.Namespace) -> None:
         plain = "" if implementation == "rddrs" else "classifier.precision=float32 classifier.compile=false"
-        prepared, _, _ = contestant(options.overrides, f"method=rs {plain}")
+        prepared, *_ = contestant(options.overrides, f"method=rs {plain}")
         data, network, sigma, samples = prepared.data, prepared.network, prepared.settings.sigma, options.samples
         if implementation == "rddrs":
             keep_freed_memory()
@@ -225,7 +225,7 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, default=Path("outputs/benchmarks/certify"))
     options = parser.parse_args()
     contestant(options.overrides, "method=rs classifier.precision=float32 classifier.compile=false")
-    prepared, _, _ = contestant(options.overrides, "method=rs")  # trained once, here
+    prepared, *_ = contestant(options.overrides, "method=rs")  # trained once, here
     pools, batches = {}, {}
     for implementation in ("raw network", "rddrs", "ddsmoothing", "ancer", "art"):
         pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))

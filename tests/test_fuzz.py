@@ -130,7 +130,7 @@ def images(place: Path) -> Path:
 
 def read_images(path: Path) -> Dataset:
     data = folder(str(path.parents[2]))
-    data.test_inputs[:], data.digest
+    assert len(data.test_inputs[:]) and data.digest
     return data
 
 

@@ -172,9 +172,9 @@ def test_an_interval_is_rounded_outward():
 
 def test_a_run_that_was_refused_says_so_and_what_fidelity_is_relative_to(runs):
     records = runs["isotropic"].records.assign(status="refused", baseline="as_long")
-    console = Console(file=io.StringIO(), width=100)
-    console.print(closing_table(summarize(records), records))
-    text = console.file.getvalue()
+    printed = io.StringIO()
+    Console(file=printed, width=100).print(closing_table(summarize(records), records))
+    text = printed.getvalue()
     assert f"{len(records)} of {len(records)}" in text and "refused: C is sigma I" in text
     assert "as good as RS trained as long" in re.sub(r"\s+", " ", text)
 

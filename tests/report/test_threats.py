@@ -64,7 +64,7 @@ def test_a_contact_sheet_shows_every_perturbation_at_four_severities(channels):
 def test_white_is_white_and_more_brightness_is_drawn_brighter():
     """As a screen shows it, whatever else is in the row."""
     figure = contact_sheet(torch.full((1, 4, 4), 0.25), {"brightness": 0.5}, [NAMES["brightness"]])
-    drawn = [axis.images[0].to_rgba(axis.images[0].get_array())[0, 0, 0] for axis in figure.axes[:4]]
+    drawn = [axis.images[0].to_rgba(np.asarray(axis.images[0].get_array()))[0, 0, 0] for axis in figure.axes[:4]]
     assert drawn == pytest.approx([0.25, 0.5, 0.75, 1.0], abs=0.01)
 
 

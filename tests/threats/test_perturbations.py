@@ -1,6 +1,7 @@
 """Named perturbations, against closed forms of the severity that a certificate covers."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,7 +127,7 @@ def test_no_severity_of_a_certified_interval_is_outside(kind, norm):
     """200 severities of every interval and its ends, as they are, clamped, and clamped and rounded."""
     x = (image(3, 8, 8) * 255).round() / 255
     it = certificate(x, scale_of(kind, 192), 1.2 if norm == "l2" else 30.0, norm=norm)
-    ways = {}, {"clamp": (0.0, 1.0)}, {"clamp": (0.0, 1.0), "rounding": 1 / 255}
+    ways: list[dict[str, Any]] = [{}, {"clamp": (0.0, 1.0)}, {"clamp": (0.0, 1.0), "rounding": 1 / 255}]
     for stored in ways if norm == "l2" else ways[2:]:
         for name, found in certified_severities(it, **stored).items():
             assert found.proven and found.low <= 0 <= found.high <= NAMES[name].limit
