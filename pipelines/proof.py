@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pipelines.prepare import Prepared
-    from rddrs.certification import Certificate
+    from rddrs.certification import Certificate, Terms
     from rddrs.records import Difference, Store
-    from rddrs.trust import Terms
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def findings(prepared: "Prepared") -> Findings:
 
 def terms_of(prepared: "Prepared") -> "Terms":
     """What the configuration asks of every certificate."""
-    from rddrs.trust import Terms
+    from rddrs.certification import Terms
 
     names = ("samples", "selection_samples", "alpha", "bound", "target_radius", "norm")
     asked = {name: getattr(prepared.settings.certify, name) for name in names}
@@ -156,7 +155,7 @@ def repeated(prepared: "Prepared", store: "Store", terms: "Terms", index: int) -
     from rddrs.records import Difference
     from rddrs.trust.audit import count_differences
 
-    certificate = terms.applied(store.certificate(index)).to(prepared.settings.device)
+    certificate = store.certificate(index).under(terms).to(prepared.settings.device)
     other = count_differences(prepared.network, certificate)
     if other <= prepared.settings.audit.tolerance:
         return []

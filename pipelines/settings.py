@@ -229,7 +229,7 @@ class Certify(Group):
     @model_validator(mode="after")
     def enough_samples(self) -> Self:
         if self.alpha ** (1 / self.samples) <= 0.5:
-            needed = next(n for n in range(1, 10_000_000) if self.alpha ** (1 / n) > 0.5)
+            needed = math.floor(-math.log2(self.alpha)) + 1
             raise ValueError(f"samples={self.samples} can certify nothing at alpha={self.alpha}: use at least {needed}")
         return self
 

@@ -1,18 +1,22 @@
 """The proof: one routine that certifies every proposal, and the severities of perturbations that it covers."""
 
-from rddrs.certification.certify import ABSTAIN, Certificate, certify, lower_bound
+from rddrs.certification.certify import Certificate, certify
 from rddrs.certification.paths import Cell, PathCertificate, PathTerms, certify_path
 from rddrs.certification.severities import Severity, certified_severities, certified_severity, inside
 from rddrs.certification.smoothed import Smoothed, load
+from rddrs.certification.terms import ABSTAIN, Bound, Proof, Terms, lower_bound
 
 __all__ = [
     "ABSTAIN",
+    "Bound",
     "Cell",
     "Certificate",
     "PathCertificate",
     "PathTerms",
+    "Proof",
     "Severity",
     "Smoothed",
+    "Terms",
     "certified_severities",
     "certified_severity",
     "certify",

@@ -2,14 +2,15 @@
 
 import math
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rddrs.certification.terms import ABSTAIN, Bound, Terms
 from rddrs.noise import FAMILIES, Family, Norm, Purpose, Scale, owned
 from rddrs.rounding import round_down
 from rddrs.smoothing import (
@@ -17,33 +18,10 @@ from rddrs.smoothing import (
     Decision,
     check_contract,
     check_evaluates,
-    clopper_pearson,
-    decide,
     hard_counts,
-    keyed_uniform,
     owned_input,
-    randomized_clopper_pearson,
     running_counts,
-    sequential_lower,
 )
-
-ABSTAIN = -1
-
-Bound = Literal["clopper_pearson", "randomized_clopper_pearson", "sequential"]
-
-
-def lower_bound(bound: Bound, successes: int, samples: int, alpha: float, seed: int, index: int) -> float:
-    """The lower bound of p_A, by name; the randomized one draws its uniform number by (seed, index)."""
-    if bound == "clopper_pearson":
-        return clopper_pearson(successes, samples, alpha)
-    if bound == "sequential":
-        return sequential_lower(successes, samples, alpha)
-    return randomized_clopper_pearson(successes, samples, alpha, keyed_uniform(seed, index))
-
-
-def largest_radius(samples: int, alpha: float, norm: Norm = "l2") -> float:
-    """The largest radius rho(alpha^(1/n)) that `samples` can certify; 0 where they certify nothing."""
-    return FAMILIES[norm].radius(alpha ** (1 / samples))
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +81,29 @@ class Certificate:
         return {name: round_down(value) for name, value in radii.items()}
 
     @property
+    def terms(self) -> Terms:
+        """The terms that it states; what was asked for of a target radius it does not."""
+        return Terms(**{name: getattr(self, name) for name in _asked(Terms)})
+
+    def under(self, terms: Terms) -> "Certificate":
+        """The certificate with the terms that were asked for in the place of those that it states."""
+        asked: dict[str, Any] = {name: getattr(terms, name) for name in _asked(terms)}
+        if terms.target_radius is not None:
+            asked |= {"samples": min(self.samples, terms.samples), "bound": "sequential"}
+        return replace(self, **asked)
+
+    def differences(self, terms: Terms) -> dict[str, tuple[object, object]]:
+        """The terms that it does not state as they were asked for: its own and the right one, by name."""
+        right = self.under(terms)
+        pairs = {name: (getattr(self, name), getattr(right, name)) for name in _asked(terms)}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+    def proven(self, terms: Terms) -> "Certificate":
+        """What its counts prove under the terms, whatever class, bound and radius it states."""
+        found = terms.prove(self.selection_counts, self.counts, self.scale, index=self.index, drawn=self.samples)
+        return replace(self.under(terms), **vars(found))
+
+    @property
     def family(self) -> Family:
         """The family of the noise."""
         return FAMILIES[self.norm]
@@ -129,6 +130,12 @@ class Certificate:
         """Which of the points, each of the input's shape, lie in the region; on the certificate's device."""
         delta = (points.to(self.x.device).double() - self.x.double()).flatten(1)
         return self.family.length(delta, self.scale) * (1 + self.scale.rounding) < self.radius
+
+
+def _asked(terms: Terms | type[Terms]) -> list[str]:
+    """The names of the terms that a certificate states, too."""
+    stated = {each.name for each in fields(Certificate)}
+    return [each.name for each in fields(terms) if each.name in stated]
 
 
 def certify(
@@ -171,24 +178,15 @@ def certify(
     a grid, and off it, the rounding of x + C z depends on x and is not counted either. Raises ValueError where x is not
     on the grid.
     """
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
-    if target_radius is not None and not 0 < target_radius < math.inf:
-        raise ValueError(f"target_radius must be finite and positive, not {target_radius}")
-    for name, value in {
-        "samples": samples,
-        "selection_samples": selection_samples,
-        "batch": batch,
-        "workers": workers,
-    }.items():
+    terms = Terms(samples, selection_samples, alpha, bound, target_radius, norm, grid, seed)
+    for name, value in {"batch": batch, "workers": workers}.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")
     check_evaluates(classifier)
     x = owned_input(x, index)
     if x.numel() != scale.dim:
         raise ValueError(f"x has {x.numel()} entries, the scale has dimension {scale.dim}: they must be equal")
-    family = FAMILIES[norm]
-    if largest_radius(samples, alpha, norm) == 0:
+    if terms.largest_radius == 0:
         warnings.warn(f"{samples} samples can certify nothing at alpha = {alpha}: use more", stacklevel=2)
     check_contract(classifier, x, threads=workers > 1)
 
@@ -196,35 +194,27 @@ def certify(
     sampling = {"seed": seed, "index": index, "batch": batch, "workers": workers, "norm": norm, "grid": grid}
     chosen = hard_counts(classifier, x, scale, selection_samples, purpose=Purpose.SELECTION, **sampling)
     counting = {"purpose": Purpose.CERTIFICATION, "classes": len(chosen), **sampling}
-    top, counts, decision = int(chosen.argmax()), torch.zeros_like(chosen), None
+    top, counts, drawn = int(chosen.argmax()), torch.zeros_like(chosen), samples
     if target_radius is None:
         counts = hard_counts(classifier, x, scale, samples, **counting)
-        p_lower = lower_bound(bound, int(counts[top]), samples, alpha, seed, index)
-        radius = family.radius(p_lower)
     else:
-        # The rounding of R / lambda must not leave a ball that is smaller than R by the last bit.
-        asked = target_radius / family.ball(scale) * (1 + 1e-12)
-        needed = family.probability(asked)
-        for counts, samples in running_counts(classifier, x, scale, samples, **counting):  # noqa: B020
-            if (decision := decide(int(counts[top]), samples, needed, alpha)) != "undecided":
+        for counts, drawn in running_counts(classifier, x, scale, samples, **counting):
+            if terms.decided(int(counts[top]), drawn, scale) != "undecided":
                 break
-        bound, (p_lower, radius) = "sequential", (needed, asked) if decision == "yes" else (0.0, 0.0)
+    proof = terms.prove(chosen.tolist(), counts.tolist(), scale, index=index, drawn=drawn)
     return Certificate(
         x=x,
         scale=scale,
-        prediction=top if radius > 0 else ABSTAIN,
-        p_lower=p_lower,
-        radius=radius,
+        **vars(proof),
         selection_counts=tuple(chosen.tolist()),
         counts=tuple(counts.tolist()),
         alpha=alpha,
         seed=seed,
         index=index,
-        samples=samples,
+        samples=drawn,
         selection_samples=selection_samples,
         batch=batch,
-        bound=bound,
-        decision=decision,
+        bound=bound if target_radius is None else "sequential",
         norm=norm,
         grid=grid,
     )

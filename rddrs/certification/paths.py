@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rddrs.certification.cells import Course, Ruler, Severities
-from rddrs.certification.certify import ABSTAIN
+from rddrs.certification.terms import ABSTAIN
 from rddrs.certification.walks import WAVE, Tree, Walk, anchors_of, certified_ends, groups, placed
 from rddrs.noise import FAMILIES, Family, Norm, Scale, owned
 from rddrs.rounding import round_down

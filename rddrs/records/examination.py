@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.certification import Certificate, PathTerms
+from rddrs.certification import Certificate, PathTerms, Terms
 from rddrs.records.binding import Binding
 from rddrs.records.differences import MISSING, Difference, differences
 from rddrs.records.inputs import derived, remembered, worth
@@ -20,7 +20,7 @@ from rddrs.records.paths import path_columns
 from rddrs.records.store import Store
 from rddrs.smoothing import Fidelity, Reference
 from rddrs.threats import PERTURBATIONS, Perturbation
-from rddrs.trust import Memory, Terms
+from rddrs.trust import Memory
 
 _CLAIMED = ("prediction", "p_lower", "radius", "decision")
 
@@ -69,8 +69,8 @@ def examine(
     found += differences(file, stated.get("binding", {}), asdict(binding), index)
     if certificate.x.shape != x.shape or not torch.equal(certificate.x, x.cpu()):
         return Examined([*found, Difference(file, index, "x", "another input", "that of the data")], None)
-    found += [Difference(file, index, name, *pair) for name, pair in terms.differences(certificate).items()]
-    proven = terms.proven(certificate)
+    found += [Difference(file, index, name, *pair) for name, pair in certificate.differences(terms).items()]
+    proven = certificate.proven(terms)
     claimed, right = ({name: getattr(it, name) for name in _CLAIMED} for it in (certificate, proven))
     found += differences(file, claimed, right, index)
     stored: dict[str, Any] = {"clamp": terms.clamp, "rounding": terms.rounding}
@@ -110,7 +110,7 @@ def memory_again(
     """The records after a new pass of the memory over what is proven, and where the run's own outcomes differ."""
 
     def proven(index: int) -> Certificate:
-        return terms.proven(store.certificate(index))
+        return store.certificate(index).proven(terms)
 
     with TemporaryDirectory() as folder:
         ledger = Ledger(folder, proven)

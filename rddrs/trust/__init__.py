@@ -6,7 +6,6 @@ from rddrs.trust.contradictions import contradictions
 from rddrs.trust.memory import Memory, admit_in_order, overlaps
 from rddrs.trust.outcome import Outcome, Recalled, Volatile, certificate_digest
 from rddrs.trust.paths import PathAttack, PathAudit, attack_path, audit_path
-from rddrs.trust.terms import Terms
 
 __all__ = [
     "Attack",
@@ -16,7 +15,6 @@ __all__ = [
     "PathAttack",
     "PathAudit",
     "Recalled",
-    "Terms",
     "Volatile",
     "admit_in_order",
     "attack",

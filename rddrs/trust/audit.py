@@ -13,13 +13,12 @@ from jaxtyping import Float
 from scipy.stats import binom
 from torch import Tensor
 
-from rddrs.certification import Certificate, lower_bound
+from rddrs.certification import Certificate, Terms
 from rddrs.noise import Purpose
 from rddrs.smoothing import Classifier, Reference, check_contract, check_evaluates, hard_counts, running_counts
 from rddrs.threats import Perturbation
 from rddrs.trust.attack import INSIDE, OUTSIDE, Attack, attack, attack_along, count_class
 from rddrs.trust.contradictions import contradictions
-from rddrs.trust.terms import Terms
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,8 @@ def audit(
     if not torch.equal(certificate.x, x) or (index is not None and certificate.index != index):
         flags.append("input")
     if terms is not None:
-        flags += ["terms"] if terms.differences(certificate) else []
-        certificate = terms.applied(certificate)
+        flags += ["terms"] if certificate.differences(terms) else []
+        certificate = certificate.under(terms)
     differences = None
     if repeat:
         differences = count_differences(classifier, certificate, workers=workers)
@@ -155,11 +154,9 @@ def count_differences(classifier: Classifier, certificate: Certificate, *, worke
 
 def recomputed_radius(certificate: Certificate) -> float:
     """The largest radius that the stored counts allow: of the class that the selection samples chose, else 0."""
-    top = int(torch.tensor(certificate.selection_counts).argmax())
-    if certificate.prediction != top:
-        return 0.0
     it = certificate
-    return it.family.radius(lower_bound(it.bound, it.counts[top], it.samples, it.alpha, it.seed, it.index))
+    proof = it.terms.prove(it.selection_counts, it.counts, it.scale, index=it.index)
+    return proof.radius if proof.prediction == it.prediction else 0.0
 
 
 def recount(

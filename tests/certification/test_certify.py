@@ -7,7 +7,7 @@ import torch
 from scipy.stats import binom, binomtest, norm
 
 from rddrs import Diagonal, Full, Isotropic, certify
-from rddrs.certification.certify import ABSTAIN, largest_radius
+from rddrs.certification import ABSTAIN, Terms
 from rddrs.smoothing.bounds import clopper_pearson
 
 KINDS = ["isotropic", "diagonal", "full", "kronecker"]
@@ -97,10 +97,10 @@ def test_the_bound_is_that_of_scipy(successes, samples):
 
 
 def test_the_largest_radius_is_reached_by_a_constant_classifier():
-    assert largest_radius(100_000, 1e-3) == pytest.approx(3.8115, abs=1e-4)
+    assert Terms(100_000, alpha=1e-3).largest_radius == pytest.approx(3.8115, abs=1e-4)
     certificate = certify(constant, torch.zeros(2), Isotropic(0.5, 2), samples=2_000, alpha=0.01)
     assert certificate.prediction == 2
-    assert certificate.radius == pytest.approx(largest_radius(2_000, 0.01), rel=1e-12)
+    assert certificate.radius == pytest.approx(Terms(2_000, alpha=0.01).largest_radius, rel=1e-12)
     assert certificate.counts == (0, 0, 2_000)
 
 

@@ -23,12 +23,12 @@ from rddrs import (
     certify,
     certify_input,
 )
-from rddrs.certification import certified_severity
+from rddrs.certification import Terms, certified_severity
 from rddrs.methods.objective import gap
 from rddrs.noise import FAMILIES, Purpose
 from rddrs.smoothing import hard_counts
 from rddrs.threats import PERTURBATIONS
-from rddrs.trust import Terms, overlaps
+from rddrs.trust import overlaps
 
 KINDS = ["isotropic", "diagonal", "full", "kronecker"]
 MILLION = 1_000_000

@@ -9,7 +9,7 @@ from scipy.integrate import quad
 from scipy.stats import binom, norm
 
 from rddrs import certify
-from rddrs.certification.certify import ABSTAIN
+from rddrs.certification import ABSTAIN
 from rddrs.noise.streams import Purpose
 from rddrs.records.store import COLUMNS, Store
 from rddrs.smoothing.counts import hard_counts, running_counts

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rddrs.certification.certify import ABSTAIN, Certificate
+from rddrs.certification import ABSTAIN, Certificate
 from rddrs.certification.severities import Severity, certified_severities, certified_severity, inside
 from rddrs.noise import Diagonal, Kronecker, Norm
 from rddrs.noise.full import Full

@@ -10,8 +10,7 @@ import torch
 from scipy.stats import norm
 
 import rddrs.data
-from rddrs.certification import certified_severity
-from rddrs.certification.certify import ABSTAIN, Certificate, certify
+from rddrs.certification import ABSTAIN, Certificate, Terms, certified_severity, certify
 from rddrs.models.perceptron import Perceptron
 from rddrs.noise.diagonal import Diagonal
 from rddrs.noise.full import Full
@@ -22,7 +21,6 @@ from rddrs.smoothing.bounds import clopper_pearson
 from rddrs.smoothing.counts import hard_counts
 from rddrs.smoothing.fidelity import Reference
 from rddrs.threats import Perturbation, Threat
-from rddrs.trust import Terms
 from rddrs.trust.attack import attack, attack_along
 from rddrs.trust.audit import audit, count_differences, recomputed_radius, recount
 

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from scipy.optimize import minimize, minimize_scalar
 from torch import Tensor
 
-from rddrs.certification.certify import ABSTAIN, Certificate
+from rddrs.certification import ABSTAIN, Certificate
 from rddrs.noise.diagonal import Diagonal
 from rddrs.noise.full import Full
 from rddrs.noise.isotropic import Isotropic
