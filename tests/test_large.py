@@ -88,7 +88,7 @@ def test_every_method_takes_large_inputs_and_no_dense_matrix(setting, method, tm
 
 def test_growth_attack_and_memory_take_large_inputs_and_no_dense_matrix(setting, monkeypatch, no_dense_tensors):
     network, inputs, reference, dim = setting
-    for name, value in {"PILOTS": 4, "DRAWS": 8, "OUTER": 16}.items():
+    for name, value in {"DRAWS": 8, "OUTER": 16}.items():
         monkeypatch.setattr(f"rddrs.training.cotraining.{name}", value)
     start = Isotropic(0.25, dim)
     with no_dense_tensors(dim):

@@ -89,7 +89,7 @@ def test_a_card_speaks_of_its_own_files_alone(part: str, tmp_path: Path, monkeyp
     [
         ("classifier.pretrained=mnist", f"classifier.pretrained=mnist: there is no such network; there are {NAMES[0]}"),
         (f"classifier.pretrained={NAMES[0]}", "(1, 28, 28): data=digits has 10 classes and inputs of shape (1, 8"),
-        (f"classifier.pretrained={NAMES[0]} classifier.checkpoint=a.pt", "leave one of them out"),
+        (f"classifier.pretrained={NAMES[0]} classifier.checkpoint=a.pt", "leave all but one of them out"),
         ("classifier.pretrained=0", "classifier.pretrained=0: Input should be a valid string"),
     ],
 )
