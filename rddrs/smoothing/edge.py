@@ -1,10 +1,9 @@
 """What a user hands over, checked once at the edge, and what is remembered of a classifier."""
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
-from types import FunctionType, MethodType
+from types import CellType, FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -27,20 +26,38 @@ PRECISIONS = (torch.float32, torch.float64)
 
 
 def networks_of(classifier: object) -> Iterator[nn.Module]:
-    """The networks that a classifier is, or uses and shows: through methods, partial functions, and closures."""
-    if isinstance(classifier, nn.Module):
-        yield classifier
-    elif isinstance(classifier, MethodType):
-        yield from networks_of(classifier.__self__)
-    elif isinstance(classifier, partial):
-        for part in (classifier.func, *classifier.args, *classifier.keywords.values()):
-            yield from networks_of(part)
-    elif isinstance(classifier, FunctionType):
-        names = inspect.getclosurevars(classifier)
-        used = (*names.nonlocals.values(), *names.globals.values())
-        yield from (each for each in used if isinstance(each, nn.Module))
-    elif callable(classifier):
-        yield from (each for each in getattr(classifier, "__dict__", {}).values() if isinstance(each, nn.Module))
+    """The networks that a classifier is, or uses and shows.
+
+    Through methods, whatever object they are of, attributes, partial and decorated functions, defaults and closures.
+    """
+    waiting, seen = [classifier], set[int]()
+    while waiting:
+        it = waiting.pop()
+        if id(it) in seen:
+            continue
+        seen.add(id(it))
+        if isinstance(it, nn.Module):
+            yield it
+        else:
+            waiting += _used(it)
+
+
+def _used(it: object) -> list[object]:
+    """What a callable that is no network uses: networks, and what may use networks in turn."""
+    if isinstance(it, MethodType):
+        return [it.__self__]
+    if isinstance(it, partial):
+        return [it.func, *it.args, *it.keywords.values()]
+    if isinstance(it, FunctionType):
+        found = [cell.cell_contents for cell in it.__closure__ or () if cell != CellType()]  # a cell may be empty yet
+        found += [*(it.__defaults__ or ()), *(it.__kwdefaults__ or {}).values()]
+        names = [it.__globals__.get(name) for name in it.__code__.co_names]
+        return [*filter(_shows, found), *(each for each in names if isinstance(each, nn.Module))]
+    return [*filter(_shows, getattr(it, "__dict__", {}).values())]
+
+
+def _shows(it: object) -> bool:
+    return isinstance(it, nn.Module | MethodType | partial | FunctionType)
 
 
 def held(classifier: Classifier) -> ExitStack:

@@ -3,6 +3,7 @@
 import functools
 import gc
 import weakref
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,6 +55,47 @@ def test_a_network_in_train_mode_is_refused_and_its_first_such_module_named(use)
         use(trained)
     assert torch.equal(trained.get_buffer("1.0.running_mean"), statistics)
     use(trained.eval())
+
+
+class Holder:
+    """Shows a network, and is itself no callable."""
+
+    def __init__(self, shown):
+        self.shown = shown
+
+    def logits(self, inputs):
+        return self.shown(inputs)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda network: Holder(network).logits,
+        lambda network: torch.no_grad()(lambda inputs: network(inputs)),
+        lambda network: functools.partial(functools.partial(Holder(network).logits)),
+        lambda network: functools.lru_cache(lambda inputs, network=network: network(inputs)),
+        lambda network: lambda inputs: network.forward(inputs),
+    ],
+    ids=["a method of what is no callable", "decorated", "partial", "cached, a default", "a method in a closure"],
+)
+def test_a_network_in_train_mode_is_found_behind_what_uses_it(given):
+    check_evaluates(given(network()))
+    with pytest.raises(ValueError, match="is in train mode"):
+        check_evaluates(given(network().train()))
+
+
+def test_any_callable_can_be_looked_through():
+    def unfinished(inputs):
+        return later(inputs)
+
+    def endless(inputs):
+        return endless(inputs)
+
+    odd: list[Any] = [unfinished, endless, torch.relu, np.sin, len, Holder, np.vectorize(abs)]
+    for each in odd:
+        check_evaluates(each)
+    later = classifier
+    check_evaluates(unfinished)
 
 
 def test_what_is_no_network_has_no_mode():
