@@ -23,8 +23,11 @@ LEAST_WIDTH, LEAST_GAIN = 2.0**-12, 0.05
 def anchors_of(
     course: Course, middles: Float[Tensor, "n q"], x: Float[Tensor, "*shape"], step: float | None
 ) -> Float[Tensor, "n *shape"]:
-    """round(clip(T_m(x))) for every row m, in the precision of x; `step` is what is rounded to multiples of."""
-    points = course.points(middles)
+    """round(clip(T_m(x))) for every row m, in the precision of x; `step` is what is rounded to multiples of.
+
+    Each is made alone: the last bits of an image, which decide its rounding, may depend on what is made with it.
+    """
+    points = torch.cat([course.points(row) for row in middles.split(1)])
     points = points if step is None else step * (points / step).round()
     return points.to(x.dtype).view(-1, *x.shape)
 

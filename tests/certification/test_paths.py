@@ -10,8 +10,8 @@ from scipy.stats import binom, norm
 
 from rddrs import Diagonal, Isotropic, Perturbation, certify_path
 from rddrs.certification.cells import Course, Ruler, needed
-from rddrs.certification.paths import share
-from rddrs.certification.walks import longest_radius, placed
+from rddrs.certification.paths import feared, share
+from rddrs.certification.walks import anchors_of, longest_radius, placed
 from rddrs.smoothing import Question, SmoothedClassifier, ask, decide, least
 
 KINDS = ["isotropic", "diagonal", "full", "kronecker"]
@@ -205,6 +205,15 @@ def test_the_longest_radius_is_where_paths_cost_least():
     assert longest_radius("l1", 0.2) < 1
     costs = {rho: least(float(norm.cdf(rho)), 1e-7) / rho for rho in (0.1, 0.7, 2.0)}
     assert costs[0.7] < min(costs[0.1], costs[2.0])
+
+
+@pytest.mark.parametrize("name", ["motion_blur", "defocus", "blur", "rotation"])
+def test_an_anchor_is_the_same_whatever_is_made_with_it(name):
+    x = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    course, limit = Course(feared(name), x, (0.0, 1.0)), feared(name)[0].limit
+    severities = limit * torch.linspace(0, 1, 65, dtype=torch.float64)[:, None]
+    alone = [anchors_of(course, row[None], x, None)[0] for row in severities]
+    assert torch.equal(anchors_of(course, severities, x, None), torch.stack(alone))
 
 
 def test_places_on_a_grid_are_exact():
