@@ -263,7 +263,11 @@ def path_flags(prepared: "Prepared", store: "Store", index: int, batch: int) -> 
 
     options, flags = prepared.settings.audit, []
     for name, asked in prepared.paths.items():
-        path = store.path_certificate(index, name, asked).to(prepared.settings.device)
+        try:
+            path = store.path_certificate(index, name, asked).to(prepared.settings.device)
+        except ValueError:  # which `examined` names
+            flags.append(f"path {name}: file")
+            continue
         found = audit_path(
             SmoothedClassifier(prepared.network, path.scale, prepared.settings.certify.norm, prepared.grid),
             path,

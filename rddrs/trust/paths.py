@@ -15,7 +15,7 @@ from rddrs.certification import ABSTAIN, Cell, PathCertificate, PathTerms
 from rddrs.certification.cells import Course, Ruler, needed
 from rddrs.certification.paths import feared, selection, share
 from rddrs.certification.walks import WAVE, base_radius, placed
-from rddrs.noise import FAMILIES, Purpose, generator
+from rddrs.noise import FAMILIES, LAST_BLOCK, Purpose, generator
 from rddrs.smoothing import (
     Question,
     SmoothedClassifier,
@@ -55,11 +55,12 @@ class PathAttack:
 class PathAudit:
     """What the audit of one path found; `flags` name the ways in which it is broken, empty for an honest one.
 
-    `input`: another input's path. `terms`: it states others than were asked for. `class`: not the one that the
-    selection draws choose. `order`: the tests are not numbered from 1 on, or in waves. `level`: a test has another
-    share of alpha than its number's. `counts`: they are not those of the keyed draws. `decision`: not the one that
-    counts and level give. `radius`: smaller than its cell needs. `ends`: not covered by proven cells without a gap.
-    `walk`: other cells than those that are asked about. `attack`: an image of the path has another class.
+    `form`: numbers that no path has; nothing else is looked at then. `input`: another input's path. `terms`: it
+    states others than were asked for. `class`: not the one that the selection draws choose. `order`: the tests are
+    not numbered from 1 on, or in waves. `level`: a test has another share of alpha than its number's. `counts`: they
+    are not those of the keyed draws. `decision`: not the one that counts and level give. `radius`: smaller than its
+    cell needs. `ends`: not covered by proven cells without a gap. `walk`: other cells than those that are asked
+    about. `attack`: an image of the path has another class.
     """
 
     index: int
@@ -95,6 +96,8 @@ def audit_path(
     """
     check_evaluates(smoothed.classifier)
     check_contract(smoothed.classifier, path.x, threads=workers > 1)
+    if not _possible(path):
+        return PathAudit(path.index, path.name, path.prediction, 0, None, ("form",))
     stated, flags = PathTerms.of(path), []
     terms = stated if terms is None else terms
     path = path.to(x.device)
@@ -197,6 +200,27 @@ def _stepped(smoothed: SmoothedClassifier, path: PathCertificate, image: Float[T
     return image
 
 
+def _possible(path: PathCertificate) -> bool:
+    """Whether all numbers are such as `certify_path` may return: in a file any may stand."""
+    try:
+        ends = [np.ravel(end).tolist() for end in (path.low, path.high, *path.asked)]
+        ends += [end for cell in path.cells for end in (cell.low, cell.high)]
+        numbers = [*(path.clamp or ()), path.rounding or 0.0, *(value for end in ends for value in end)]
+        whole = [path.test_samples, path.selection_samples, path.batch, 1 + path.prediction - ABSTAIN]
+        whole += [value for cell in path.cells for value in (cell.order, cell.samples)]
+        counts = [*path.selection_counts, *(value for cell in path.cells for value in cell.counts)]
+        return (
+            all(len(end) == len(path.perturbations) for end in ends)
+            and all(map(math.isfinite, numbers))
+            and all(isinstance(value, int) and value >= 1 for value in whole)
+            and all(isinstance(value, int) for value in counts)
+            and all(cell.order <= LAST_BLOCK and 0 < cell.alpha < 1 for cell in path.cells)
+            and all(cell.rho >= 0 and path.family.probability(cell.rho) < 1 for cell in path.cells)
+        )
+    except TypeError:  # of what is no number
+        return False
+
+
 def _equal(stated: PathTerms, asked: PathTerms) -> bool:
     """Whether two terms ask for the same, perturbations by their names."""
     pairs = [(vars(it) | {"perturbation": [each.name for each in feared(it.perturbation)]}) for it in (stated, asked)]
@@ -264,7 +288,7 @@ def _covered(path: PathCertificate) -> bool:
     within = all(np.all(np.abs(end) <= np.abs(asked)) for end, asked in zip((low, high), path.asked, strict=True))
     if path.prediction == ABSTAIN:
         return not (low.any() or high.any())
-    boxes = np.array([[cell.low, cell.high] for cell in path.cells if cell.proven])
+    boxes = np.array([[cell.low, cell.high] for cell in path.cells if cell.proven]).reshape(-1, 2, len(low))
     edges = [np.unique([*boxes[:, :, axis].flatten(), low[axis], high[axis]]) for axis in range(len(low))]
     inside = [pieces[(pieces >= start) & (pieces <= end)] for pieces, start, end in zip(edges, low, high, strict=True)]
     painted = np.zeros([len(each) - 1 for each in inside], dtype=bool)

@@ -6,11 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from pipelines.audit import audit
 from pipelines.certify import certify
 from pipelines.errors import SettingsError
 from pipelines.prepare import prepare
+from pipelines.proof import path_flags
 from pipelines.run import run
 from rddrs.records.store import Store
 from rddrs.records.tracking import database
@@ -93,6 +96,19 @@ def test_an_audit_passes_and_finds_a_planted_end(finished, capsys):
         assert "path_rotation_low" in capsys.readouterr().out
     finally:
         store.save(certificate, record, paths=paths)
+
+
+def test_a_path_that_cannot_be_read_is_a_flag(finished, tmp_path):
+    index = finished.indices[0]
+    path = Store(finished.run_folder).path(index)
+    with safe_open(path, "pt") as file:
+        header, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    stated = json.loads(header["paths"])
+    stated["rotation"]["cells"][0] = stated["rotation"]["cells"][0][:4]
+    store = Store(tmp_path)
+    store.regions.mkdir()
+    save_file(tensors, store.path(index), header | {"paths": json.dumps(stated)})
+    assert path_flags(finished, store, index, 128) == ["path rotation: file"]
 
 
 @pytest.mark.parametrize(

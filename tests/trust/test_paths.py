@@ -1,5 +1,6 @@
 """The audit of a path: an honest one passes, every planted lie is caught."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -99,6 +100,30 @@ LIES = {
 def test_a_planted_lie_is_caught(honest, flag, lie):
     smoothed, x, path = honest
     assert flag in audited(smoothed, lie(path), x).flags
+
+
+IMPOSSIBLE = {
+    "rho": (50.0, math.nan, math.inf, -1.0),
+    "alpha": (0.0, 2.0, math.nan),
+    "order": (0, -5, 1 << 24),
+    "samples": (0, -3),
+    "low": ((0.0, 0.0), (math.nan,), ()),
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_numbers_that_no_path_has_are_one_flag(honest, name):
+    smoothed, x, path = honest
+    for value in IMPOSSIBLE[name]:
+        assert audited(smoothed, changed(path, 0, **{name: value}), x).flags == ("form",)
+
+
+def test_impossible_ends_and_classes_are_one_flag_and_no_cells_cover_nothing(honest):
+    smoothed, x, path = honest
+    lies: list[dict[str, Any]] = [{"low": math.nan}, {"high": (1.0, 2.0)}, {"prediction": -7}, {"batch": 0}]
+    for lie in lies:
+        assert audited(smoothed, replace(path, **lie), x).flags == ("form",)
+    assert "ends" in audited(smoothed, replace(path, cells=()), x).flags
 
 
 def test_terms_and_inputs_of_others_are_caught(honest):
