@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import threading
 import warnings
 import zipfile
@@ -16,6 +17,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rddrs.models.programs import opened
+
+FILES = re.compile(rb"\b(torch|aten)\.(save|from_file)\b")
+"""What TorchScript calls to write a file or to map one."""
 
 
 class Artefact(nn.Module):
@@ -96,11 +100,18 @@ class Exported(Artefact):
 
 
 class Scripted(Artefact):
-    """TorchScript: `torch.jit.save(torch.jit.script(network), "model.pt")`."""
+    """TorchScript: `torch.jit.save(torch.jit.script(network), "model.pt")`.
+
+    One that names the operators of torch that write or map files is refused.
+    """
 
     suffix = ".pt"
 
     def open(self) -> None:
+        with zipfile.ZipFile(io.BytesIO(self.content)) as archive:
+            code = b"\n".join(archive.read(name) for name in archive.namelist() if "/code/" in name)
+        if named := FILES.search(code):
+            raise ValueError(f"its code calls {named[0].decode()}, which opens files: no network needs that")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.program = torch.jit.load(io.BytesIO(self.content), map_location="cpu")

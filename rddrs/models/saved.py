@@ -1,7 +1,8 @@
 """One file of a smoothed classifier: the network, C, and a card of what is known of them, in a zip archive.
 
 The network lies in it as a program of torch.export, where it can be exported, or as the file that it was read from;
-else as its weights and the name of the class that makes it. Loading runs no code of the file but that program.
+else as its weights and the name of the class that makes it, of those that are installed. Loading runs no code of the
+file but that network.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ from rddrs.models.accelerated import Accelerated
 from rddrs.models.adapters import Adapter, LogProbabilities, Normalized
 from rddrs.models.artefacts import Artefact, Exported, from_bytes
 from rddrs.models.programs import exported
-from rddrs.noise import Kronecker, Scale, from_tensors
+from rddrs.noise import FAMILIES, Kronecker, Scale, from_tensors
 from rddrs.version import __version__
 
 FORMAT = 1
@@ -74,6 +75,8 @@ def read(path: str | Path) -> tuple[nn.Module, Scale, dict[str, Any]]:
         for name in {*members, *card["digests"]}:
             if hashlib.sha256(members[name]).hexdigest() != card["digests"].get(name):
                 raise ValueError(f"its part {name} is not the one that was written")
+        if card["norm"] not in FAMILIES or not (card["grid"] is None or 0 < card["grid"] < math.inf):
+            raise ValueError(f"its norm is {card['norm']!r}, its grid {card['grid']!r}")
         scale, shape = from_tensors(safetensors.torch.load(members[SCALE])), tuple(card["shape"])
         if WEIGHTS in members:
             network = _made(card["target"])

@@ -161,6 +161,34 @@ def test_a_damaged_or_foreign_file_is_one_error(network, tmp_path):
         rddrs.load(tmp_path / "nothing.rddrs")
 
 
+@pytest.mark.parametrize("change", [{"norm": "l3"}, {"grid": -1.0}, {"grid": float("nan")}, {"norm": None}])
+def test_a_card_that_says_what_cannot_be_is_one_error(change, network, tmp_path):
+    path = tmp_path / "model.rddrs"
+    rddrs.Smoothed(network, rddrs.Isotropic(0.5, 12)).save(path)
+    with zipfile.ZipFile(path) as archive:
+        card = json.loads(archive.read("card.json")) | change
+    rewritten(path, lambda members: members.update({"card.json": json.dumps(card)}))
+    with pytest.raises(ValueError, match=r"model\.rddrs cannot be read.*its norm is .*, its grid"):
+        rddrs.load(path)
+
+
+class Writing(nn.Module):
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        torch.save(inputs, "evil")
+        return inputs
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+def test_a_script_that_writes_files_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.jit.script(Writing()).save("network.pt")
+    with pytest.raises(ValueError, match=r"its code calls torch\.save, which opens files"):
+        artefact("network.pt")
+    assert not Path("evil").exists()
+    torch.jit.script(nn.Linear(2, 2)).save("network.pt")
+    assert artefact("network.pt")(torch.zeros(1, 2)).shape == (1, 2)
+
+
 class Evil:
     def __reduce__(self):
         return os.mkdir, ("evil",)
