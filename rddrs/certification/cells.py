@@ -61,6 +61,11 @@ class Ruler:
             return self.length(bound)
         return torch.linalg.vector_norm(bound, self._family.order, dim=1) / self._ball
 
+    def lost(self, images: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """What the rounding of entries as large as these in float64 may add to a length, beyond what `up` adds."""
+        least = self.most(torch.full_like(images[:1], 64 * torch.finfo(torch.float64).eps))
+        return (images.abs().amax(dim=1) * least - ERROR).clamp_min(0)
+
     def up(self, length: Tensor) -> Tensor:
         """The length and more than its error in float64: 1e-9 + 8 d eps lambda_max / lambda_min of it, and 1e-9."""
         return length * (1 + self._relative) + ERROR
@@ -191,6 +196,6 @@ def _distances(
     far, spread = [], []
     for rows in torch.arange(len(owner), device=owner.device).split(max(1, ROWS // anchors.shape[1])):
         middles, bounds = course.cells(low[rows], high[rows])
-        far.append(ruler.length(middles - anchors[owner[rows]]))
+        far.append(ruler.length(middles - anchors[owner[rows]]) + ruler.lost(middles))
         spread.append(torch.stack([ruler.most(bound) for bound in bounds]))
     return torch.cat(far), torch.cat(spread, dim=1)

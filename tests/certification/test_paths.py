@@ -1,6 +1,7 @@
 """Paths against their oracle: with a linear classifier and a linear perturbation the exact interval is known."""
 
 import math
+from fractions import Fraction
 from typing import Any, cast
 
 import numpy as np
@@ -159,6 +160,23 @@ def test_the_radius_holds_the_cell_and_little_more(scale, norm, clamp):
         farthest = ruler.length(course.points(t) - anchors[place]).max()
         assert farthest <= radii[place] <= farthest + 0.1
     assert needed(course, ruler, low, high, anchors, 0.01).isinf().all()
+
+
+@pytest.mark.parametrize("size", [1.0, 1e4, 1e6, 1e9])
+def test_the_radius_holds_the_cell_in_exact_arithmetic(size):
+    """Of large images under little noise the last bit of float64 is longer than a bound's own margin."""
+    source = torch.Generator().manual_seed(0)
+    for _ in range(100):
+        x = size * (torch.rand(2, 2, generator=source) - 0.5)
+        ends = torch.rand(2, generator=source, dtype=torch.float64).sort().values / 1e5
+        low, high = (each.view(1, 1) for each in ends)
+        course, ruler = Course(feared("brightness"), x), Ruler(Isotropic(1e-3, 4), "l2")
+        anchor = placed(anchors_of(course, (low + high) / 2, x, None)[0], None)
+        found = Fraction(needed(course, ruler, low, high, anchor[None], math.inf).item())
+        pairs = [*zip(map(Fraction, x.flatten().tolist()), map(Fraction, anchor.tolist()), strict=True)]
+        for end in (low, high):
+            away = sum((value + Fraction(end.item()) - place) ** 2 for value, place in pairs)
+            assert away <= (found * Fraction(1e-3)) ** 2
 
 
 def test_rounded_images_along_the_path_are_covered(linear):
