@@ -6,6 +6,7 @@ from rddrs.models.artefacts import Artefact, Exported, Onnx, Scripted, artefact
 from rddrs.models.identity import digest
 from rddrs.models.lenet import LeNet
 from rddrs.models.perceptron import Perceptron
+from rddrs.models.programs import without_modes
 from rddrs.models.resnet import ResNet
 from rddrs.models.saved import read as read_smoothed
 from rddrs.models.saved import write as write_smoothed
@@ -39,5 +40,6 @@ __all__ = [
     "save_weights",
     "scale_file",
     "weights_file",
+    "without_modes",
     "write_smoothed",
 ]

@@ -5,6 +5,7 @@ else as its weights and the name of the class that makes it. Loading runs no cod
 """
 
 import hashlib
+import io
 import json
 import math
 import zipfile
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from rddrs.files import Unreadable, replacing
 from rddrs.models.accelerated import Accelerated
 from rddrs.models.adapters import Adapter, LogProbabilities, Normalized
-from rddrs.models.artefacts import Artefact, Exported, from_bytes
+from rddrs.models.artefacts import Artefact, Exported, Scripted, from_bytes
 from rddrs.models.programs import exported
 from rddrs.noise import Kronecker, Scale, from_tensors
 from rddrs.version import __version__
@@ -35,6 +36,10 @@ def write(
 ) -> None:
     """Write the file, all of it or nothing; raises ValueError where the network can neither be exported nor named."""
     inner, adapters = _taken_apart(classifier)
+    if isinstance(inner, torch.jit.ScriptModule):
+        buffer = io.BytesIO()
+        torch.jit.save(inner, buffer)
+        inner = Scripted(buffer.getvalue())
     stated = card.get("shape") or (inner.shape if isinstance(inner, Artefact) else None)
     shape = tuple(stated or input_shape(classifier, scale))
     members = {SCALE: safetensors.torch.save(_on_cpu(scale.tensors()))}

@@ -11,10 +11,14 @@ from PIL import Image
 from torch import nn
 
 import rddrs
+from pipelines.certify import certify, opened_store
 from pipelines.command import main
 from rddrs.data import digits
 from rddrs.models import artefact, digest
 from rddrs.models.programs import exported
+from rddrs.records import write_manifest
+from rddrs.report import publish
+from tests.pipelines import test_networks, test_own
 
 
 def ask(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
@@ -100,6 +104,53 @@ def test_files_of_a_network_are_certified_and_audited_as_they_are(work, monkeypa
     answered = ~table["abstained"].to_numpy()
     assert answered.any()
     assert table["class"].tolist() == np.where(answered, counts.argmax(axis=1), -1).tolist()
+
+
+class Layers(nn.Module):
+    """Layers of a module that is named itself, which answer with more than logits."""
+
+    def __init__(self, first: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.first, self.last = first, nn.Linear(16, classes)
+
+    def forward(self, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        hidden = self.first(inputs.flatten(1)).relu()
+        return {"logits": self.last(hidden), "hidden": hidden}
+
+
+NESTED = (f"classifier._target_={__name__}.Layers", "+classifier.first={_target_: torch.nn.LazyLinear, out_features: 16}")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "given",
+    [
+        (f"classifier._target_={test_networks.__name__}.Pretrained", "classifier.weights=own"),
+        (*NESTED, "classifier.weights=own", "classifier.normalize={mean: [0.5], std: [0.5]}"),
+        (*NESTED, "classifier.checkpoint=weights.pt", "classifier.state=ema"),
+        (f"classifier._target_={test_networks.__name__}.scripted",),
+        (f"classifier._target_={test_networks.__name__}.exported",),
+    ],
+    ids=["own", "seed", "state", "scripted", "exported"],
+)
+def test_networks_that_came_with_their_weights_go_into_a_file(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    states = []
+    for _ in range(2):
+        network = Layers(nn.Linear(64, 16), 2)
+        states.append(network.state_dict())
+    torch.save(dict(zip(("model", "ema"), states, strict=True)), "weights.pt")
+    options = ("data.subset=1", "certify.workers=1", *test_own.SMALL)
+    prepared = test_own.brought(tmp_path, {}, "classifier=own", *given, *options)
+    certify(prepared)
+    store = opened_store(prepared)
+    publish(store.folder, store.records(prepared.indices), prepared.settings.certify.alpha)
+    write_manifest(store.folder, prepared.binding, prepared.configuration)
+    smoothed = rddrs.open_run(store.folder).smoothed
+    inputs = prepared.data.test_inputs[:3]
+    assert torch.equal(smoothed.classifier(inputs), prepared.network(inputs))
+    smoothed.save("model.rddrs")
+    torch.testing.assert_close(rddrs.load("model.rddrs").classifier(inputs), prepared.network(inputs))
 
 
 def test_what_goes_wrong_is_one_message(work, monkeypatch, capsys):
