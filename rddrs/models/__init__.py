@@ -2,7 +2,7 @@
 
 from rddrs.models.accelerated import Accelerated
 from rddrs.models.adapters import Logits, Normalized, Rotated, as_logits, bare
-from rddrs.models.artefacts import Artefact, Exported, Onnx, Scripted, artefact
+from rddrs.models.artefacts import Artefact, Exported, Onnx, OpenVino, Scripted, artefact
 from rddrs.models.identity import digest
 from rddrs.models.lenet import LeNet
 from rddrs.models.perceptron import Perceptron
@@ -22,6 +22,7 @@ __all__ = [
     "Logits",
     "Normalized",
     "Onnx",
+    "OpenVino",
     "Perceptron",
     "Pretrained",
     "ResNet",

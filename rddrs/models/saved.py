@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from rddrs.files import Unreadable, replacing
 from rddrs.models.accelerated import Accelerated
 from rddrs.models.adapters import Adapter, LogProbabilities, Normalized
-from rddrs.models.artefacts import Artefact, Exported, Scripted, from_bytes
+from rddrs.models.artefacts import Artefact, Exported, OpenVino, Scripted, from_bytes
 from rddrs.models.programs import exported
 from rddrs.noise import Kronecker, Scale, from_tensors
 from rddrs.version import __version__
@@ -84,7 +84,9 @@ def read(path: str | Path) -> tuple[nn.Module, Scale, dict[str, Any]]:
             network = _made(card["target"])
             network.load_state_dict(safetensors.torch.load(members[WEIGHTS]))
         else:
-            network = from_bytes(next(members[name] for name in members if name.startswith(NETWORK)), shape)
+            name = next(name for name in members if name.startswith(NETWORK))
+            runtime = "openvino" if name == NETWORK + OpenVino.suffix else "onnxruntime"
+            network = from_bytes(members[name], shape, runtime)
         for adapter in card["adapters"]:
             network = _around(network, adapter, shape)
         return network.eval().requires_grad_(False), scale, card

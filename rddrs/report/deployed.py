@@ -129,7 +129,8 @@ def _made(folder: Path, options: dict[str, Any], offered: dict[str, Any]) -> Any
         raise ValueError(f"{folder.name}: classifier._target_={options['_target_']} cannot be imported")
     given = {key: value for key, value in options.items() if key != "_target_"}
     arguments = {
-        key: _made(folder, it, offered) if isinstance(it, dict) and "_target_" in it else it for key, it in given.items()
+        key: _made(folder, it, offered) if isinstance(it, dict) and "_target_" in it else it
+        for key, it in given.items()
     }
     parameters = inspect.signature(make).parameters
     return make(**{key: it for key, it in offered.items() if key in parameters} | arguments)
