@@ -8,6 +8,7 @@ import argparse
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import onnxruntime.quantization as quantization
 import torch
@@ -33,7 +34,7 @@ class Reader(quantization.CalibrationDataReader):
 def write_onnx(network: nn.Module, shape: tuple[int, ...], path: Path) -> None:
     """The network as an ONNX file, for any number of inputs of this shape."""
     sizes = ({0: torch.export.Dim.DYNAMIC},)
-    program = torch.onnx.export(
+    program: Any = torch.onnx.export(
         network, (torch.rand(2, *shape),), dynamo=True, dynamic_shapes=sizes, input_names=["inputs"], verbose=False
     )
     program.save(path)
@@ -63,7 +64,7 @@ def main() -> None:
     inputs = data.reference(COUNT, settings.seed).inputs
     draws = FAMILIES[smoothed.norm].draw(len(inputs), inputs[0], torch.Generator().manual_seed(settings.seed))
     noisy = inputs + smoothed.scale.noise(draws).view_as(inputs)
-    write_onnx(smoothed.classifier, data.shape, asked.float32)
+    write_onnx(smoothed.get_submodule("classifier"), data.shape, asked.float32)
     quantise(asked.float32, noisy, asked.int8)
     for path in (asked.float32, asked.int8):
         print(f"written to   {path} ({path.stat().st_size:,} bytes)")

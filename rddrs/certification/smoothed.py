@@ -76,7 +76,8 @@ class Smoothed(SmoothedClassifier):
 def load(path: str | Path) -> Smoothed:
     """The smoothed classifier that `Smoothed.save` wrote, on the CPU, in a process that need not know its network.
 
-    No code of the file is run but the program of its network, which is looked through first. Raises ValueError where
+    No code of the file is run but its network: a program of torch.export is looked through first, ONNX and TorchScript
+    are handed to their runtimes, so that such a file should come from people whom you trust. Raises ValueError where
     the file is damaged or another kind of file.
     """
     classifier, scale, card = read_smoothed(path)
