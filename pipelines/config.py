@@ -49,7 +49,7 @@ def of_card(classifier: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in classifier.items() if name in Classifier.model_fields} | network
 
 
-PLACES = ("output_root", "run", "data.root", "data.file", "classifier.checkpoint", "train.start")
+PLACES = ("output_root", "run", "data.root", "data.file", "classifier.checkpoint", "classifier.file", "train.start")
 """Keys of files and folders."""
 
 

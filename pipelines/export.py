@@ -1,5 +1,6 @@
 """`rddrs export run=KEY file=model.rddrs`: one file of the classifier that a run certified."""
 
+import sys
 from pathlib import Path
 
 from pipelines.plain import plain
@@ -10,6 +11,7 @@ def export(run: str, file: str, output_root: str) -> None:
     """Write the file; `run` is the key of a run below `output_root`, or its folder."""
     from rddrs import open_run
 
+    sys.path.insert(0, "")  # the user's own network is found
     folder = Path(run) if Path(run).is_dir() else Path(output_root) / "runs" / run
     smoothed = open_run(folder).smoothed
     smoothed.save(file)

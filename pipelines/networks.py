@@ -12,7 +12,7 @@ from pipelines.build import build, held_in, told, try_out
 from pipelines.errors import SettingsError
 from pipelines.settings import Normalize, Settings
 from rddrs.data import Dataset
-from rddrs.models import Accelerated, Logits, Normalized, as_logits, load_weights, matching
+from rddrs.models import Accelerated, Logits, Normalized, as_logits, load_weights, matching, without_modes
 
 
 @dataclass(frozen=True)
@@ -100,17 +100,6 @@ def made(settings: Settings, data: Dataset, seed: int) -> nn.Module:
                 named = f"classifier ({options.target}) fails on inputs of shape {data.shape}"
                 raise SettingsError(f"{named}: {told(error)}") from error
     return network
-
-
-def without_modes(network: nn.Module) -> bool:
-    """Put the network into evaluation; whether it is a program that was exported, which cannot be trained."""
-    try:
-        network.eval()
-    except NotImplementedError:
-        for module in network.modules():
-            module.training = False
-        return True
-    return isinstance(network, torch.jit.ScriptModule)
 
 
 def frozen(network: nn.Module) -> tuple[str, ...]:

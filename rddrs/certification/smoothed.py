@@ -76,9 +76,9 @@ class Smoothed(SmoothedClassifier):
 def load(path: str | Path) -> Smoothed:
     """The smoothed classifier that `Smoothed.save` wrote, on the CPU, in a process that need not know its network.
 
-    No code of the file is run but its network: a program of torch.export, which is looked through first, or the
-    TorchScript or ONNX file that it was certified as. The card is not signed: what it says is believed. Raises
-    ValueError where the file is damaged or another kind of file.
+    No code of the file is run but its network: a program of torch.export is looked through first, ONNX and TorchScript
+    are handed to their runtimes, so that such a file should come from people whom you trust. The card is not signed:
+    what it says is believed. Raises ValueError where the file is damaged or another kind of file.
     """
     classifier, scale, card = read_smoothed(path)
     return Smoothed(classifier, scale, card["norm"], card["grid"], card)

@@ -2,10 +2,11 @@
 
 from rddrs.models.accelerated import Accelerated
 from rddrs.models.adapters import Logits, Normalized, Rotated, as_logits, bare
-from rddrs.models.artefacts import Artefact, Exported, Onnx, Scripted, artefact
+from rddrs.models.artefacts import Artefact, Exported, Onnx, OpenVino, Scripted, artefact
 from rddrs.models.identity import digest
 from rddrs.models.lenet import LeNet
 from rddrs.models.perceptron import Perceptron
+from rddrs.models.programs import without_modes
 from rddrs.models.resnet import ResNet
 from rddrs.models.saved import read as read_smoothed
 from rddrs.models.saved import write as write_smoothed
@@ -21,6 +22,7 @@ __all__ = [
     "Logits",
     "Normalized",
     "Onnx",
+    "OpenVino",
     "Perceptron",
     "Pretrained",
     "ResNet",
@@ -39,5 +41,6 @@ __all__ = [
     "save_weights",
     "scale_file",
     "weights_file",
+    "without_modes",
     "write_smoothed",
 ]

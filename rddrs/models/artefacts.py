@@ -159,14 +159,58 @@ class Onnx(Artefact):
         return torch.from_numpy(np.asarray(found)).to(inputs)
 
 
-def artefact(file: str | Path | None = None, shape: tuple[int, ...] | None = None) -> Artefact:
-    """The network of a file of one of these kinds, told by its content; raises ValueError."""
+class OpenVino(Artefact):
+    """An ONNX file, run by OpenVINO: a request a thread, each on one core, in float32; it has no gradient."""
+
+    suffix = ".openvino.onnx"
+    differentiable = False
+
+    def open(self) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise ValueError("classifier.runtime=openvino needs it: pip install 'rddrs[openvino]'") from error
+        self._core, self._local = openvino.Core(), threading.local()
+        self._model = model = self._core.read_model(self.content, b"")
+        if len(model.inputs) != 1:
+            raise ValueError(f"it takes {len(model.inputs)} inputs: one batch [n, *shape] is needed")
+        self.takes([size.get_length() if size.is_static else None for size in model.inputs[0].partial_shape])
+        self._type = model.inputs[0].get_element_type().to_dtype()
+
+    @property
+    def _request(self) -> Any:
+        """The request of this thread."""
+        if not hasattr(self._local, "request"):
+            options = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
+            options |= {"INFERENCE_PRECISION_HINT": "f32"}  # never bfloat16 on a processor that has it
+            self._local.request = self._core.compile_model(self._model, "CPU", options).create_infer_request()
+        return self._local.request
+
+    def answer(self, inputs: Tensor) -> Tensor:
+        given = inputs.detach().cpu().contiguous().numpy().astype(self._type, copy=False)
+        found = self._request.infer([given])[0]
+        return torch.from_numpy(np.array(found)).to(inputs)
+
+
+RUNTIMES: dict[str, type[Artefact]] = {"onnxruntime": Onnx, "openvino": OpenVino}
+"""What runs an ONNX file."""
+
+
+def artefact(
+    file: str | Path | None = None, shape: tuple[int, ...] | None = None, runtime: str = "onnxruntime"
+) -> Artefact:
+    """The network of a file of one of these kinds, told by its content; `runtime` runs ONNX: one of RUNTIMES.
+
+    Raises ValueError.
+    """
+    if runtime not in RUNTIMES:
+        raise ValueError(f"runtime={runtime}: it must be one of {', '.join(RUNTIMES)}")
     if file is None:
         raise ValueError("file: name the file of the network, FILE.onnx, or FILE.pt2 of torch.export")
     if not Path(file).is_file():
         raise ValueError(f"{file}: there is no such file")
     try:
-        return from_bytes(_whole(Path(file)), shape)
+        return from_bytes(_whole(Path(file)), shape, runtime)
     except Exception as error:  # whatever the parsers of damaged bytes raise
         raise ValueError(f"{file} is no network that can be run: {str(error).strip().splitlines()[0]}") from error
 
@@ -183,10 +227,10 @@ def _whole(file: Path) -> bytes:
     return onnx.load(file).SerializeToString(deterministic=True)
 
 
-def from_bytes(content: bytes, shape: tuple[int, ...] | None = None) -> Artefact:
+def from_bytes(content: bytes, shape: tuple[int, ...] | None = None, runtime: str = "onnxruntime") -> Artefact:
     """The network of a file's bytes."""
     if not zipfile.is_zipfile(io.BytesIO(content)):
-        return Onnx(content, shape)
+        return RUNTIMES[runtime](content, shape)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         scripted = any("/code/" in name for name in archive.namelist())
     return (Scripted if scripted else Exported)(content, shape)

@@ -49,7 +49,7 @@ def exported(classifier: Any, shape: tuple[int, ...]) -> bytes:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            sizes = ({0: Dim("n", min=1)},)
+            sizes = ({0: Dim.DYNAMIC},)
             program = torch.export.export(_Called(classifier), (inputs,), dynamic_shapes=sizes, strict=False)
             if program.graph_signature.buffers_to_mutate:
                 raise ValueError("it changes its own buffers")
@@ -63,6 +63,17 @@ def exported(classifier: Any, shape: tuple[int, ...]) -> bytes:
     except Exception as error:  # whatever tracing a user's code raises
         raise ValueError(f"the classifier cannot be exported: {str(error).strip().splitlines()[0]}") from error
     return buffer.getvalue()
+
+
+def without_modes(network: nn.Module) -> bool:
+    """Put the network into evaluation; whether it is a program that was exported, which cannot be trained."""
+    try:
+        network.eval()
+    except NotImplementedError:
+        for module in network.modules():
+            module.training = False
+        return True
+    return isinstance(network, torch.jit.ScriptModule)
 
 
 def loaded(content: bytes) -> nn.Module:

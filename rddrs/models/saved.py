@@ -6,6 +6,7 @@ file but that network.
 """
 
 import hashlib
+import io
 import json
 import math
 import zipfile
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from rddrs.files import Unreadable, replacing
 from rddrs.models.accelerated import Accelerated
 from rddrs.models.adapters import Adapter, LogProbabilities, Normalized
-from rddrs.models.artefacts import Artefact, Exported, from_bytes
+from rddrs.models.artefacts import Artefact, Exported, OpenVino, Scripted, from_bytes
 from rddrs.models.programs import exported
 from rddrs.noise import FAMILIES, Kronecker, Scale, from_tensors
 from rddrs.version import __version__
@@ -36,6 +37,10 @@ def write(
 ) -> None:
     """Write the file, all of it or nothing; raises ValueError where the network can neither be exported nor named."""
     inner, adapters = _taken_apart(classifier)
+    if isinstance(inner, torch.jit.ScriptModule):
+        buffer = io.BytesIO()
+        torch.jit.save(inner, buffer)
+        inner = Scripted(buffer.getvalue())
     stated = card.get("shape") or (inner.shape if isinstance(inner, Artefact) else None)
     shape = tuple(stated or input_shape(classifier, scale))
     members = {SCALE: safetensors.torch.save(_on_cpu(scale.tensors()))}
@@ -82,7 +87,9 @@ def read(path: str | Path) -> tuple[nn.Module, Scale, dict[str, Any]]:
             network = _made(card["target"])
             network.load_state_dict(safetensors.torch.load(members[WEIGHTS]))
         else:
-            network = from_bytes(next(members[name] for name in members if name.startswith(NETWORK)), shape)
+            name = next(name for name in members if name.startswith(NETWORK))
+            runtime = "openvino" if name == NETWORK + OpenVino.suffix else "onnxruntime"
+            network = from_bytes(members[name], shape, runtime)
         for adapter in card["adapters"]:
             network = _around(network, adapter, shape)
         return network.eval().requires_grad_(False), scale, card

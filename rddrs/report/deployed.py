@@ -8,6 +8,7 @@ from pydoc import locate
 from typing import Any
 
 import pandas as pd
+import torch
 import yaml
 from torch import nn
 
@@ -15,21 +16,24 @@ from rddrs.certification import Certificate, Smoothed
 from rddrs.data import random_rotation
 from rddrs.models import (
     Accelerated,
-    Artefact,
+    Logits,
     Normalized,
     Rotated,
     as_logits,
-    card_of,
     digest,
     load_weights,
     weights_file,
+    without_modes,
 )
 from rddrs.records import Store
+from rddrs.smoothing import taken
 
 OPTIONS = (
     "_target_",
     "output",
     "checkpoint",
+    "state",
+    "weights",
     "pretrained",
     "file",
     "epochs",
@@ -81,24 +85,24 @@ def smoothed_of(folder: Path, records: pd.DataFrame) -> Smoothed:
 
 def _network(folder: Path, stated: dict[str, Any], certificate: Certificate) -> nn.Module:
     """The network that the certificates are bound to."""
-    options, shape = stated["classifier"], tuple(certificate.x.shape)
+    options, shape, classes = stated["classifier"], tuple(certificate.x.shape), len(certificate.counts)
     bound = json.loads((folder / "manifest.json").read_text())["binding"]["classifier"]
-    target = card_of(options["pretrained"])["network"]["_target_"] if options["pretrained"] else options["_target_"]
-    make: Any = locate(target)
-    if make is None:
-        raise ValueError(f"{folder.name}: classifier._target_={target} cannot be imported")
-    offered = {"shape": shape, "classes": len(certificate.counts), "file": options.get("file")}
-    parameters = inspect.signature(make).parameters
-    arguments = {name: value for name, value in offered.items() if name in parameters and value is not None}
-    anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    arguments |= {key: it for key, it in options.items() if key not in OPTIONS and (anything or key in parameters)}
+    chosen = {key: value for key, value in options.items() if key == "_target_" or key not in OPTIONS}
+    offered = {"shape": shape, "classes": classes} | ({"file": options["file"]} if options.get("file") else {})
     for weights in _weights(folder, options):
-        network = make(**arguments)
-        if not isinstance(network, Artefact):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stated["seed"])
+            network = _made(folder, chosen, offered)
+            without_modes(network)
+            with torch.no_grad():
+                answer = network(torch.stack([certificate.x, certificate.x]))  # lazy layers are made real by it
+        if weights is not None:
             try:
-                load_weights(network, weights)
+                load_weights(network, weights, state=options.get("state") if options["checkpoint"] else None)
             except ValueError:
                 continue  # those of another network
+        if taken(answer) is not answer:
+            network = Logits(network)
         if options["normalize"]["mean"] is not None:
             network = Normalized(network, options["normalize"]["mean"], options["normalize"]["std"], shape)
         if options["precision"] != "float32" or options["compile"]:
@@ -106,22 +110,41 @@ def _network(folder: Path, stated: dict[str, Any], certificate: Certificate) -> 
         network = as_logits(network, options["output"])
         if stated["data"]["rotation"] is not None:
             network = Rotated(network, random_rotation(certificate.x.numel(), stated["data"]["rotation"]))
-        network = network.eval().requires_grad_(False)
+        without_modes(network)
+        for weight in network.parameters():
+            weight.requires_grad_(False)
         if digest(network) == bound:
             return network
     raise ValueError(
         f"{folder.name}: the network that was certified is not here: its weights are looked for in "
-        f"{folder.parents[1] / 'classifiers'}, or where classifier.checkpoint or classifier.file says"
+        f"{folder.parents[1] / 'classifiers'}, or where classifier.checkpoint or classifier.file says; of "
+        "classifier.weights=own the code that makes it must be what it was"
     )
 
 
-def _weights(folder: Path, options: dict[str, Any]) -> Iterator[Path]:
-    """Where the weights may be."""
-    if options["pretrained"]:
+def _made(folder: Path, options: dict[str, Any], offered: dict[str, Any]) -> Any:
+    """What the options name, made from its arguments, those that have a `_target_` made first, and what is offered."""
+    make: Any = locate(options["_target_"])
+    if make is None:
+        raise ValueError(f"{folder.name}: classifier._target_={options['_target_']} cannot be imported")
+    given = {key: value for key, value in options.items() if key != "_target_"}
+    arguments = {
+        key: _made(folder, it, offered) if isinstance(it, dict) and "_target_" in it else it
+        for key, it in given.items()
+    }
+    parameters = inspect.signature(make).parameters
+    return make(**{key: it for key, it in offered.items() if key in parameters} | arguments)
+
+
+def _weights(folder: Path, options: dict[str, Any]) -> Iterator[Path | None]:
+    """Where the weights may be; None: the network is made with them."""
+    if options.get("weights") == "own" or options.get("file"):
+        yield None
+    elif options["pretrained"]:
         yield weights_file(options["pretrained"])
-    elif given := options.get("file") or options["checkpoint"]:
-        if Path(given).is_file():
-            yield Path(given)
+    elif options["checkpoint"]:
+        if Path(options["checkpoint"]).is_file():
+            yield Path(options["checkpoint"])
     else:
         yield from sorted(folder.resolve().parents[1].glob("classifiers/*/weights.safetensors"))
 

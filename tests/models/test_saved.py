@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 import rddrs
-from rddrs.models import Accelerated, Normalized, Onnx, Perceptron, artefact, as_logits, digest
+from rddrs.models import Accelerated, Normalized, Onnx, OpenVino, Perceptron, artefact, as_logits, digest
 from rddrs.models.programs import check, exported
 
 ROOT = Path(__file__).parents[2]
@@ -249,12 +250,13 @@ def test_an_artefact_is_told_by_its_bytes(network, tmp_path):
     assert first.content_digest != second.content_digest and not first.train().training
 
 
-def test_onnx_answers_as_the_network_does_in_threads_of_one_core(network, tmp_path):
-    pytest.importorskip("onnxruntime")
+@pytest.mark.parametrize(("runtime", "kind"), [("onnxruntime", Onnx), ("openvino", OpenVino)])
+def test_onnx_answers_as_the_network_does_in_threads_of_one_core(runtime, kind, network, tmp_path):
+    pytest.importorskip(runtime)
     path = tmp_path / "network.onnx"
     write_onnx(network, path)
-    found, inputs = artefact(path), torch.randn(7, 1, 2, 6)
-    assert isinstance(found, Onnx)
+    found, inputs = artefact(path, runtime=runtime), torch.randn(7, 1, 2, 6)
+    assert isinstance(found, kind)
     torch.testing.assert_close(found(inputs), network(inputs))
     scale, x = rddrs.Isotropic(0.5, 12), inputs[0]
     expected = rddrs.certify(network, x, scale, samples=2000).counts
@@ -265,6 +267,9 @@ def test_onnx_answers_as_the_network_does_in_threads_of_one_core(network, tmp_pa
     smoothed.save(tmp_path / "model.rddrs")
     again = rddrs.load(tmp_path / "model.rddrs")
     assert torch.equal(again.counts(inputs, seed=0), smoothed.counts(inputs, seed=0))
+    assert isinstance(again.classifier, kind) and digest(again.get_submodule("classifier")) == digest(found)
+    with pytest.raises(ValueError, match="runtime=tensorrt: it must be one of onnxruntime, openvino"):
+        artefact(path, runtime="tensorrt")
 
 
 def write_onnx(network: nn.Module, path: Path, rows: int | None = None) -> None:
@@ -296,7 +301,8 @@ def test_a_network_for_a_fixed_number_of_inputs_is_given_as_many(network, tmp_pa
     program = torch.export.export(network, (torch.rand(4, 1, 2, 6),))
     torch.export.save(program, tmp_path / "fixed.pt2")
     inputs = torch.randn(7, 1, 2, 6)
-    for name in ("fixed.onnx", "fixed.pt2"):
-        found = artefact(tmp_path / name)
+    runtimes = ["onnxruntime", *(["openvino"] if find_spec("openvino") else [])]
+    for name, runtime in [("fixed.pt2", "onnxruntime"), *(("fixed.onnx", each) for each in runtimes)]:
+        found = artefact(tmp_path / name, runtime=runtime)
         assert found.rows == 4
         torch.testing.assert_close(found(inputs), network(inputs))

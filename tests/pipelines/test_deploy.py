@@ -1,6 +1,8 @@
 """From a run to a file to predictions, by the command line; files of networks are certified as they are."""
 
+import runpy
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,16 @@ from PIL import Image
 from torch import nn
 
 import rddrs
+from pipelines.certify import certify, opened_store
 from pipelines.command import main
+from pipelines.prepare import Prepared, prepare
 from rddrs.data import digits
 from rddrs.models import artefact, digest
 from rddrs.models.programs import exported
+from rddrs.records import write_manifest
+from rddrs.report import publish
+from tests.pipelines import test_networks, test_own
+from tests.pipelines.test_config import settings
 
 
 def ask(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
@@ -22,12 +30,16 @@ def ask(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
     main()
 
 
+def perceptron() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+
+
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a network for the digits in files, and some of the digits as images."""
     work, data = tmp_path_factory.mktemp("work"), digits()
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    network = perceptron()
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     for _ in range(150):
         inputs = data.train_inputs[:] + 0.25 * torch.randn(len(data.train_inputs), 1, 8, 8)
@@ -37,6 +49,10 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         optimizer.step()
     network.eval().requires_grad_(False)
     (work / "network.pt2").write_bytes(exported(network, (1, 8, 8)))
+    (work / "other.pt2").write_bytes(exported(perceptron().eval(), (1, 8, 8)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated, and deployed
+        torch.jit.save(torch.jit.script(network), work / "network.ts")
     write_onnx(network, work / "network.onnx")
     torch.save(network.state_dict(), work / "weights.pt")
     (work / "images" / "some").mkdir(parents=True)
@@ -100,6 +116,104 @@ def test_files_of_a_network_are_certified_and_audited_as_they_are(work, monkeypa
     answered = ~table["abstained"].to_numpy()
     assert answered.any()
     assert table["class"].tolist() == np.where(answered, counts.argmax(axis=1), -1).tolist()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["network.pt2", "network.ts"])
+def test_programs_and_torchscript_are_certified_and_audited_as_they_are(name, work, monkeypatch, capsys):
+    monkeypatch.chdir(work)
+    root = Path(name).suffix[1:]
+    ask(monkeypatch, "run", "classifier=exported", f"classifier.file={name}", f"output_root={root}", *OPTIONS)
+    (folder,) = (work / root / "runs").iterdir()
+    opened, network = rddrs.open_run(folder), perceptron().eval()
+    network.load_state_dict(torch.load("weights.pt"))
+    for index in opened.records["index"]:
+        kept = opened.certificate(index)
+        settings = {"samples": 1000, "grid": kept.grid, "batch": kept.batch, "index": int(index)}
+        again = rddrs.certify(network, kept.x, kept.scale, **settings)
+        assert kept.radius > 0 and np.abs(np.subtract(again.counts, kept.counts)).sum() <= 4
+    ask(monkeypatch, "audit", f"run={folder}", "audit.inputs=1", "audit.samples=500")
+    assert "expected if all are honest" in capsys.readouterr().out
+    (work / name).write_bytes((work / "other.pt2").read_bytes())
+    with pytest.raises(SystemExit):
+        ask(monkeypatch, "audit", f"run={folder}", "audit.inputs=1", "audit.samples=500")
+    assert "manifest.json: binding.classifier: states" in capsys.readouterr().out
+
+
+class Layers(nn.Module):
+    """Layers of a module that is named itself, which answer with more than logits."""
+
+    def __init__(self, first: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.first, self.last = first, nn.Linear(16, classes)
+
+    def forward(self, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        hidden = self.first(inputs.flatten(1)).relu()
+        return {"logits": self.last(hidden), "hidden": hidden}
+
+
+NESTED = (
+    f"classifier._target_={__name__}.Layers",
+    "+classifier.first={_target_: torch.nn.LazyLinear, out_features: 16}",
+)
+
+
+def finished(prepared: Prepared) -> Path:
+    """The folder of its run, certified, without a report."""
+    certify(prepared)
+    store = opened_store(prepared)
+    publish(store.folder, store.records(prepared.indices), prepared.settings.certify.alpha)
+    write_manifest(store.folder, prepared.binding, prepared.configuration)
+    return store.folder
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "given",
+    [
+        (f"classifier._target_={test_networks.__name__}.Pretrained", "classifier.weights=own"),
+        (*NESTED, "classifier.weights=own", "classifier.normalize={mean: [0.5], std: [0.5]}"),
+        (*NESTED, "classifier.checkpoint=weights.pt", "classifier.state=ema"),
+        (f"classifier._target_={test_networks.__name__}.scripted",),
+        (f"classifier._target_={test_networks.__name__}.exported",),
+    ],
+    ids=["own", "seed", "state", "scripted", "exported"],
+)
+def test_networks_that_came_with_their_weights_go_into_a_file(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    states = []
+    for _ in range(2):
+        network = Layers(nn.Linear(64, 16), 2)
+        states.append(network.state_dict())
+    torch.save(dict(zip(("model", "ema"), states, strict=True)), "weights.pt")
+    options = ("data.subset=1", "certify.workers=1", *test_own.SMALL)
+    prepared = test_own.brought(tmp_path, {}, "classifier=own", *given, *options)
+    smoothed = rddrs.open_run(finished(prepared)).smoothed
+    inputs = prepared.data.test_inputs[:3]
+    assert torch.equal(smoothed.classifier(inputs), prepared.network(inputs))
+    smoothed.save("model.rddrs")
+    torch.testing.assert_close(rddrs.load("model.rddrs").classifier(inputs), prepared.network(inputs))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_quantised_network_is_certified_if_its_scales_are_fixed(work, monkeypatch, tmp_path):
+    monkeypatch.chdir(work)
+    network = ("classifier=own", f"classifier._target_={__name__}.perceptron", "classifier.checkpoint=weights.pt")
+    folder = finished(prepare(settings(*network, "data=digits", f"output_root={tmp_path}", *OPTIONS)))
+    files = [tmp_path / "float32.onnx", tmp_path / "int8.onnx"]
+    monkeypatch.setattr(sys, "argv", ["quantise", str(folder), *map(str, files)])
+    runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "quantise.py"), run_name="__main__")
+    kept, labels = rddrs.open_run(folder).certificate(0), digits().test_labels
+    options = {"samples": 1000, "grid": kept.grid, "batch": kept.batch, "index": 0}
+    plain, coarse = (rddrs.certify(artefact(file), kept.x, kept.scale, **options) for file in files)
+    assert np.abs(np.subtract(plain.counts, kept.counts)).sum() <= 4
+    assert plain.prediction == coarse.prediction == labels[0] and abs(plain.radius - coarse.radius) < 0.5
+    assert not torch.equal(*(artefact(file)(kept.x[None]) for file in files))
+
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    quantization.quantize_dynamic(files[0], tmp_path / "dynamic.onnx")
+    with pytest.raises(ValueError, match=r"other rows of the batch .*dynamic quantisation"):
+        rddrs.certify(artefact(tmp_path / "dynamic.onnx"), kept.x, kept.scale, **options)
 
 
 def test_what_goes_wrong_is_one_message(work, monkeypatch, capsys):
