@@ -167,7 +167,7 @@ class OpenVino(Artefact):
 
     def open(self) -> None:
         try:
-            import openvino
+            import openvino  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise ValueError("classifier.runtime=openvino needs it: pip install 'rddrs[openvino]'") from error
         self._core, self._local = openvino.Core(), threading.local()
