@@ -68,6 +68,8 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
 
     def main() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # its refusals are told here, in one sentence
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, _interrupted)
         words = sys.argv[1:]
         try:
             sys.argv[1:] = readable(words)
@@ -76,7 +78,6 @@ def entry(stage: Callable[["Prepared"], object]) -> Callable[[], None]:
         try:
             command()
         except KeyboardInterrupt:
-            signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # a second one, while threads end
             print(f"stopped; {KEPT}", file=sys.stderr)
             sys.exit(130)
         except OSError as error:
@@ -103,6 +104,17 @@ def check_place(root: Path) -> None:
 def _usage(message: str) -> None:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
+
+
+def _interrupted(*_: object) -> None:
+    """Ctrl-C lets threads end what they do; a second one, meanwhile, ends the process at once."""
+
+    def at_once(*_: object) -> None:
+        os.write(sys.stderr.fileno(), f"\nstopped at once; {KEPT}\n".encode())
+        os._exit(130)
+
+    signal.signal(signal.SIGINT, at_once)
+    raise KeyboardInterrupt
 
 
 def _fail(message: str, status: int) -> None:

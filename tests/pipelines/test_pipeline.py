@@ -206,6 +206,21 @@ def test_ctrl_c_in_training_keeps_whole_epochs_and_ends_with_130(tmp_path: Path)
     assert list(tmp_path.glob("classifiers/*/epoch.ckpt")) and not list(tmp_path.glob("classifiers/*/*.safetensors"))
 
 
+def test_a_second_ctrl_c_ends_at_once_and_keeps_what_was_finished(tmp_path: Path) -> None:
+    process = start("run", tmp_path, "train.epochs=1", "certify.samples=200000")
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/*/regions/*.safetensors")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "run the same command again to go on" in output and "terminate" not in output
+    assert list(tmp_path.glob("runs/*/regions/*.safetensors"))
+
+
 def test_bad_input_is_one_message_and_status_2(tmp_path: Path) -> None:
     process = start("run", tmp_path, "sigma=-1")
     output, _ = process.communicate(timeout=100)
