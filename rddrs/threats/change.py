@@ -56,6 +56,21 @@ class Change(ABC):
         return self.points(rows, torch.tensor([severity], dtype=torch.float64))[0].numpy()
 
 
+class Boxed(Change):
+    """Of which the boxes are known, and the variations follow from them."""
+
+    @abstractmethod
+    def boxes(
+        self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
+    ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]: ...
+
+    def variations(
+        self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
+    ) -> Float[Tensor, "n *shape"]:
+        middle, (least, most) = self.points(x, (low + high) / 2), self.boxes(x, low, high)
+        return torch.maximum(most - middle, middle - least)
+
+
 class Mean(Change):
     """Every entry of T_s(x) is a sum of those of x with weights >= 0: a bound is carried as x is."""
 

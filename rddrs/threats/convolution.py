@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from rddrs.threats.change import Mean
+from rddrs.threats.change import Boxed, Mean
 
 PIECES = 32
 """Parts of a half cell, in each of which the kernel is bounded."""
@@ -21,7 +21,7 @@ PIECES = 32
 Kernels = Float[Tensor, "*n rows columns"]
 
 
-class Blurred(Mean):
+class Blurred(Boxed, Mean):
     """Every value becomes sum_k w_k(s) x_k / sum_k w_k(s) over its neighbours k; edges are repeated.
 
     w_0 = 1, w_k(0) = 0 for every other k, and no w_k falls as s grows.
@@ -44,12 +44,6 @@ class Blurred(Mean):
 
     def points(self, x: Float[Tensor, "m *shape"], severities: Float[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
         return self._mixed(x, _normal(self.weights(severities, self.reach(float(severities.max())))))
-
-    def variations(
-        self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
-    ) -> Float[Tensor, "n *shape"]:
-        middle, (least, most) = self.points(x, (low + high) / 2), self.boxes(x, low, high)
-        return torch.maximum(most - middle, middle - least)
 
     def boxes(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]

@@ -13,12 +13,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from rddrs.threats.change import Mean
+from rddrs.threats.change import Boxed, Mean
 
 Places = Float[Tensor, "n rows columns"]
 
 
-class Moved(Mean):
+class Moved(Boxed, Mean):
     """The value of the image at the source point of every pixel."""
 
     @abstractmethod
@@ -31,12 +31,6 @@ class Moved(Mean):
 
     def points(self, x: Float[Tensor, "m *shape"], severities: Float[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
         return _interpolated(x, *self.sources(x.shape[-2:], severities))
-
-    def variations(
-        self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
-    ) -> Float[Tensor, "n *shape"]:
-        middle, (least, most) = self.points(x, (low + high) / 2), self.boxes(x, low, high)
-        return torch.maximum(most - middle, middle - least)
 
     def boxes(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]

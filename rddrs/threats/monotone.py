@@ -8,17 +8,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rddrs.threats.change import Change, column
+from rddrs.threats.change import Boxed, column
 
 
-class Monotone(Change):
+class Monotone(Boxed):
     """Every entry of T_s(x) is monotone in s."""
-
-    def variations(
-        self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
-    ) -> Float[Tensor, "n *shape"]:
-        middle, (least, most) = self.points(x, (low + high) / 2), self.boxes(x, low, high)
-        return torch.maximum(most - middle, middle - least)
 
     def boxes(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
