@@ -4,12 +4,14 @@
 from whoever asked for it and proves again.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from rddrs.noise import FAMILIES, Family, Norm, Scale
+from rddrs.options import check
 from rddrs.smoothing import (
     Decision,
     clopper_pearson,
@@ -22,6 +24,8 @@ from rddrs.smoothing import (
 ABSTAIN = -1
 
 Bound = Literal["clopper_pearson", "randomized_clopper_pearson", "sequential"]
+
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 LAST_BIT = 1 + 1e-12
 """The rounding of R / lambda must not leave a ball that is smaller than R by the last bit."""
@@ -41,33 +45,35 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Terms:
-    """The arguments of `certify` that decide what its certificate is worth.
+class Demand:
+    """How many draws there are and what is to be proven by them: the terms that do not depend on the inputs.
 
-    `samples` is the most that may be drawn where there is a `target_radius`, whose bound is "sequential". `clamp` and
-    `rounding` are those of the images that severities speak of. A field is audited where a certificate has one of its
-    name. Raises ValueError for values out of range.
+    `samples` is the most that may be drawn where there is a `target_radius`, whose bound is "sequential".
     """
 
-    samples: int = 100_000
-    selection_samples: int = 100
-    alpha: float = 1e-3
+    samples: PositiveInt = 100_000
+    selection_samples: PositiveInt = 100
+    alpha: Share = 1e-3
     bound: Bound = "clopper_pearson"
-    target_radius: float | None = None
+    target_radius: PositiveFloat | None = None
     norm: Norm = "l2"
-    grid: float | None = None
+
+
+@dataclass(frozen=True)
+class Terms(Demand):
+    """The arguments of `certify` that decide what its certificate is worth.
+
+    `clamp` and `rounding` are those of the images that severities speak of. A field is audited where a certificate has
+    one of its name. Raises ValueError for values out of range.
+    """
+
+    grid: PositiveFloat | None = None
     seed: int = 0
     clamp: tuple[float, float] | None = None
-    rounding: float | None = None
+    rounding: PositiveFloat | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha < 1:
-            raise ValueError(f"alpha must be between 0 and 1, not {self.alpha}")
-        if self.target_radius is not None and not 0 < self.target_radius < math.inf:
-            raise ValueError(f"target_radius must be finite and positive, not {self.target_radius}")
-        for name in ("samples", "selection_samples"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
+        check(self)
 
     @property
     def family(self) -> Family:

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from scipy.stats import binom
 from torch import Tensor
 
-from rddrs.certification import Certificate, Terms
-from rddrs.noise import Purpose
+from rddrs.certification import Certificate, Proof, Terms
+from rddrs.noise import Grid, Purpose
 from rddrs.smoothing import Classifier, Reference, check_contract, check_evaluates, hard_counts, running_counts
 from rddrs.threats import Perturbation
 from rddrs.trust.attack import INSIDE, OUTSIDE, Attack, attack, attack_along, count_class
@@ -25,8 +25,9 @@ from rddrs.trust.contradictions import contradictions
 class Audit:
     """What the audit of one certificate found; `flags` name the ways in which it is broken, empty for an honest one.
 
-    `input`: another input's region. `terms`: it states others than were asked for. `counts`: the stored counts are
-    not those of the keyed samples. `radius`: larger than the counts allow. `recount`: fresh samples contradict the
+    `form`: numbers that no certificate has; nothing else is looked at then. `input`: another input's region. `terms`:
+    it states others than were asked for. `counts`: the stored counts are not those of the keyed samples. `radius`: it,
+    or the bound `p_lower`, is none, or larger than the counts allow. `recount`: fresh samples contradict the
     radius. `attack`: a point of the region has another class. `severity`: an image is outside of the region at a
     severity that is certified. None stands for a check that was not made. `outside` and
     `contradictions` describe an honest certificate. `along` has, for every perturbation of a threat, a point at a
@@ -86,12 +87,16 @@ def audit(
     if terms is not None:
         flags += ["terms"] if certificate.differences(terms) else []
         certificate = certificate.under(terms)
+    if not _possible(certificate):
+        stated = certificate.index, certificate.prediction, certificate.radius
+        return Audit(*stated, 0.0, None, 0.0, 1.0, None, None, None, {}, (*flags, "form"))
     differences = None
     if repeat:
         differences = count_differences(classifier, certificate, workers=workers)
         flags += ["counts"] if differences > tolerance else []
-    largest = recomputed_radius(certificate)
-    if certificate.radius > largest * (1 + 1e-9):
+    largest, most = recomputed_radius(certificate), _proof(certificate).p_lower
+    pairs = ((certificate.radius, largest), (certificate.p_lower, most))
+    if not all(0 <= claimed <= proven * (1 + 1e-9) for claimed, proven in pairs):
         flags.append("radius")
     share, p_value, inside, beyond, against, along = 0.0, 1.0, None, None, None, {}
     if 0 <= certificate.prediction < len(certificate.counts):  # no abstention, and no class that there is not
@@ -154,9 +159,25 @@ def count_differences(classifier: Classifier, certificate: Certificate, *, worke
 
 def recomputed_radius(certificate: Certificate) -> float:
     """The largest radius that the stored counts allow: of the class that the selection samples chose, else 0."""
+    proof = _proof(certificate)
+    return proof.radius if proof.prediction == certificate.prediction else 0.0
+
+
+def _proof(certificate: Certificate) -> Proof:
+    """What the stored counts prove under the terms that the certificate states."""
     it = certificate
-    proof = it.terms.prove(it.selection_counts, it.counts, it.scale, index=it.index)
-    return proof.radius if proof.prediction == it.prediction else 0.0
+    return it.terms.prove(it.selection_counts, it.counts, it.scale, index=it.index)
+
+
+def _possible(certificate: Certificate) -> bool:
+    """Whether a certificate can have these terms and counts, and this scale and grid at its input."""
+    x, scale = certificate.x.flatten(), certificate.scale
+    try:
+        if (step := certificate.terms.grid) is not None:
+            Grid(x, scale, step)
+    except ValueError:
+        return False
+    return certificate.batch > 0 and len(certificate.selection_counts) > 0 and len(x) == scale.dim
 
 
 def recount(

@@ -38,11 +38,13 @@ def test_a_certificate_is_what_its_terms_prove_whatever_it_states(oracle_of, tar
     assert (nothing.prediction, nothing.radius) == (ABSTAIN, 0.0)
 
 
-def test_terms_out_of_range_are_one_message():
+def test_terms_out_of_range_are_one_message(shapes_unchecked):
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"alpha": 1.0}, "alpha must be between 0 and 1, not 1.0"),
-        ({"samples": 0}, "samples must be at least 1, not 0"),
-        ({"target_radius": -1.0}, "target_radius must be finite and positive"),
+        ({"alpha": 1.0}, "alpha=1.0: Input should be less than 1"),
+        ({"samples": 0}, "samples=0: Input should be greater than 0"),
+        ({"target_radius": -1.0}, "target_radius=-1.0: Input should be greater than 0"),
+        ({"bound": "best"}, "bound=best: Input should be 'clopper_pearson', "),
+        ({"norm": "linf"}, "norm=linf: Input should be 'l2' or 'l1'"),
     ]
     for values, message in cases:
         with pytest.raises(ValueError, match=message):

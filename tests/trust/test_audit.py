@@ -1,6 +1,7 @@
 """The audit of certificates: honest ones pass, planted lies are flagged."""
 
 import math
+from copy import copy
 from dataclasses import replace
 from functools import cache
 
@@ -249,3 +250,34 @@ def test_counts_repeat_bit_for_bit_and_the_radius_is_recomputed():
     assert recomputed_radius(randomized) >= clear().radius
     all_agree = tuple(SAMPLES if k == clear().prediction else 0 for k in range(10))
     assert math.isfinite(recomputed_radius(replace(randomized, counts=all_agree)))
+
+
+IMPOSSIBLE: dict[str, tuple[object, ...]] = {
+    "alpha": (0.0, 1.0, -1.0, math.nan, None),
+    "samples": (0, -5),
+    "selection_samples": (0,),
+    "selection_counts": ((),),
+    "batch": (0, -1),
+    "norm": ("linf", None),
+    "bound": ("best",),
+    "grid": (0.0, math.nan, 0.3, 1e-12),
+    "scale": (Isotropic(0.5, 3),),
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_numbers_that_no_certificate_has_are_one_flag(name, shapes_unchecked):
+    """Where nobody says what was asked for, too: what states itself is believed, but nothing impossible."""
+    certificate = clear()
+    for value in IMPOSSIBLE[name]:
+        lie = copy(certificate)
+        lie.__dict__[name] = value  # as from a file: its constructor is checked by beartype here
+        assert examine(lie).flags == ("form",), value
+        if name in ("alpha", "samples", "norm"):
+            asked = Terms(samples=SAMPLES, selection_samples=SELECTION, seed=certificate.seed)
+            assert examine(lie, terms=asked).flags == ("terms",), "it is looked at under what was asked for"
+
+
+@pytest.mark.parametrize("lie", [{"radius": math.nan}, {"radius": -1.0}, {"p_lower": 0.99999}, {"p_lower": math.nan}])
+def test_a_radius_and_a_bound_that_the_counts_do_not_prove_are_flagged(lie):
+    assert "radius" in examine(replace(clear(), **lie)).flags

@@ -1,0 +1,32 @@
+"""Options are checked by their annotations, where they are declared: one sentence says what is wrong with each."""
+
+from dataclasses import fields
+from functools import cache
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+
+def check(options: Any) -> None:
+    """Raises ValueError, a line for each field of the dataclass that is not of its annotation's kind and range."""
+    try:
+        _model(type(options)).model_validate({each.name: getattr(options, each.name) for each in fields(options)})
+    except ValidationError as error:
+        raise ValueError("\n".join(sentence(it) for it in error.errors())) from None
+
+
+def sentence(wrong: Any, prefix: str = "") -> str:
+    """What is wrong with one field, an item of `ValidationError.errors()`: its name, the value, what would be right."""
+    name = ".".join([*filter(None, [prefix]), *map(str, wrong["loc"])])
+    if wrong["type"] == "extra_forbidden":
+        return f"{name}: there is no such key"
+    if wrong["type"] == "value_error":
+        return f"{name}: {wrong['ctx']['error']}"
+    return f"{name}={wrong['input']}: {wrong['msg']}"
+
+
+@cache
+def _model(kind: type) -> type[BaseModel]:
+    hints: dict[str, Any] = {name: (hint, ...) for name, hint in get_type_hints(kind, include_extras=True).items()}
+    config = ConfigDict(allow_inf_nan=False, arbitrary_types_allowed=True)
+    return create_model(kind.__name__, __config__=config, **hints)
