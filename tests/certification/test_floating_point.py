@@ -95,7 +95,7 @@ def test_every_multiple_is_on_the_grid_however_it_was_computed(step):
     [
         (X + 0.01, {"grid": STEP}, "0.00999999978 is no multiple of grid=0.0625: give the data's own step"),
         (X, {"grid": 0.0}, "grid=0.0: Input should be greater than 0"),
-        (X, {"grid": math.nan}, "grid must be finite and positive"),
+        (X, {"grid": math.nan}, "grid=nan: Input should be a finite number"),
         (X, {"grid": 1e-6}, "noise may reach 1.4e\\+08 steps, torch.float32 holds whole numbers up to 1.7e\\+07"),
         (X + 2**21, {"grid": STEP}, "noise may reach"),
     ],
