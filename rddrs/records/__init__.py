@@ -10,38 +10,61 @@ from rddrs.records.differences import (
     table_differences,
 )
 from rddrs.records.examination import Examined, examine, memory_again, worth_differences
-from rddrs.records.inputs import CertifiedInput, certify_input, derived, remembered, worth
+from rddrs.records.inputs import CertifiedInput, certify_input, remembered
 from rddrs.records.inventory import ANYWHERE, SIDE_BY_SIDE, strangers
 from rddrs.records.manifest import manifest_differences, provenance, versions, write_manifest
-from rddrs.records.outcomes import Folder, Ledger
-from rddrs.records.paths import path_columns
-from rddrs.records.store import Store, kept, measures, rebuild
+from rddrs.records.outcomes import Folder, Ledger, claims
+from rddrs.records.record import (
+    PER_INPUT,
+    Record,
+    derived,
+    is_tested,
+    measured,
+    path_column,
+    path_columns,
+    path_names,
+    severity_column,
+    worth,
+)
+from rddrs.records.run_folder import ClassifierFolder, ComparisonFolder, OutputRoot, RunFolder
+from rddrs.records.store import Store, kept, rebuild
 
 __all__ = [
     "ANYWHERE",
+    "PER_INPUT",
     "SIDE_BY_SIDE",
     "Binding",
     "CertifiedInput",
+    "ClassifierFolder",
+    "ComparisonFolder",
     "Difference",
     "Examined",
     "Folder",
     "Ledger",
+    "OutputRoot",
+    "Record",
+    "RunFolder",
     "Store",
     "as_read",
     "certify_input",
+    "claims",
     "derived",
     "differences",
     "examine",
     "flattened",
+    "is_tested",
     "kept",
     "manifest_differences",
-    "measures",
+    "measured",
     "memory_again",
+    "path_column",
     "path_columns",
+    "path_names",
     "provenance",
     "reading_differences",
     "rebuild",
     "remembered",
+    "severity_column",
     "strangers",
     "table_differences",
     "versions",

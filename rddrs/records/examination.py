@@ -13,10 +13,9 @@ from torch import Tensor
 from rddrs.certification import Certificate, PathTerms, Terms
 from rddrs.records.binding import Binding
 from rddrs.records.differences import MISSING, Difference, differences
-from rddrs.records.inputs import derived, remembered, worth
-from rddrs.records.inventory import COLUMNS
+from rddrs.records.inputs import remembered
 from rddrs.records.outcomes import Ledger
-from rddrs.records.paths import path_columns
+from rddrs.records.record import STATED, derived, path_column, path_columns, worth
 from rddrs.records.store import Store
 from rddrs.smoothing import Fidelity, Reference
 from rddrs.threats import PERTURBATIONS, Perturbation
@@ -50,7 +49,7 @@ def examine(
     """The region and record of one input, against its counts, the data and the run's configuration.
 
     `known` are the columns of its record that the configuration decides. The record that follows has the columns of
-    the stated one that follow from nothing here (`inventory.COLUMNS`) as they are stated, and no others. `store` must
+    the stated one that follow from nothing here (`record.STATED`) as they are stated, and no others. `store` must
     not be bound: what is of another run is a difference.
     """
     file = f"regions/{index}.safetensors"
@@ -75,11 +74,12 @@ def examine(
     found += differences(file, claimed, right, index)
     stored: dict[str, Any] = {"clamp": terms.clamp, "rounding": terms.rounding}
     follows = derived(proven, label=label, measuring=measuring, perturbations=perturbations, **stored) | known
-    follows = {name: stated["record"].get(name, "a value") for name in COLUMNS} | follows
+    follows = {name: stated["record"].get(name, "a value") for name in STATED} | follows
     for name, path_terms in (paths or {}).items():
         try:
             follows |= path_columns(store.path_certificate(index, name, path_terms))
-            follows[f"path_{name}_seconds"] = stated["record"].get(f"path_{name}_seconds", "a value")
+            seconds = path_column(name, "seconds")
+            follows[seconds] = stated["record"].get(seconds, "a value")
         except ValueError as error:
             found.append(Difference(file, index, f"path_{name}", str(error), "one that can be read"))
     found += differences(file, stated["record"], follows, index)
@@ -124,7 +124,7 @@ def memory_again(
 def _outcome_differences(store: Store, right: Ledger, index: int) -> list[Difference]:
     """The claim and what the file says of it; `raw`, a digest of the certificate, is checked where a file is read."""
     file = f"memory/{index}.json"
-    left = Ledger(store.folder / "memory", store.certificate)
+    left = Ledger(store.places.memory, store.certificate)
     try:
         stated, follows = ({name: getattr(it.claimed(index), name) for name in _CLAIMED} for it in (left, right))
         paths = [ledger.path / f"{index}.json" for ledger in (left, right)]

@@ -8,13 +8,13 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.certification import Certificate, Severity, certified_severities, certify
+from rddrs.certification import Certificate, certify
 from rddrs.methods import RDDRS, Method, Proposal
 from rddrs.noise import Norm
-from rddrs.records.store import measures
+from rddrs.records.record import derived, left_by_memory, worth
 from rddrs.smoothing import Classifier, Fidelity, Reference, fidelity
 from rddrs.threats import PERTURBATIONS, Perturbation
-from rddrs.trust import Memory, admit_in_order, contradictions
+from rddrs.trust import Memory, admit_in_order
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,49 +89,6 @@ def certify_input(
     return CertifiedInput(proposal, certificate, kept, record)
 
 
-def derived(
-    certificate: Certificate,
-    *,
-    label: int | None,
-    measuring: Reference | None,
-    perturbations: Sequence[Perturbation] = PERTURBATIONS,
-    clamp: tuple[float, float] | None = None,
-    rounding: float | None = None,
-) -> dict[str, Any]:
-    """The columns of a record that follow from the certificate, the input's label and the reference inputs."""
-    severities = certified_severities(certificate, perturbations, clamp=clamp, rounding=rounding)
-    return {
-        "index": certificate.index,
-        **({} if label is None else {"label": label, "correct": certificate.prediction == label}),
-        **measures(certificate),
-        **({} if measuring is None else {"contradictions": contradictions(certificate, measuring)}),
-        "norm": certificate.norm,
-        **({} if certificate.grid is None else {"grid": certificate.grid}),
-        "batch": certificate.batch,
-        "seed": certificate.seed,
-        **{column: value for name, it in severities.items() for column, value in severity_columns(name, it).items()},
-    }
-
-
-def severity_columns(name: str, severity: Severity) -> dict[str, float | bool]:
-    """`severity_NAME`, certified of both signs, the two ends with `_low` and `_high`, and `_tested` if not proven."""
-    column = f"severity_{name}"
-    found = {column: severity.size, f"{column}_low": severity.low, f"{column}_high": severity.high}
-    return found if severity.proven else found | {f"{column}_tested": True}
-
-
-def worth(measured: Fidelity) -> dict[str, Any]:
-    """The columns of a record that say what G_C is worth on the reference inputs."""
-    shares = measured.distribution
-    return {
-        "fidelity": measured.value,
-        "fidelity_low": measured.low,
-        "fidelity_high": measured.high,
-        "preferred_class": max(range(len(shares)), key=shares.__getitem__),
-        "preferred_share": max(shares),
-    }
-
-
 def remembered(
     memory: Memory,
     certificates: Iterable[Certificate],
@@ -157,13 +114,4 @@ def remembered(
                 clamp=clamp,
                 rounding=rounding,
             )
-        yield (
-            record
-            | changed
-            | {
-                "mode": "memory",
-                "raw_radius": outcome.raw_radius,
-                "raw_prediction": outcome.raw_prediction,
-                "memory": outcome.reason,
-            }
-        )
+        yield record | changed | left_by_memory(outcome)

@@ -31,21 +31,6 @@ FILES = {
 }
 """The files of a run's folder."""
 
-COLUMNS = {
-    "status": PROPOSED,
-    "sigma_x": PROPOSED,
-    "iterations": PROPOSED,
-    "fidelity": MEASURED,
-    "fidelity_low": MEASURED,
-    "fidelity_high": MEASURED,
-    "baseline": REBUILT,
-    "preferred_class": MEASURED,
-    "preferred_share": MEASURED,
-    "optimize_seconds": UNKNOWN,
-    "certify_seconds": UNKNOWN,
-}
-"""The columns of a record that do not follow from the certificate, the inputs and the settings, as all others do."""
-
 SIDE_BY_SIDE = {"comparison.csv": REBUILT, "literature.csv": REBUILT, "report.html": UNKNOWN, "figures/*": UNKNOWN}
 SIDE_BY_SIDE |= {"logs.csv": UNKNOWN, "jobs/*.json": UNKNOWN, "mlflow_run_id": UNKNOWN}
 """The files of a comparison's folder, or a sweep's."""

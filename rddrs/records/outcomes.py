@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from rddrs.certification import Certificate
 from rddrs.files import Unreadable, reading, replacing, write_text
 from rddrs.noise import from_tensors
-from rddrs.records.store import kept, rebuild
+from rddrs.records.store import Store, kept, rebuild
 from rddrs.trust import Outcome, certificate_digest
 
 _LEFT = ("radius", "prediction", "decision")
@@ -78,6 +78,11 @@ class Ledger:
     def write(self, outcome: Outcome) -> None:
         left = {name: getattr(outcome.certificate, name) for name in _LEFT}
         write_text(self.path / f"{outcome.certificate.index}.json", json.dumps(_header(outcome) | left))
+
+
+def claims(store: Store, mode: str) -> Callable[[int], Certificate]:
+    """What a run of this `certify.mode` claims of an input: after the memory where it has one, abstentions included."""
+    return store.certificate if mode == "per_input" else Ledger(store.places.memory, store.certificate).claimed
 
 
 def _header(outcome: Outcome) -> dict[str, Any]:

@@ -1,10 +1,7 @@
-"""What is kept of a path: in the file of its input, and as columns of its record."""
+"""What is kept of a path in the file of its input."""
 
-import json
 from dataclasses import asdict
 from typing import Any
-
-import numpy as np
 
 from rddrs.certification import Cell, Certificate, PathCertificate, PathTerms
 from rddrs.certification.paths import feared
@@ -13,7 +10,6 @@ _KEPT = (
     *("prediction", "low", "high", "asked", "selection_counts", "alpha", "slack", "clamp", "rounding"),
     *("test_samples", "selection_samples", "seed", "batch"),
 )
-PREFIX = "path_"
 
 
 def path_kept(path: PathCertificate) -> dict[str, Any]:
@@ -35,21 +31,6 @@ def path_rebuilt(values: dict[str, Any], certificate: Certificate, terms: PathTe
         grid=it.grid,
         **arguments,
     )
-
-
-def path_columns(path: PathCertificate) -> dict[str, Any]:
-    """`path_NAME_low` and `_high`, the certified ends; of a box `_share`, that of its sides that is certified.
-
-    With them what was `_asked`, as JSON, the `_prediction`, whether it is `_complete`, and the `_samples`.
-    """
-    low, high = path.low, path.high
-    if isinstance(high, tuple) and isinstance(low, tuple):
-        ends = np.abs([*low, *high]), np.abs(np.ravel(path.asked))
-        found = {"share": float(min(reached / asked for reached, asked in zip(*ends, strict=True) if asked))}
-    else:
-        found = {"low": low, "high": high}
-    found |= {"asked": json.dumps(path.asked), "prediction": path.prediction, "complete": path.complete}
-    return {f"{PREFIX}{path.name}_{name}": value for name, value in (found | {"samples": path.samples}).items()}
 
 
 def _frozen(value: Any) -> Any:

@@ -21,28 +21,13 @@ from rddrs.files import Unreadable, reading, replacing
 from rddrs.noise import Scale, from_tensors, load_scale, save_scale
 from rddrs.records.binding import Binding
 from rddrs.records.paths import path_kept, path_rebuilt
-
-COLUMNS = [
-    *("index", "label", "prediction", "correct", "p_lower", "radius", "proxy_radius", "ball_radius", "log_volume"),
-    *("scale_min", "scale_max", "log_det", "sigma_x", "fidelity", "contradictions", "status"),
-    *("optimize_seconds", "certify_seconds"),
-]
-"""The columns that every record has, in order; others follow them."""
-
+from rddrs.records.record import COLUMNS
+from rddrs.records.run_folder import RunFolder
 
 _KEPT = (
     *("prediction", "p_lower", "radius", "selection_counts", "counts", "alpha", "bound", "decision"),
     *("seed", "samples", "selection_samples", "batch", "norm", "grid"),
 )
-
-
-def measures(certificate: Certificate) -> dict[str, Any]:
-    """The columns of a record that the certificate alone decides."""
-    names = ("prediction", "p_lower", "radius", "proxy_radius", "ball_radius", "log_volume")
-    values = certificate.scale.eigenvalues
-    spectrum = {"scale_min": values[0].item(), "scale_max": values[-1].item(), "log_det": certificate.scale.log_det}
-    decided = {"decision": certificate.decision, "samples": certificate.samples} if certificate.decision else {}
-    return {name: getattr(certificate, name) for name in names} | spectrum | decided
 
 
 def kept(certificate: Certificate) -> dict[str, Any]:
@@ -69,12 +54,17 @@ class Store:
     _scales: dict[str, Scale] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
+    def places(self) -> RunFolder:
+        """Where everything of the run lies."""
+        return RunFolder(self.folder)
+
+    @property
     def regions(self) -> Path:
-        return self.folder / "regions"
+        return self.places.regions
 
     def path(self, index: int) -> Path:
         """Where the region of an input lies."""
-        return self.regions / f"{index}.safetensors"
+        return self.places.region(index)
 
     def finished(self) -> set[int]:
         """The indices of the inputs whose files are there."""
@@ -83,7 +73,7 @@ class Store:
     def is_whole(self, index: int) -> bool:
         """Whether all that an input's file refers to is there, too; raises ValueError as all that reads."""
         scale = self.stated(index).get("scale")
-        return scale is None or self._scale_path(scale).exists()
+        return scale is None or self.places.scale(scale).exists()
 
     def save(
         self,
@@ -107,7 +97,7 @@ class Store:
         tensors = {"x": certificate.x}
         if shared:
             stated["scale"] = certificate.scale.digest
-            path = self._scale_path(certificate.scale.digest)
+            path = self.places.scale(certificate.scale.digest)
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 save_scale(certificate.scale, path)
@@ -118,12 +108,9 @@ class Store:
         with replacing(self.path(certificate.index)) as part:
             save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, part, header)
 
-    def _scale_path(self, digest: str) -> Path:
-        return self.folder / "scales" / f"{digest}.safetensors"
-
     def _shared_scale(self, digest: str) -> Scale:
         if digest not in self._scales:
-            path = self._scale_path(digest)
+            path = self.places.scale(digest)
             scale = load_scale(path)
             with reading(path):
                 if scale.digest != digest:

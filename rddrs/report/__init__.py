@@ -2,6 +2,10 @@
 
 from rddrs.pictures.images import picture as picture
 from rddrs.pictures.portraits import portrait as portrait
+from rddrs.records.record import PER_INPUT as PER_INPUT
+from rddrs.records.record import is_tested as is_tested
+from rddrs.records.record import measured as measured
+from rddrs.records.record import path_names as path_names
 from rddrs.report.audits import audit_figure as audit_figure
 from rddrs.report.audits import audit_table as audit_table
 from rddrs.report.audits import outside_shares as outside_shares
@@ -20,14 +24,10 @@ from rddrs.report.literature import literature_table as literature_table
 from rddrs.report.logs import log_figure as log_figure
 from rddrs.report.logs import log_summary as log_summary
 from rddrs.report.logs import log_table as log_table
-from rddrs.report.opened import OpenedRun as OpenedRun
-from rddrs.report.opened import open_run as open_run
 from rddrs.report.page import write_page as write_page
 from rddrs.report.paths import path_figure as path_figure
-from rddrs.report.paths import path_names as path_names
 from rddrs.report.paths import path_summary as path_summary
 from rddrs.report.paths import path_table as path_table
-from rddrs.report.publication import PER_INPUT as PER_INPUT
 from rddrs.report.publication import compared_columns as compared_columns
 from rddrs.report.publication import compared_metrics as compared_metrics
 from rddrs.report.publication import logged_differences as logged_differences
@@ -35,9 +35,10 @@ from rddrs.report.publication import metrics_of as metrics_of
 from rddrs.report.publication import publish as publish
 from rddrs.report.publication import published_differences as published_differences
 from rddrs.report.publication import summary_of as summary_of
-from rddrs.report.severities import is_tested as is_tested
+from rddrs.report.run import OpenedRun as OpenedRun
+from rddrs.report.run import open_run as open_run
+from rddrs.report.run import plane_figures as plane_figures
 from rddrs.report.severities import mean_severities as mean_severities
-from rddrs.report.severities import measured as measured
 from rddrs.report.severities import severity_figure as severity_figure
 from rddrs.report.shapes import eigenvector_figure as eigenvector_figure
 from rddrs.report.shapes import region_figure as region_figure

@@ -12,7 +12,7 @@ import torch
 import yaml
 from torch import nn
 
-from rddrs.certification import Certificate, Smoothed
+from rddrs.certification import Smoothed
 from rddrs.data import random_rotation
 from rddrs.models import (
     Accelerated,
@@ -25,7 +25,7 @@ from rddrs.models import (
     weights_file,
     without_modes,
 )
-from rddrs.records import Store
+from rddrs.records import RunFolder, Store
 from rddrs.smoothing import taken
 
 OPTIONS = (
@@ -50,7 +50,8 @@ def smoothed_of(folder: Path, records: pd.DataFrame) -> Smoothed:
     Its card states what was certified. Raises ValueError where the inputs of the run have scales of their own, so that
     it is about many classifiers, and where the network's weights, or the code that makes it, are not there.
     """
-    stated = yaml.safe_load((folder / "config.yaml").read_text())
+    places = RunFolder(folder)
+    stated = yaml.safe_load(places.configuration.read_text())
     store, method, indices = Store(folder), stated["method"]["name"], records["index"].tolist()
     shared = method == "rs" or "scale" in store.stated(indices[0])
     if not shared or len(set(records["log_det"].tolist())) > 1:
@@ -58,11 +59,10 @@ def smoothed_of(folder: Path, records: pd.DataFrame) -> Smoothed:
             f"{folder.name}: method={method} gives every input a C of its own, so that there is no one classifier to "
             "deploy: method=rddrs_global and rs have one"
         )
-    certificate = store.certificate(indices[0])
-    network = _network(folder, stated, certificate)
+    certificate, network = store.certificate(indices[0]), network_of(folder, records)
     options, given = stated["certify"], stated["classifier"]
     seen = [store.load(index)[0] for index in indices[:: -(-len(indices) // 50)]]
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = json.loads(places.summary.read_text())
     kept = ("inputs", "certified_accuracy", "abstentions", "acr_radius", "acr_ball", "acr_proxy", "fidelity")
     asked = ("samples", "selection_samples", "alpha", "bound", "target_radius", "mode")
     known = {
@@ -73,7 +73,7 @@ def smoothed_of(folder: Path, records: pd.DataFrame) -> Smoothed:
         "normalize": given["normalize"],
         "data": {name: stated["data"].get(name) for name in ("name", "size")},
         "certified": {
-            "run": folder.resolve().name,
+            "run": places.name,
             "method": method,
             "classifier": digest(network),
             **{name: summary[name] for name in kept if name in summary},
@@ -83,10 +83,12 @@ def smoothed_of(folder: Path, records: pd.DataFrame) -> Smoothed:
     return Smoothed(network, certificate.scale, certificate.norm, certificate.grid, known)
 
 
-def _network(folder: Path, stated: dict[str, Any], certificate: Certificate) -> nn.Module:
-    """The network that the certificates are bound to."""
+def network_of(folder: Path, records: pd.DataFrame) -> nn.Module:
+    """The network that the certificates of the run in this folder are bound to; raises ValueError where it is gone."""
+    places, store, first = RunFolder(folder), Store(folder), int(records["index"].iloc[0])
+    stated = yaml.safe_load(places.configuration.read_text())
+    certificate, bound = store.certificate(first), store.stated(first)["binding"]["classifier"]
     options, shape, classes = stated["classifier"], tuple(certificate.x.shape), len(certificate.counts)
-    bound = json.loads((folder / "manifest.json").read_text())["binding"]["classifier"]
     chosen = {key: value for key, value in options.items() if key == "_target_" or key not in OPTIONS}
     offered = {"shape": shape, "classes": classes} | ({"file": options["file"]} if options.get("file") else {})
     for weights in _weights(folder, options):
@@ -117,7 +119,7 @@ def _network(folder: Path, stated: dict[str, Any], certificate: Certificate) -> 
             return network
     raise ValueError(
         f"{folder.name}: the network that was certified is not here: its weights are looked for in "
-        f"{folder.parents[1] / 'classifiers'}, or where classifier.checkpoint or classifier.file says; of "
+        f"{places.root.classifiers}, or where classifier.checkpoint or classifier.file says; of "
         "classifier.weights=own the code that makes it must be what it was"
     )
 
@@ -146,7 +148,7 @@ def _weights(folder: Path, options: dict[str, Any]) -> Iterator[Path | None]:
         if Path(options["checkpoint"]).is_file():
             yield Path(options["checkpoint"])
     else:
-        yield from sorted(folder.resolve().parents[1].glob("classifiers/*/weights.safetensors"))
+        yield from sorted(RunFolder(folder).root.classifiers.glob("*/weights.safetensors"))
 
 
 def _class_names(data: dict[str, Any], count: int) -> list[str] | None:

@@ -12,18 +12,10 @@ from numpy import ndarray
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from rddrs.records.paths import PREFIX
+from rddrs.records.record import path_column, path_names
 from rddrs.report.severities import unit_of
 from rddrs.report.style import looks, panels, styled
 from rddrs.report.tables import Run, confidence_band, round_down
-
-_ASKED = "_asked"
-
-
-def path_names(records: pd.DataFrame) -> list[str]:
-    """The paths that the records hold."""
-    columns = [str(column) for column in records if str(column).startswith(PREFIX) and str(column).endswith(_ASKED)]
-    return [column.removeprefix(PREFIX).removesuffix(_ASKED) for column in columns]
 
 
 def path_summary(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -34,7 +26,7 @@ def path_summary(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
     found = {}
     for name in path_names(records):
         asked, complete, prediction, samples = (
-            records[f"{PREFIX}{name}_{column}"].to_numpy() for column in ("asked", "complete", "prediction", "samples")
+            records[path_column(name, column)].to_numpy() for column in ("asked", "complete", "prediction", "samples")
         )
         right = complete.astype(bool) & (prediction == records["label"].to_numpy())
         low, high = confidence_band(right.mean(keepdims=True), len(records))
@@ -73,18 +65,18 @@ def path_table(summary: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def reached(records: pd.DataFrame, name: str, severities: Float[ndarray, " s"]) -> Float[ndarray, " s"]:
     """The share of inputs that are right and certified from 0 to each severity; of a box, to a share of its sides."""
-    right = (records[f"{PREFIX}{name}_prediction"] == records["label"]).to_numpy()
-    if (column := f"{PREFIX}{name}_share") in records:
+    right = (records[path_column(name, "prediction")] == records["label"]).to_numpy()
+    if (column := path_column(name, "share")) in records:
         covered = records[column].to_numpy()[:, None] >= severities
     else:
-        low, high = (records[f"{PREFIX}{name}_{end}"].to_numpy()[:, None] for end in ("low", "high"))
+        low, high = (records[path_column(name, end)].to_numpy()[:, None] for end in ("low", "high"))
         covered = (low <= severities) & (severities <= high)
     return (covered & right[:, None]).mean(axis=0)
 
 
 def grid_of(records: pd.DataFrame, name: str, count: int = 201) -> Float[ndarray, " s"]:
     """The severities that a figure of the path shows, or the shares of the sides of a box."""
-    asked = json.loads(records[f"{PREFIX}{name}{_ASKED}"].iloc[0])
+    asked = json.loads(records[path_column(name, "asked")].iloc[0])
     return np.linspace(0, 1, count) if isinstance(asked[0], list) else np.linspace(asked[0], asked[1], count)
 
 

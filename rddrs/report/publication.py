@@ -14,6 +14,8 @@ from rddrs.digests import file_digest
 from rddrs.files import replacing, write_text
 from rddrs.records.differences import Difference, as_read, differences, reading_differences, table_differences
 from rddrs.records.inventory import audited
+from rddrs.records.record import PER_INPUT
+from rddrs.records.run_folder import RunFolder
 from rddrs.report.paths import path_metrics, path_summary
 from rddrs.report.severities import mean_severities
 from rddrs.report.tables import summarize
@@ -21,15 +23,6 @@ from rddrs.report.threats import severity_metrics, threat_summary
 
 if TYPE_CHECKING:
     from rddrs.records.tracking import Logged
-
-LOG = "log.tsv"
-"""The records as the literature writes them (`rddrs.compat.read_log`); runs of 0.6.0 have none."""
-
-PER_INPUT = [
-    *("radius", "proxy_radius", "ball_radius", "p_lower", "scale_min", "scale_max", "log_det", "sigma_x"),
-    *("fidelity", "contradictions", "correct", "prediction", "optimize_seconds", "certify_seconds"),
-]
-"""The columns of the records that MLflow shows over the input's index."""
 
 
 def summary_of(records: pd.DataFrame, alpha: float) -> dict[str, Any]:
@@ -47,12 +40,13 @@ def metrics_of(records: pd.DataFrame, alpha: float) -> dict[str, float]:
 
 
 def publish(folder: Path, records: pd.DataFrame, alpha: float) -> None:
-    """Write `records.parquet`, `records.csv`, `summary.json` and the log, each as a whole or not at all."""
-    with replacing(folder / "records.parquet") as part:
+    """Write the records, as two tables, their summary and their log, each as a whole or not at all."""
+    run = RunFolder(folder)
+    with replacing(run.records) as part:
         records.to_parquet(part, index=False)
-    write_text(folder / "records.csv", records.to_csv(index=False))
-    write_text(folder / "summary.json", json.dumps(summary_of(records, alpha), indent=2) + "\n")
-    write_log(folder / LOG, records)
+    write_text(run.records_csv, records.to_csv(index=False))
+    write_text(run.summary, json.dumps(summary_of(records, alpha), indent=2) + "\n")
+    write_log(run.log, records)
 
 
 def compared_columns(records: pd.DataFrame) -> set[str]:
@@ -88,30 +82,32 @@ def published_differences(
     `left_out` are columns of it that nothing here can prove; `tested(asked)` is the `inside` of `threat_summary`.
     """
 
-    def parquet(name: str) -> list[Difference]:
-        return table_differences(name, pd.read_parquet(folder / name), records)
+    run = RunFolder(folder)
 
-    def csv(name: str) -> list[Difference]:
-        return table_differences(name, pd.read_csv(folder / name), as_read(records))
+    def parquet(path: Path) -> list[Difference]:
+        return table_differences(path.name, pd.read_parquet(path), records)
 
-    def summary(name: str) -> list[Difference]:
-        return differences(name, json.loads((folder / name).read_text()), summary_of(records, alpha))
+    def csv(path: Path) -> list[Difference]:
+        return table_differences(path.name, pd.read_csv(path), as_read(records))
 
-    def severities(name: str) -> list[Difference]:
-        stated = pd.read_csv(folder / name).drop(columns=list(left_out), errors="ignore")
+    def summary(path: Path) -> list[Difference]:
+        return differences(path.name, json.loads(path.read_text()), summary_of(records, alpha))
+
+    def severities(path: Path) -> list[Difference]:
+        stated = pd.read_csv(path).drop(columns=list(left_out), errors="ignore")
         asked = dict(zip(stated["perturbation"], stated["at"], strict=True)) if "at" in stated else {}
         other = isotropic if compared_columns(records) & {*stated} else None
         asked = {key: value for key, value in asked.items() if np.isfinite(value)}
         expected = threat_summary(records, other, asked, tested(asked))
-        return table_differences(name, stated, as_read(expected), "perturbation")
+        return table_differences(path.name, stated, as_read(expected), "perturbation")
 
-    def log(name: str) -> list[Difference]:
-        same = not (folder / name).exists() or (folder / name).read_text() == log_of(records)
-        return [] if same else [Difference(name, None, "file", "another", "that of the records")]
+    def log(path: Path) -> list[Difference]:  # which runs of 0.6.0 lack
+        same = not path.exists() or path.read_text() == log_of(records)
+        return [] if same else [Difference(path.name, None, "file", "another", "that of the records")]
 
-    checks = {"records.parquet": parquet, "records.csv": csv, "summary.json": summary, "severities.csv": severities}
-    checks[LOG] = log
-    return [it for name, check in checks.items() for it in reading_differences(name, partial(check, name))]
+    checks = {run.records: parquet, run.records_csv: csv, run.summary: summary, run.severities: severities}
+    checks[run.log] = log
+    return [it for path, check in checks.items() for it in reading_differences(path.name, partial(check, path))]
 
 
 def logged_differences(

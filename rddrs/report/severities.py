@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from rddrs.records.record import is_tested, measured, severity_column
 from rddrs.report.style import looks, panels, styled
 from rddrs.report.tables import Run, share_at_least
-from rddrs.threats import ENDS, PERTURBATIONS
+from rddrs.threats import PERTURBATIONS
 
-PREFIX = "severity_"
 _COLUMNS = 4
 _UNITS = {each.name: each.unit for each in PERTURBATIONS}
 
@@ -20,24 +20,13 @@ def unit_of(name: str) -> str:
     return _UNITS.get(name, "")
 
 
-def measured(records: pd.DataFrame) -> list[str]:
-    """The perturbations whose certified severities the records hold, by name."""
-    names = [str(column).removeprefix(PREFIX) for column in records if str(column).startswith(PREFIX)]
-    return [name for name in names if not name.endswith(ENDS)]
-
-
-def is_tested(records: pd.DataFrame, name: str) -> bool:
-    """Whether severities of a perturbation were tested only, with nothing proven between them."""
-    return bool(np.any(records[f"{PREFIX}{name}_tested"])) if f"{PREFIX}{name}_tested" in records else False
-
-
 def mean_severities(records: pd.DataFrame) -> dict[str, float]:
     """The mean certified severity of every perturbation that the records hold, 0 where the prediction is wrong.
 
     It is that of both signs, where a perturbation has them.
     """
     correct = records["correct"].to_numpy(float)
-    return {name: float(np.mean(records[PREFIX + name] * correct)) for name in measured(records)}
+    return {name: float(np.mean(records[severity_column(name)] * correct)) for name in measured(records)}
 
 
 @styled
@@ -53,8 +42,8 @@ def severity_figure(runs: Sequence[Run]) -> Figure:
     strength = dict(zip(sigmas, np.linspace(1, 0.35, len(sigmas)).tolist(), strict=True))
     for axis, name in zip(axes.flat, names, strict=False):
         for run in runs:
-            if PREFIX + name in run.records:
-                values = np.where(run.records["correct"], run.records[PREFIX + name], -1.0)
+            if severity_column(name) in run.records:
+                values = np.where(run.records["correct"], run.records[severity_column(name)], -1.0)
                 grid = np.unique([0.0, *values[values >= 0]])
                 axis.step(grid, share_at_least(values, grid), where="pre", alpha=strength[run.sigma], **appearance[run])
         tested = ", tested" if any(is_tested(run.records, name) for run in runs) else ""

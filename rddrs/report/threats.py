@@ -12,7 +12,8 @@ from rich.table import Table
 from torch import Tensor
 
 from rddrs.pictures.images import picture
-from rddrs.report.severities import PREFIX, is_tested, mean_severities, unit_of
+from rddrs.records.record import is_tested, severity_column
+from rddrs.report.severities import mean_severities, unit_of
 from rddrs.report.style import panels, styled
 from rddrs.report.tables import confidence_band, round_down
 from rddrs.threats import Perturbation, stored
@@ -45,7 +46,7 @@ def threat_summary(
         if name in base:
             row |= {"rs": base[name], "ratio": severity / base[name] if base[name] else np.nan}
         if asked and name in asked:
-            certified = (records[PREFIX + name] >= asked[name]) & records["correct"]
+            certified = (records[severity_column(name)] >= asked[name]) & records["correct"]
             share = np.mean(certified & np.asarray((inside or {}).get(name, True)))
             low, high = (float(bound[0]) for bound in confidence_band(np.array([share]), len(records)))
             row |= {"at": asked[name], "share": share, "low": low, "high": high}

@@ -14,7 +14,8 @@ from pipelines.proof import findings
 from pipelines.shown import side_by_side
 from rddrs.files import write_text
 from rddrs.records import ANYWHERE
-from rddrs.records.inventory import COLUMNS, FILES, MLFLOW, SIDE_BY_SIDE
+from rddrs.records.inventory import FILES, MLFLOW, SIDE_BY_SIDE
+from rddrs.records.record import STATED
 from tests.pipelines.liars import INDEX, Liar
 
 REGION = f"regions/{INDEX}.safetensors"
@@ -274,7 +275,7 @@ def test_the_docs_list_what_is_audited_and_what_is_not() -> None:
     section = (Path(__file__).parents[2] / "docs" / "proven.md").read_text().partition("## An audit")[2]
     rows = [line for line in section.splitlines() if line.startswith("| `")]
     assert rows == [
-        f"| `{name}` | {how} |" for names in (FILES, COLUMNS, MLFLOW, SIDE_BY_SIDE) for name, how in names.items()
+        f"| `{name}` | {how} |" for names in (FILES, STATED, MLFLOW, SIDE_BY_SIDE) for name, how in names.items()
     ]
     assert all(f"`{key}`" in section for key in ANYWHERE)
 

@@ -1,0 +1,97 @@
+"""A finished run, opened: what people and the stages after certification work on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from matplotlib.figure import Figure
+from torch import nn
+
+from rddrs.certification import Certificate, Smoothed
+from rddrs.records import RunFolder, Store, claims
+from rddrs.report.deployed import network_of, smoothed_of
+from rddrs.report.figures import run_figures
+from rddrs.report.severities import severity_figure
+from rddrs.report.shapes import region_figure
+from rddrs.report.tables import Run, compare
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OpenedRun(Run):
+    """A `Run` with its certificates: `certificate(index)` is what the run claims of an input, after the memory."""
+
+    certificate: Callable[[int], Certificate] = field(kw_only=True)
+    folder: Path = field(kw_only=True)
+
+    @property
+    def smoothed(self) -> Smoothed:
+        """The classifier that was certified, for use: it predicts, certifies, and can be saved in one file.
+
+        Raises ValueError where every input has a C of its own, and where the network is not found.
+        """
+        return smoothed_of(self.folder, self.records)
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that the certificates are bound to; raises ValueError where it is not found."""
+        return network_of(self.folder, self.records)
+
+    @cached_property
+    def bound_to(self) -> str:
+        """The digest of the network that the certificates are of."""
+        return Store(self.folder).stated(int(self.records["index"].iloc[0]))["binding"]["classifier"]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The records, one row an input."""
+        return self.records
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """The figures of the run's page by their names, drawn anew."""
+        return run_figures(self) | {"severities": severity_figure([self])}
+
+    def __repr__(self) -> str:
+        return f"OpenedRun({self.name}: {len(self.records)} inputs)"
+
+    def _repr_html_(self) -> str:
+        return compare([self]).T.to_html(header=False)
+
+
+def open_run(folder: str | Path) -> OpenedRun:
+    """The finished run in a folder `outputs/runs/<key>`, wherever it lies now: its table, certificates and figures.
+
+    Raises ValueError where there is none. What is read is what the files state: `rddrs audit` proves it.
+    """
+    places = RunFolder(Path(folder))
+    if not places.is_finished:
+        raise ValueError(f"{folder} is no finished run: it holds no {places.records.name}")
+    text = places.configuration.read_text()
+    stated: dict[str, Any] = yaml.safe_load(text)
+    store, records = Store(places.path), pd.read_parquet(places.records)
+    known: dict[str, Any] = {"certificate": claims(store, stated["certify"]["mode"]), "folder": places.path}
+    return OpenedRun(places.name, stated["method"]["name"], stated["sigma"], records, store.load, text, **known)
+
+
+def plane_figures(runs: Sequence[OpenedRun], network: nn.Module | None = None) -> dict[str, Figure]:
+    """The decision regions of the first run's network, looked for unless given, and what the runs of it certify there.
+
+    Empty where the inputs are not points of the plane, where no input is certified by all of these runs, and where the
+    network is not found.
+    """
+    first = int(runs[0].records["index"].iloc[0])
+    if runs[0].load(first)[0].numel() != 2:
+        return {}
+    members = [run for run in runs if run.bound_to == runs[0].bound_to]
+    shared = set.intersection(*(set(run.records.loc[run.records["radius"] > 0, "index"]) for run in members))
+    if not shared:
+        return {}
+    try:
+        network = network or runs[0].network
+    except Exception:  # whatever a user's own code raises
+        return {}
+    return {"regions": region_figure(network.cpu(), members, sorted(shared)[len(shared) // 2])}
