@@ -117,7 +117,7 @@ def share_scale(prepared: "Prepared", reference: "Reference") -> None:
             start = time.perf_counter()
             with on_threads(settings.train.threads):
                 scale = maker.known(prepared.network, reference, settings.sigma, settings.seed, tracked)
-            save_scale(scale, path)
+            save_scale(scale, path, settings.certify.norm)
             write_text(path.with_suffix(".json"), json.dumps({"seconds": time.perf_counter() - start}))
     scale = load_scale(path).to(settings.device)
     if is_start(scale, settings.sigma):

@@ -33,6 +33,8 @@ def of_run(asked: dict[str, Any]) -> dict[str, Any]:
     for name in ("checkpoint", "file"):
         if asked["classifier"][name] is not None:
             values["classifier"][name] = asked["classifier"][name]
+    if "scale" in stated["method"] and "scale" in asked["method"]:
+        values["method"]["scale"] = asked["method"]["scale"]
     if asked["data"]["name"] == stated["data"]["name"]:
         values["data"] |= {name: asked["data"][name] for name in ("root", "file") if name in asked["data"]}
     return values
@@ -49,7 +51,8 @@ def of_card(classifier: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in classifier.items() if name in Classifier.model_fields} | network
 
 
-PLACES = ("output_root", "run", "data.root", "data.file", "classifier.checkpoint", "classifier.file", "train.start")
+PLACES = ("output_root", "run", "data.root", "data.file", "classifier.checkpoint", "classifier.file")
+PLACES += ("train.start", "method.scale")
 """Keys of files and folders."""
 
 

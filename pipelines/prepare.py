@@ -81,6 +81,7 @@ class Prepared:
         aimed = own or self.settings.train.name == "covariance"
         found: dict[str, Any] = self.settings.configuration | ({"threat": repr(self.threat)} if aimed else {})
         found["train"]["objective"] = repr(self.objective)
+        found["method"] |= self.method.contents
         return found
 
     def _folder(self, kind: str, name: str, configuration: dict[str, Any]) -> Path:
@@ -263,7 +264,7 @@ def prepare(settings: Settings) -> Prepared:
     if not isinstance(method, Method):
         raise SettingsError(f"method._target_={settings.method.target} gives no rddrs.Method: {type(method)}")
     try:
-        method.require(math.prod(data.shape))
+        method.require(data.shape)
     except ValueError as error:
         raise SettingsError(str(error)) from error
     data_digest = data.digest  # before a network sees the data

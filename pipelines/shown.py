@@ -127,7 +127,8 @@ def without_places(prepared: "Prepared", values: Mapping[str, Any]) -> dict[str,
     """The values, by dotted names, of the keys that a result depends on."""
     from rddrs.records import ANYWHERE
 
-    free = ANYWHERE if "threat" in prepared.configuration else (*ANYWHERE, "threat")
+    free = (*ANYWHERE, *(f"method.{name}" for name in prepared.method.contents))
+    free += () if "threat" in prepared.configuration else ("threat",)
     return {name: value for name, value in values.items() if not f"{name}.".startswith(tuple(f"{it}." for it in free))}
 
 

@@ -133,7 +133,7 @@ def _cotrain(prepared: "Prepared", options: "CovarianceTrain", folder: "Path", t
     growing |= {"sigma": settings.sigma, "seed": settings.seed, "threat": prepared.threat}
     growing |= {"norm": settings.certify.norm, "track": tracked}
     fitting = partial(cotrain, prepared.network, inputs, labels.to(settings.device), pilots, fine_tune, folder)
-    save_scale(fitting(**growing), folder / "scale.safetensors")
+    save_scale(fitting(**growing), folder / "scale.safetensors", settings.certify.norm)
 
 
 def _fit(

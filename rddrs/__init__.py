@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rddrs.smoothing import Reference, Fidelity, fidelity
     from rddrs.models import pretrained, Pretrained
     from rddrs.threats import Threat, Perturbation
-    from rddrs.methods import Method, Proposal, RS, DDRS, ANCER, RDDRSPaper, RDDRS, GlobalScale
+    from rddrs.methods import Method, Proposal, RS, DDRS, ANCER, RDDRSPaper, RDDRS, GlobalScale, Given
     from rddrs.certification import certify, Certificate, certify_path, PathCertificate, Smoothed, load
     from rddrs.trust import contradictions, Attack, attack, Audit, audit, audit_path, PathAudit, Memory
     from rddrs.records import certify_input, CertifiedInput
@@ -35,7 +35,7 @@ __all__ = [  # in the order of the walk
     "Reference", "Fidelity", "fidelity",
     "pretrained", "Pretrained",
     "Threat", "Perturbation",
-    "Method", "Proposal", "RS", "DDRS", "ANCER", "RDDRSPaper", "RDDRS", "GlobalScale",
+    "Method", "Proposal", "RS", "DDRS", "ANCER", "RDDRSPaper", "RDDRS", "GlobalScale", "Given",
     "certify", "Certificate", "certify_path", "PathCertificate", "Smoothed", "load",
     "contradictions", "Attack", "attack", "Audit", "audit", "audit_path", "PathAudit", "Memory",
     "certify_input", "CertifiedInput",

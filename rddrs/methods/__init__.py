@@ -5,6 +5,7 @@ from rddrs.methods.ascent import margin_radius, margins
 from rddrs.methods.base import Method, Problem, Proposal, Track, untracked
 from rddrs.methods.ddrs import DDRS
 from rddrs.methods.flats import flat_at
+from rddrs.methods.given import Given
 from rddrs.methods.global_scale import GlobalScale, is_start
 from rddrs.methods.moments import moment_of, slopes, spreads_of
 from rddrs.methods.rddrs import RDDRS
@@ -18,6 +19,7 @@ __all__ = [
     "RDDRS",
     "RS",
     "Basis",
+    "Given",
     "GlobalScale",
     "Method",
     "Problem",

@@ -193,7 +193,7 @@ class Method(BaseModel, ABC):
             raise ValueError(f"batch must be at least 1, not {batch}")
         check_evaluates(classifier)
         x = owned_input(x, index)
-        self.require(x.numel())
+        self.require(x.shape)
         check_contract(classifier, x)
         self.require_gradient(classifier, x)
         if isinstance(reference, tuple):
@@ -205,8 +205,8 @@ class Method(BaseModel, ABC):
         except (FloatingPointError, LinAlgError) as error:
             return Proposal(Isotropic(sigma, x.numel()), f"failed: {error}", sigma, x=x)
 
-    def require(self, dim: int) -> None:
-        """Raises ValueError, with the reason, where the method cannot do its norm, or inputs of this dimension."""
+    def require(self, shape: Sequence[int]) -> None:
+        """Raises ValueError, with the reason, where the method cannot do its norm, or inputs of this shape."""
 
     def require_gradient(self, classifier: Classifier, x: Float[Tensor, "*shape"]) -> None:
         """Raises ValueError where the method needs the gradient of a classifier that has none."""
@@ -220,7 +220,7 @@ class Method(BaseModel, ABC):
         if not differentiable:
             raise ValueError(
                 f"classifier: its answers have no gradient, which {type(self).__name__} needs: take RS or DDRS with "
-                "its grid search, certify a C that is given (rddrs.certify), or give the network that it was made from"
+                "its grid search, certify a C that is given (Given), or give the network that it was made from"
             )
 
     @property
@@ -242,6 +242,11 @@ class Method(BaseModel, ABC):
     def one_scale(self) -> bool:
         """Whether all inputs get the same scale, so that G_C is one fixed classifier."""
         return self.shared_scale is self
+
+    @property
+    def contents(self) -> dict[str, str]:
+        """Of the settings that name a file, a digest of what it holds: the place of a file decides nothing."""
+        return {}
 
     @abstractmethod
     def solve(self, problem: Problem) -> Proposal:

@@ -1,5 +1,7 @@
 """RDDRS as its paper has it: Riemannian ascent on the whole SPD manifold (Labarbarie, Hajri & Arnaudon 2022)."""
 
+import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -40,7 +42,8 @@ class RDDRSPaper(Method):
     def uses_sigma_x(self) -> bool:
         return True
 
-    def require(self, dim: int) -> None:
+    def require(self, shape: Sequence[int]) -> None:
+        dim = math.prod(shape)
         if self.norm != "l2":
             raise ValueError(
                 f"method=rddrs_paper is of Gaussian noise and l2 alone, as its paper is, not of {self.norm}: "

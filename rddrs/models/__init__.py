@@ -7,6 +7,7 @@ from rddrs.models.identity import digest
 from rddrs.models.lenet import LeNet
 from rddrs.models.perceptron import Perceptron
 from rddrs.models.programs import without_modes
+from rddrs.models.quantisation import as_onnx, quantised
 from rddrs.models.resnet import ResNet
 from rddrs.models.saved import read as read_smoothed
 from rddrs.models.saved import write as write_smoothed
@@ -31,12 +32,14 @@ __all__ = [
     "SmallCNN",
     "artefact",
     "as_logits",
+    "as_onnx",
     "bare",
     "card_of",
     "digest",
     "load_weights",
     "matching",
     "pretrained",
+    "quantised",
     "read_smoothed",
     "save_weights",
     "scale_file",

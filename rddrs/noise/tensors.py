@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from rddrs.files import reading, replacing
 from rddrs.noise.diagonal import Diagonal
+from rddrs.noise.families import Norm
 from rddrs.noise.full import Full
 from rddrs.noise.isotropic import Isotropic
 from rddrs.noise.kronecker import Kronecker
@@ -33,13 +35,22 @@ def from_tensors(tensors: dict[str, Tensor]) -> Scale:
     raise ValueError(f"no scale among the tensors {sorted(tensors)}: sigma, values, theta or triangle is needed")
 
 
-def save_scale(scale: Scale, path: str | Path) -> None:
-    """Write a scale as safetensors, all of it or nothing."""
+def save_scale(scale: Scale, path: str | Path, norm: Norm | None = None) -> None:
+    """Write a scale as safetensors, all of it or nothing, and the `norm` that it was made for, if that is given."""
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in scale.tensors().items()}
     with replacing(Path(path)) as part:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in scale.tensors().items()}, part)
+        save_file(tensors, part, None if norm is None else {"norm": norm})
 
 
-def load_scale(path: str | Path) -> Scale:
-    """The scale that `save_scale` wrote; raises Unreadable, a ValueError, where there is none or it is damaged."""
-    with reading(Path(path)):
-        return from_tensors(load_file(path))
+def load_scale(path: str | Path, norm: Norm | None = None) -> Scale:
+    """The scale that `save_scale` wrote, on the CPU.
+
+    Raises Unreadable, a ValueError, where there is none or it is damaged, and ValueError where the file says that it
+    was made for another norm than the one given.
+    """
+    with reading(Path(path)), safe_open(path, "pt") as file:
+        stated = (file.metadata() or {}).get("norm")
+        scale = from_tensors({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    if norm is not None and stated not in (None, norm):
+        raise ValueError(f"{path} holds a C that was made for norm={stated}, not for {norm}")
+    return scale

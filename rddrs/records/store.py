@@ -100,7 +100,7 @@ class Store:
             path = self.places.scale(certificate.scale.digest)
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                save_scale(certificate.scale, path)
+                save_scale(certificate.scale, path, certificate.norm)
         else:
             tensors |= certificate.scale.tensors()
         header = {name: json.dumps(value) for name, value in stated.items()}

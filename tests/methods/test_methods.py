@@ -8,7 +8,20 @@ import pytest
 import torch
 from torch import nn
 
-from rddrs import ANCER, DDRS, RS, Method, RDDRSPaper, Reference, certify
+from rddrs import (
+    ANCER,
+    DDRS,
+    RS,
+    Diagonal,
+    Given,
+    Isotropic,
+    Kronecker,
+    Method,
+    RDDRSPaper,
+    Reference,
+    certify,
+    save_scale,
+)
 from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.rddrs import RDDRS
 from rddrs.threats import Threat
@@ -31,6 +44,7 @@ METHODS: dict[str, Method] = {
     "rddrs kronecker": RDDRS(**BUDGET, structure="kronecker"),
     "rddrs dct": RDDRS(**BUDGET, structure="kronecker", basis="dct", start="isotropic"),
     "rddrs_global kronecker": GlobalScale(**BUDGET, structure="kronecker"),
+    "given": Given(scale=Diagonal(torch.linspace(0.5, 0.8, 6))),
     "rddrs_global pixel": GlobalScale(**BUDGET, structure="kronecker", basis="pixel"),
 }
 DERAILED: dict[str, Method] = {
@@ -167,7 +181,7 @@ def test_a_network_that_answers_nan_is_no_exception(method, limit):
     assert_sound(proposal)
     if limit == 0:
         isotropic = torch.equal(proposal.scale.matrix, proposal.scale.matrix[0, 0] * torch.eye(math.prod(SHAPE)))
-        assert proposal.status.startswith("failed") or isotropic
+        assert proposal.status.startswith("failed") or isotropic or isinstance(method, Given)
 
 
 @pytest.mark.parametrize("method", DERAILED.values(), ids=DERAILED)
@@ -226,4 +240,29 @@ def test_a_paper_ascent_of_many_hours_is_refused_with_the_reason():
     """Before any work: the network, which does not take such inputs, is never called."""
     with pytest.raises(ValueError, match=r"d = 3072.* 0\.8 hours .*at most d = 1500"):
         RDDRSPaper().propose(Prototypes().eval(), torch.zeros(3, 32, 32), sigma=0.5)
-    RDDRSPaper().require(1_500)
+    RDDRSPaper().require((1_500,))
+
+
+def test_a_given_scale_fits_the_inputs_and_the_norm_or_is_refused(tmp_path):
+    path, eye = tmp_path / "scale.safetensors", torch.eye
+    save_scale(Isotropic(0.75, 6), path, norm="l2")
+    x, setting = torch.zeros(SHAPE), Setting()
+    method = Given(scale=path)  # pyright: ignore[reportArgumentType]
+    proposal = setting.propose(method, reference=None)
+    assert proposal.scale.digest == Isotropic(0.75, 6).digest and method.contents == {"scale": proposal.scale.digest}
+    (tmp_path / "damaged.safetensors").write_bytes(path.read_bytes()[:40])
+    wrong = [
+        (lambda: Given(scale=path, norm="l1"), "made for norm=l2, not for l1"),
+        (lambda: Given(scale=tmp_path / "none.safetensors"), "there is no such file"),
+        (lambda: Given(scale=tmp_path / "damaged.safetensors"), r"is no scale that rddrs.save_scale wrote: \w+"),
+        (lambda: Given(scale=Isotropic(0.75, 5)).propose(setting.classifier, x, sigma=0.5), "dimension 5, inputs of"),
+        (
+            lambda: Given(scale=Kronecker([eye(3), eye(2)], torch.ones(3, 2))).require(SHAPE),
+            r"axes of sizes \(3, 2\), inputs have the shape \(1, 2, 3\)",
+        ),
+    ]
+    for make, told in wrong:
+        with pytest.raises(ValueError, match=told):
+            make()
+    for sizes in [(1, 2, 3), (2, 3), (6,)]:
+        Given(scale=Kronecker([eye(size) for size in sizes], torch.ones(sizes))).require(SHAPE)

@@ -17,7 +17,7 @@ from pipelines.certify import certify, opened_store
 from pipelines.command import main
 from pipelines.prepare import Prepared, prepare
 from rddrs.data import digits
-from rddrs.models import artefact, digest
+from rddrs.models import ResNet, artefact, as_onnx, digest
 from rddrs.models.programs import exported
 from rddrs.records import write_manifest
 from rddrs.report import publish
@@ -35,50 +35,44 @@ def perceptron() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
 
 
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a network for the digits in files, and some of the digits as images."""
-    work, data = tmp_path_factory.mktemp("work"), digits()
-    network = perceptron()
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
-    for _ in range(150):
-        inputs = data.train_inputs[:] + 0.25 * torch.randn(len(data.train_inputs), 1, 8, 8)
-        loss = nn.functional.cross_entropy(network(inputs), data.train_labels)
+def resnet() -> nn.Module:
+    torch.manual_seed(0)
+    return ResNet((1, 8, 8), 10, 20)
+
+
+def trained(network: nn.Module, steps: int, optimizer: torch.optim.Optimizer) -> nn.Module:
+    """The network after so many steps under noise on the digits."""
+    data, source = digits(), torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        chosen = torch.randint(len(data.train_labels), (64,), generator=source)
+        inputs = data.train_inputs[chosen] + 0.25 * torch.randn(64, 1, 8, 8, generator=source)
+        loss = nn.functional.cross_entropy(network(inputs), data.train_labels[chosen])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    network.eval().requires_grad_(False)
-    (work / "network.pt2").write_bytes(exported(network, (1, 8, 8)))
+    return network.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a perceptron and a ResNet-20 for the digits in files, and some of the digits as images."""
+    work, data = tmp_path_factory.mktemp("work"), digits()
+    network, deep = perceptron(), resnet()
+    trained(network, 600, torch.optim.Adam(network.parameters(), lr=0.01))
+    trained(deep, 30, torch.optim.SGD(deep.parameters(), lr=0.1, momentum=0.9))
+    (work / "resnet.pt2").write_bytes(exported(deep, (1, 8, 8)))
+    (work / "resnet.onnx").write_bytes(as_onnx(deep, (1, 8, 8)))
     (work / "other.pt2").write_bytes(exported(perceptron().eval(), (1, 8, 8)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated, and deployed
         torch.jit.save(torch.jit.script(network), work / "network.ts")
-    write_onnx(network, work / "network.onnx")
     torch.save(network.state_dict(), work / "weights.pt")
+    torch.save(deep.state_dict(), work / "resnet.pt")
     (work / "images" / "some").mkdir(parents=True)
     for index in range(6):
         pixels = (255 * data.test_inputs[index][0]).round().byte().numpy()
         Image.fromarray(pixels).save(work / "images" / "some" / f"{index}.png")
     return work
-
-
-def write_onnx(network: nn.Module, path: Path) -> None:
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    first, last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
-    pairs = [("w0", first.weight), ("b0", first.bias), ("w1", last.weight), ("b1", last.bias)]
-    nodes = [
-        helper.make_node("Flatten", ["inputs"], ["flat"]),
-        helper.make_node("Gemm", ["flat", "w0", "b0"], ["hidden"], transB=1),
-        helper.make_node("Relu", ["hidden"], ["kept"]),
-        helper.make_node("Gemm", ["kept", "w1", "b1"], ["logits"], transB=1),
-    ]
-    given = helper.make_tensor_value_info("inputs", TensorProto.FLOAT, ["n", 1, 8, 8])
-    answer = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 10])
-    tensors = [numpy_helper.from_array(value.detach().numpy(), name) for name, value in pairs]
-    graph = helper.make_graph(nodes, "network", [given], [answer], tensors)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
 
 
 OPTIONS = ("method=rs", "sigma=0.25", "data.subset=2", "certify.samples=1000", "device=cpu")
@@ -87,14 +81,18 @@ OPTIONS = ("method=rs", "sigma=0.25", "data.subset=2", "certify.samples=1000", "
 @pytest.mark.filterwarnings("ignore")
 def test_files_of_a_network_are_certified_and_audited_as_they_are(work, monkeypatch, capsys):
     monkeypatch.chdir(work)
-    ask(monkeypatch, "run", "classifier=onnx", "classifier.file=network.onnx", "output_root=onnx", *OPTIONS)
+    scale = rddrs.Kronecker([torch.eye(8), torch.eye(8)], torch.linspace(0.2, 0.3, 64).view(8, 8))
+    rddrs.save_scale(scale, "scale.safetensors", norm="l2")
+    given = ("method=given", "method.scale=scale.safetensors", *OPTIONS[1:])
+    ask(monkeypatch, "run", "classifier=onnx", "classifier.file=resnet.onnx", "output_root=onnx", *given)
     (folder,) = (work / "onnx" / "runs").iterdir()
-    certificate = rddrs.open_run(folder).certificate(0)
-    again = rddrs.certify(
-        artefact("network.pt2"), certificate.x, certificate.scale, samples=1000, grid=1 / 16, batch=certificate.batch
-    )
-    assert np.abs(np.subtract(again.counts, certificate.counts)).sum() <= 4
-    ask(monkeypatch, "audit", f"run={folder}", "audit.inputs=1", "audit.samples=500")
+    certificate, network = rddrs.open_run(folder).certificate(0), resnet().eval()
+    network.load_state_dict(torch.load("resnet.pt"))
+    for same in (network, artefact("resnet.pt2")):
+        again = rddrs.certify(same, certificate.x, scale, samples=1000, grid=1 / 16, batch=certificate.batch)
+        assert np.abs(np.subtract(again.counts, certificate.counts)).sum() <= 4
+    assert certificate.radius > 0 and certificate.scale.digest == scale.digest
+    ask(monkeypatch, "audit", f"run={folder}", "audit.inputs=1", "audit.samples=200")
     assert "expected if all are honest" in capsys.readouterr().out
 
     many = rddrs.open_run(folder)
@@ -108,6 +106,12 @@ def test_files_of_a_network_are_certified_and_audited_as_they_are(work, monkeypa
     again, inputs = rddrs.load("model.rddrs"), digits().test_inputs[:4]
     assert torch.equal(again.counts(inputs, seed=0), smoothed.counts(inputs, seed=0))
     assert again.card["certified"]["inputs"] == 2 and again.card["shape"] == [1, 8, 8]
+    assert again.scale.digest == scale.digest and again.card["certified"]["method"] == "given"
+    moved = ["data=digits", "classifier=onnx", "classifier.file=resnet.onnx", "output_root=onnx", *given]
+    moved[5] = "method.scale=elsewhere.safetensors"
+    for factor, same in {1.0: True, 1.1: False}.items():  # known by what it holds, wherever it lies
+        rddrs.save_scale(scale.scaled(factor), "elsewhere.safetensors")
+        assert (prepare(settings(*moved)).run_folder.resolve() == folder) == same
 
     ask(monkeypatch, "predict", "file=model.rddrs", "images=images", "samples=400")
     table = pd.read_csv("predictions.csv")
@@ -119,24 +123,26 @@ def test_files_of_a_network_are_certified_and_audited_as_they_are(work, monkeypa
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["network.pt2", "network.ts"])
-def test_programs_and_torchscript_are_certified_and_audited_as_they_are(name, work, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("name", "make", "weights"), [("resnet.pt2", resnet, "resnet.pt"), ("network.ts", perceptron, "weights.pt")]
+)
+def test_programs_and_torchscript_are_certified_and_audited_as_they_are(name, make, weights, work, monkeypatch, capsys):
     monkeypatch.chdir(work)
     root = Path(name).suffix[1:]
     ask(monkeypatch, "run", "classifier=exported", f"classifier.file={name}", f"output_root={root}", *OPTIONS)
     (folder,) = (work / root / "runs").iterdir()
-    opened, network = rddrs.open_run(folder), perceptron().eval()
-    network.load_state_dict(torch.load("weights.pt"))
+    opened, network = rddrs.open_run(folder), make().eval()
+    network.load_state_dict(torch.load(weights))
     for index in opened.records["index"]:
         kept = opened.certificate(index)
         settings = {"samples": 1000, "grid": kept.grid, "batch": kept.batch, "index": int(index)}
         again = rddrs.certify(network, kept.x, kept.scale, **settings)
         assert kept.radius > 0 and np.abs(np.subtract(again.counts, kept.counts)).sum() <= 4
-    ask(monkeypatch, "audit", f"run={folder}", "audit.inputs=1", "audit.samples=500")
+    ask(monkeypatch, "audit", f"run={folder}", "audit.inputs=1", "audit.samples=200")
     assert "expected if all are honest" in capsys.readouterr().out
     (work / name).write_bytes((work / "other.pt2").read_bytes())
     with pytest.raises(SystemExit):
-        ask(monkeypatch, "audit", f"run={folder}", "audit.inputs=1", "audit.samples=500")
+        ask(monkeypatch, "audit", f"run={folder}", "audit.inputs=1", "audit.samples=200")
     assert "manifest.json: binding.classifier: states" in capsys.readouterr().out
 
 
@@ -218,12 +224,17 @@ def test_a_quantised_network_is_certified_if_its_scales_are_fixed(work, monkeypa
 
 def test_what_goes_wrong_is_one_message(work, monkeypatch, capsys):
     monkeypatch.chdir(work)
+    rddrs.save_scale(rddrs.Isotropic(0.5, 5), "small.safetensors", norm="l2")
     for words, told in [
         (
-            ("run", "classifier=onnx", "classifier.file=network.onnx", "method=rddrs"),
+            ("run", "classifier=onnx", "classifier.file=resnet.onnx", "method=rddrs"),
             "have no gradient, which RDDRS needs",
         ),
-        (("run", "classifier=onnx", "classifier.file=network.onnx", "classifier.compile=true"), "certified as it is"),
+        (("run", "classifier=onnx", "classifier.file=resnet.onnx", "classifier.compile=true"), "certified as it is"),
+        (("run", "method=given"), "method.scale"),
+        (("run", "method=given", "method.scale=weights.pt"), "method.scale: weights.pt is no scale that"),
+        (("run", "method=given", "method.scale=small.safetensors"), "dimension 5, inputs of shape (1, 8, 8)"),
+        (("run", "method=given", "method.scale=small.safetensors", "certify.norm=l1"), "for norm=l2, not for l1"),
         (("run", "classifier=exported"), "name the file"),
         (("run", "classifier=exported", "classifier.file=weights.pt"), "is no network"),
         (("run", "classifier=exported", "classifier.file=nothing.pt2"), "there is no such file"),
