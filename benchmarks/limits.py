@@ -16,7 +16,6 @@ Kronecker C the limit is that of its own axes.
 import argparse
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -29,7 +28,7 @@ from pipelines.settings import CovarianceTrain
 from pipelines.train import train
 from rddrs.methods import moment_of, slopes, spreads_of, structured
 from rddrs.methods.moments import trace
-from rddrs.noise import FAMILIES, Isotropic, Purpose, Scale, generator, load_scale, spd
+from rddrs.noise import Isotropic, Purpose, Scale, Stream, load_scale, spd
 
 
 def limit(moment: Tensor, spread: Tensor) -> float:
@@ -50,10 +49,9 @@ def limits(prepared: Prepared, scale: Scale, count: int) -> list[float]:
     feared = data.held_out(settings.seed).inputs
 
     def found() -> Iterator[Tensor]:
-        source = generator(settings.seed, 0, Purpose.GLOBAL)
+        source = Stream(settings.seed, 0, Purpose.GLOBAL).generator()
         chosen = torch.randint(len(inputs), (count,), generator=source)
-        rows = partial(FAMILIES[settings.certify.norm].draw, like=data.test_inputs[0], source=source)
-        return slopes(prepared.network, inputs, labels, chosen, scale, rows)
+        return slopes(prepared.network, inputs, labels, chosen, scale, source, settings.certify.norm)
 
     kind = (options.structure, options.basis) if isinstance(options, CovarianceTrain) else ("auto", "learned")
     base = structured(Isotropic(1.0, scale.dim), *kind, feared, found, prepared.threat)

@@ -24,7 +24,7 @@ from rddrs.data import Dataset, random_rotation
 from rddrs.digests import file_digest
 from rddrs.methods import Method
 from rddrs.models import Rotated, digest
-from rddrs.noise import FAMILIES, Grid, Isotropic, Scale
+from rddrs.noise import Grid, Isotropic, Scale, family_of
 from rddrs.records import Binding
 from rddrs.threats import PERTURBATIONS, Perturbation, Threat
 from rddrs.training.augmentation import Augmentation
@@ -109,7 +109,7 @@ class Prepared:
 
     def path_terms(self, name: str, scale: Scale) -> PathTerms:
         """What is asked of a path under a scale, in whose norm the slack is."""
-        ball = FAMILIES[self.settings.certify.norm].ball(scale)
+        ball = family_of(self.settings.certify.norm).ball(scale)
         return replace(self.paths[name], slack=self.settings.certify.path_slack / ball)
 
     @property

@@ -19,7 +19,6 @@ def main() -> None:
     from pipelines.settings import Settings
     from rddrs import open_run
     from rddrs.models import as_onnx, quantised
-    from rddrs.noise import FAMILIES
 
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("run", "float32", "int8"):
@@ -29,8 +28,8 @@ def main() -> None:
     settings = Settings.model_validate(yaml.safe_load((asked.run / "config.yaml").read_text()))
     data = prepare(settings).data
     inputs = data.reference(COUNT, settings.seed).inputs
-    draws = FAMILIES[smoothed.norm].draw(len(inputs), inputs[0], torch.Generator().manual_seed(settings.seed))
-    noisy = inputs + smoothed.scale.noise(draws).view_as(inputs)
+    draws = smoothed.family.draw(len(inputs), inputs[0], torch.Generator().manual_seed(settings.seed))
+    noisy = inputs + smoothed.scale.spread(draws).view_as(inputs)
     plain = as_onnx(smoothed.get_submodule("classifier"), data.shape)
     for path, content in {asked.float32: plain, asked.int8: quantised(plain, noisy)}.items():
         path.write_bytes(content)

@@ -92,7 +92,7 @@ def test_growth_attack_and_memory_take_large_inputs_and_no_dense_matrix(setting,
         monkeypatch.setattr(f"rddrs.training.cotraining.{name}", value)
     start = Isotropic(0.25, dim)
     with no_dense_tensors(dim):
-        least = 0.9 * mean_radius(network, reference, start.noise(pilot(start, inputs, 0)))
+        least = 0.9 * mean_radius(network, reference, start.spread(pilot(start, inputs, 0)))
         growing = partial(grow, network, Stored(inputs), reference.labels, reference, start, floor=0.25, growth=2.0)
         grown, own = growing(least_radius=least), growing(least_radius=least, basis="dct")
         assert isinstance(grown, Kronecker) and grown.geometric_mean > 0.3

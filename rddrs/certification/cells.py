@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.noise import FAMILIES, Diagonal, Norm, Scale
+from rddrs.noise import Diagonal, Norm, Scale, family_of
 from rddrs.threats import Change, Perturbation
 from rddrs.threats.change import Mean
 from rddrs.threats.linear import Linear
@@ -40,7 +40,7 @@ class Ruler:
     """Lengths in the norm of C."""
 
     def __init__(self, scale: Scale, norm: Norm) -> None:
-        self._scale, self._family = scale, FAMILIES[norm]
+        self._scale, self._family = scale, family_of(norm)
 
     @cached_property
     def _ball(self) -> float:
@@ -59,7 +59,7 @@ class Ruler:
         """At least |C^-1 delta| for every delta whose entries are within the bound's."""
         if isinstance(self._scale, Diagonal):
             return self.length(bound)
-        return torch.linalg.vector_norm(bound, self._family.order, dim=1) / self._ball
+        return self._family.norm(bound) / self._ball
 
     def lost(self, images: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """What the rounding of entries as large as these in float64 may add to a length, beyond what `up` adds."""

@@ -11,11 +11,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rddrs.certification.terms import ABSTAIN, Bound, Terms
-from rddrs.noise import FAMILIES, Family, Norm, Purpose, Scale, owned
+from rddrs.noise import Family, Norm, Purpose, Scale, Stream, family_of, owned
 from rddrs.rounding import round_down
 from rddrs.smoothing import (
     Classifier,
     Decision,
+    SmoothedClassifier,
+    check_classes,
     check_contract,
     check_evaluates,
     hard_counts,
@@ -106,7 +108,15 @@ class Certificate:
     @property
     def family(self) -> Family:
         """The family of the noise."""
-        return FAMILIES[self.norm]
+        return family_of(self.norm)
+
+    def smoothed(self, classifier: Classifier) -> SmoothedClassifier:
+        """The G_C that it speaks of, of this base classifier."""
+        return SmoothedClassifier(classifier, self.scale, self.norm, self.grid)
+
+    def stream(self, purpose: Purpose) -> Stream:
+        """The random numbers of a purpose for its input, of the seed that it states."""
+        return Stream(self.seed, self.index, purpose)
 
     @property
     def ball_radius(self) -> float:
@@ -191,16 +201,17 @@ def certify(
     check_contract(classifier, x, threads=workers > 1)
 
     scale = scale.to(x.device, x.dtype)  # what is certified is the C that the noise is made with
-    sampling = {"seed": seed, "index": index, "batch": batch, "workers": workers, "norm": norm, "grid": grid}
-    chosen = hard_counts(classifier, x, scale, selection_samples, purpose=Purpose.SELECTION, **sampling)
-    counting = {"purpose": Purpose.CERTIFICATION, "classes": len(chosen), **sampling}
+    smoothed = SmoothedClassifier(classifier, scale, norm, grid)
+    selecting, counting = (Stream(seed, index, it) for it in (Purpose.SELECTION, Purpose.CERTIFICATION))
+    chosen = hard_counts(smoothed, x, selecting.draws(selection_samples, batch), workers)
     top, counts, drawn = int(chosen.argmax()), torch.zeros_like(chosen), samples
     if target_radius is None:
-        counts = hard_counts(classifier, x, scale, samples, **counting)
+        counts = hard_counts(smoothed, x, counting.draws(samples, batch), workers)
     else:
-        for counts, drawn in running_counts(classifier, x, scale, samples, **counting):
+        for counts, drawn in running_counts(smoothed, x, counting, samples, batch=batch, workers=workers):
             if terms.decided(int(counts[top]), drawn, scale) != "undecided":
                 break
+    check_classes([len(chosen), len(counts)])
     proof = terms.prove(chosen.tolist(), counts.tolist(), scale, index=index, drawn=drawn)
     return Certificate(
         x=x,

@@ -18,7 +18,7 @@ from torch import Tensor
 from rddrs.certification.cells import Course, Ruler, Severities
 from rddrs.certification.terms import ABSTAIN
 from rddrs.certification.walks import WAVE, Tree, Walk, anchors_of, certified_ends, groups, placed
-from rddrs.noise import FAMILIES, Family, Norm, Scale, owned
+from rddrs.noise import Family, Norm, Purpose, Scale, Stream, family_of, owned
 from rddrs.rounding import round_down
 from rddrs.smoothing import (
     Chunk,
@@ -108,7 +108,7 @@ class PathCertificate:
     @property
     def family(self) -> Family:
         """The family of the noise."""
-        return FAMILIES[self.norm]
+        return family_of(self.norm)
 
     @property
     def samples(self) -> int:
@@ -254,9 +254,10 @@ def certify_path(
     check_contract(smoothed.classifier, x, threads=workers > 1)
     scale = smoothed.scale.to(x.device, x.dtype)  # what is certified is the C that the noise is made with
     certified = SmoothedClassifier(smoothed.classifier, scale, smoothed.norm, smoothed.grid)
-    sampling: dict[str, Any] = {"seed": seed, "index": index, "batch": batch, "workers": workers}
+    stream = Stream(seed, index, Purpose.PATH)
     tree = Tree(Course(perturbations, x, clamp), x, scale, smoothed.norm, slack, rounding, smoothed.grid)
-    chosen = selection(certified, tree.anchors(torch.zeros(1, len(perturbations)))[0], selection_samples, **sampling)
+    origin = tree.anchors(torch.zeros(1, len(perturbations)))[0]
+    chosen = selection(certified, origin, stream, selection_samples, batch=batch, workers=workers)
     top, cells, reached = int(torch.tensor(chosen).argmax()), [], []
     for quadrants in groups(*asked):
         walk, width = Walk(tree, quadrants), 1
@@ -264,13 +265,13 @@ def certify_path(
             first, wave = len(cells) + 1, 1 + (cells[-1].wave if cells else 0)
             levels = [share(alpha, first + place) for place in range(len(nodes))]
             questions = [
-                Question(first + place, node.anchor, tree.family.probability(node.rho), level)
+                Question(stream.child(first + place), node.anchor, tree.family.probability(node.rho), level)
                 for place, (node, level) in enumerate(zip(nodes, levels, strict=True))
             ]
-            answers = ask(certified, questions, top, samples=samples, **sampling)
+            answers = ask(certified, questions, top, samples=samples, batch=batch, workers=workers)
             for question, node, answer in zip(questions, nodes, answers, strict=True):
                 ends = node.severities
-                cells.append(Cell(*ends, node.rho, question.alpha, question.number, wave, *answer))
+                cells.append(Cell(*ends, node.rho, question.alpha, len(cells) + 1, wave, *answer))
             proven = [answer.decision == "yes" for answer in answers]
             walk.tell(proven)
             width = min(2 * width, WAVE) if all(proven) else 1
@@ -320,12 +321,12 @@ def share(alpha: float, order: int) -> float:
 
 
 def selection(
-    smoothed: SmoothedClassifier, point: Float[Tensor, "*shape"], samples: int, **sampling: Any
+    smoothed: SmoothedClassifier, point: Float[Tensor, "*shape"], stream: Stream, samples: int, batch: int, workers: int
 ) -> tuple[int, ...]:
-    """The counts of the draws that choose the class: those of the test with the number 0."""
-    batch = sampling["batch"]
+    """The counts of the draws that choose the class: those of the path's test with the number 0."""
+    question = Question(stream.child(0), point, 0.5, 0.5)
     chunks = [Chunk(0, place, min(batch, samples - start)) for place, start in enumerate(range(0, samples, batch))]
-    return tuple(count(smoothed, [Question(0, point, 0.5, 0.5)], chunks, **sampling).sum(dim=0).tolist())
+    return tuple(count(smoothed, [question], chunks, batch=batch, workers=workers).sum(dim=0).tolist())
 
 
 def _check(

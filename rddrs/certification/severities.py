@@ -123,10 +123,11 @@ def _lengths(
     """A bound of |B^-1 delta| over every cell, and the length of the middle of its box of displacements delta."""
     x, scale, family = certificate.x.double(), certificate.scale, certificate.family
     slack = SLACK * (1 + float(x.abs().max()))
-    if family.order == 2 and (spread := perturbation.spreads(x, low, high)) is not None:
+    ball = family.euclidean_ball(scale)
+    if ball is not None and (spread := perturbation.spreads(x, low, high)) is not None:
         middle = stored(perturbation.points(x, (low + high) / 2), clamp) - x
         centre, rounded = family.length(middle.flatten(1), scale), 0.0 if rounding is None else rounding / 2
-        return centre + (spread + (slack + rounded) * math.sqrt(scale.dim)) / family.ball(scale), centre
+        return centre + (spread + (slack + rounded) * math.sqrt(scale.dim)) / ball, centre
     lower, upper = perturbation.boxes(x, low, high)
     box = stored(lower - slack, clamp), stored(upper + slack, clamp)
     found, centre = _longest(certificate, *box)
@@ -145,7 +146,7 @@ def _longest(
     centre = family.length((lower + upper) / 2, scale)
     if isinstance(scale, Isotropic | Diagonal):  # the corner with the largest sizes
         return family.length(torch.maximum(-lower, upper), scale), centre
-    return centre + torch.linalg.vector_norm((upper - lower) / 2, family.order, dim=1) / family.ball(scale), centre
+    return centre + family.norm((upper - lower) / 2) / family.ball(scale), centre
 
 
 def _proven(

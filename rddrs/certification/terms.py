@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from rddrs.noise import FAMILIES, Family, Norm, Scale
+from rddrs.noise import Family, Norm, Scale, family_of
 from rddrs.options import check
 from rddrs.smoothing import (
     Decision,
@@ -78,7 +78,7 @@ class Terms(Demand):
     @property
     def family(self) -> Family:
         """The family of the noise."""
-        return FAMILIES[self.norm]
+        return family_of(self.norm)
 
     @property
     def largest_radius(self) -> float:

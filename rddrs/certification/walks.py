@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rddrs.certification.cells import Course, Ruler, Severities, needed
-from rddrs.noise import FAMILIES, Norm, Scale
+from rddrs.noise import Norm, Scale, family_of
 from rddrs.smoothing import least
 
 WAVE = 16
@@ -53,11 +53,13 @@ def longest_radius(norm: Norm, base: float, alpha: float = 1e-7) -> float:
     least mean cost is at 0.9 where base is 0, and at 1.16 where it is 0.46 (8 bits, d = 784, sigma 0.12), flat around.
     """
 
+    family = family_of(norm)
+
     def cost(reach: float) -> float:
         parts = [reach * part / 8 for part in (5, 6, 7, 8)]
-        return sum(least(FAMILIES[norm].probability(base + part), alpha) / part for part in parts)
+        return sum(least(family.probability(base + part), alpha) / part for part in parts)
 
-    reaches = [step / 20 for step in range(2, 31) if FAMILIES[norm].probability(base + step / 20) < 1 - 1e-6]
+    reaches = [step / 20 for step in range(2, 31) if family.probability(base + step / 20) < 1 - 1e-6]
     return base + min(reaches, key=cost, default=0.0)
 
 
@@ -103,7 +105,7 @@ class Tree:
         rounding: float | None,
         grid: float | None,
     ) -> None:
-        self.family, self._course, self._ruler, self._x = FAMILIES[norm], course, Ruler(scale, norm), x
+        self.family, self._course, self._ruler, self._x = family_of(norm), course, Ruler(scale, norm), x
         self._step, self._grid = rounding or grid, grid
         self.base = base_radius(self._ruler, x, slack, rounding)
         self.longest = longest_radius(norm, self.base)

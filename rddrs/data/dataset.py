@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rddrs.data.inputs import Inputs, Selected, Stored, as_inputs, as_labels
 from rddrs.digests import digest
-from rddrs.noise import Purpose, generator
+from rddrs.noise import Purpose, Stream
 from rddrs.smoothing import Reference
 
 HELD_OUT = 500
@@ -162,7 +162,7 @@ class Dataset:
         return max(1, min(PILOTS, self._held // 2))
 
     def _order(self, seed: int) -> Int[Tensor, " n"]:
-        return torch.randperm(len(self.train_inputs), generator=generator(seed, 0, Purpose.REFERENCE))
+        return torch.randperm(len(self.train_inputs), generator=Stream(seed, 0, Purpose.REFERENCE).generator())
 
     def _chosen(self, rows: Int[Tensor, " n"]) -> Reference:
         return Reference(self.train_inputs[rows], self.train_labels[rows])

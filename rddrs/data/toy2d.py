@@ -3,12 +3,12 @@
 import torch
 
 from rddrs.data.dataset import Dataset
-from rddrs.noise import Purpose, generator
+from rddrs.noise import Purpose, Stream
 
 
 def toy2d(seed: int = 0, train: int = 3_000, test: int = 300) -> Dataset:
     """Three classes in the plane (the paper's Figure 1): a disc between two arms of a curved band, seeded."""
-    source = generator(seed, 0, Purpose.TOY)
+    source = Stream(seed, 0, Purpose.TOY).generator()
     count = train + test
     labels = torch.arange(count) % 3
     along = torch.rand(count, generator=source) * 2 - 1

@@ -6,7 +6,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from rddrs.methods.base import Method, Problem, Proposal
 from rddrs.methods.guard import Guard
 from rddrs.methods.objective import gap
-from rddrs.noise import Diagonal, Purpose
+from rddrs.noise import Diagonal
 from rddrs.smoothing import soft_probabilities
 
 
@@ -34,9 +34,9 @@ class ANCER(Method):
         optimizer = torch.optim.Adam([theta], lr=self.gamma, maximize=True)
         status = "done"
         for step in range(self.iterations):
-            noise = problem.draw(self.samples, Purpose.ASCENT, step) * theta
+            noise = problem.draw(self.samples, step) * theta
             probabilities = soft_probabilities(problem.classifier, problem.x, noise)
-            radius = gap(probabilities, problem.label, problem.family)
+            radius = gap(probabilities, problem.label, problem.norm)
             objective = radius * (theta.log().mean().exp() + self.kappa * theta.min())
             optimizer.zero_grad()
             (theta.grad,) = torch.autograd.grad(objective, theta)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rddrs.noise import FAMILIES, Family
+from rddrs.noise import Norm, family_of
 
 LARGEST_RADIUS = 3.6
 """Margin radii are cut here: what 100,000 samples can certify at alpha = 0.001 is 3.8."""
@@ -24,14 +24,14 @@ def margins(logits: Float[Tensor, "n k"], labels: Int[Tensor, " n"], temperature
     return scaled[own] - scaled.masked_fill(own, -torch.inf).logsumexp(dim=1)
 
 
-def margin_radius(margins: Float[Tensor, "m n"], family: Family = FAMILIES["l2"]) -> Float[Tensor, " m"]:
+def margin_radius(margins: Float[Tensor, "m n"], norm: Norm = "l2") -> Float[Tensor, " m"]:
     """rho(p_A) of normally distributed margins, for each of m inputs with n draws: of l2 mean / standard deviation.
 
     Exact for a linear two-class network and Gaussian noise. Other than Phi^-1 of an estimated probability it does not
     saturate where none of a hundred draws is misclassified, which is where certificates are.
     """
     deviation = margins.std(dim=1).clamp_min(torch.finfo(margins.dtype).tiny)
-    return family.margin_radius((margins.mean(dim=1) / deviation).clamp(0.0, LARGEST_RADIUS))
+    return family_of(norm).margin_radius((margins.mean(dim=1) / deviation).clamp(0.0, LARGEST_RADIUS))
 
 
 def objective(

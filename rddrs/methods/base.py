@@ -13,10 +13,11 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from torch.linalg import LinAlgError  # pyright: ignore[reportAttributeAccessIssue]
 
-from rddrs.noise import FAMILIES, Family, Isotropic, Norm, Purpose, Scale, generator
+from rddrs.noise import Family, Isotropic, Norm, Purpose, Scale, Stream, family_of
 from rddrs.smoothing import (
     Classifier,
     Reference,
+    SmoothedClassifier,
     check_contract,
     check_evaluates,
     clopper_pearson,
@@ -93,7 +94,7 @@ class Problem:
     @property
     def family(self) -> Family:
         """The family of the noise."""
-        return FAMILIES[self.norm]
+        return family_of(self.norm)
 
     @property
     def dim(self) -> int:
@@ -124,21 +125,20 @@ class Problem:
 
     def counts(self, scale: Scale, samples: int, purpose: Purpose) -> Tensor:
         """Hard counts at this input."""
-        return hard_counts(
-            self.classifier,
-            self.x,
-            scale,
-            samples,
-            purpose=purpose,
-            seed=self.seed,
-            index=self.index,
-            batch=self.batch,
-            norm=self.norm,
-        )
+        smoothed = SmoothedClassifier(self.classifier, scale, self.norm)
+        return hard_counts(smoothed, self.x, self.stream(purpose).draws(samples, self.batch))
 
-    def draw(self, count: int, purpose: Purpose, block: int) -> Float[Tensor, "n d"]:
-        """`count` rows z of the family, keyed by this input, the purpose and the block."""
-        return self.family.draw(count, self.x, generator(self.seed, self.index, purpose, block, self.x.device))
+    def stream(self, purpose: Purpose) -> Stream:
+        """The random numbers of a purpose for this input."""
+        return Stream(self.seed, self.index, purpose)
+
+    def ascent(self, step: int) -> torch.Generator:
+        """The generator of one step of a search for C."""
+        return self.stream(Purpose.ASCENT).child(step).generator(self.x.device)
+
+    def draw(self, count: int, step: int) -> Float[Tensor, "n d"]:
+        """`count` rows z of the family for one step of a search for C."""
+        return self.family.draw(count, self.x, self.ascent(step))
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ from pydantic import PositiveFloat, PositiveInt
 
 from rddrs.methods.base import GRID, Method, Problem, Proposal
 from rddrs.methods.objective import gap
-from rddrs.noise import Isotropic, Purpose
+from rddrs.noise import Isotropic
 from rddrs.smoothing import soft_probabilities
 
 
@@ -43,9 +43,9 @@ class DDRS(Method):
         sigma = torch.tensor(problem.sigma, dtype=problem.x.dtype, device=problem.x.device, requires_grad=True)
         candidates = [problem.sigma]
         for step in range(self.iterations):
-            noise = sigma * problem.draw(self.samples, Purpose.ASCENT, step)
+            noise = sigma * problem.draw(self.samples, step)
             probabilities = soft_probabilities(problem.classifier, problem.x, noise)
-            (gradient,) = torch.autograd.grad(sigma * gap(probabilities, problem.label, problem.family), sigma)
+            (gradient,) = torch.autograd.grad(sigma * gap(probabilities, problem.label, problem.norm), sigma)
             with torch.no_grad():
                 sigma += self.gamma * gradient
             if not (torch.isfinite(sigma) and sigma > 0):

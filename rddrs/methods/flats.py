@@ -69,7 +69,7 @@ class Flat(ABC):
 
     @abstractmethod
     def aligned(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Rows of which `noise` with a = 0 makes C z."""
+        """Rows of which `noise` with a = 0 makes B z."""
 
     @abstractmethod
     def lowest(self, floor: float) -> Float[Tensor, " d"]:
@@ -139,7 +139,7 @@ class KroneckerFlat(Flat):
         return rotate(z * (a.exp() * self._values.flatten()), self._factors, self._values.shape)
 
     def aligned(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        return rotate(z, [factor.mT for factor in self._factors], self._values.shape)
+        return z
 
     def lowest(self, floor: float) -> Float[Tensor, " d"]:
         return (floor / self._values.flatten()).log()

@@ -13,7 +13,7 @@ from rddrs.methods.base import Method, Problem, Proposal, Track, untracked
 from rddrs.methods.flats import Flat, flat_at
 from rddrs.methods.moments import moment_of, slopes, spreads_of
 from rddrs.methods.structures import Basis, Structure, structured
-from rddrs.noise import FAMILIES, Isotropic, Purpose, Scale, generator
+from rddrs.noise import Isotropic, Purpose, Scale, Stream, family_of
 from rddrs.smoothing import Classifier, Known, Reference, fidelity, logits_of, predict
 from rddrs.threats import Threat
 
@@ -90,8 +90,7 @@ class GlobalScale(Method):
         track: Track = untracked,
     ) -> Scale:
         """Optimise C over the reference inputs; the isotropic sigma where the guard lets nothing else pass."""
-        example = reference.inputs[0].flatten()
-        scale: Scale = Isotropic(sigma, len(example))
+        scale: Scale = Isotropic(sigma, reference.inputs[0].numel())
         careful = False
         for turn in track(range(self.rounds), "one C for all inputs"):
             found = partial(self._slopes, classifier, reference, scale, seed, turn)
@@ -114,17 +113,17 @@ class GlobalScale(Method):
         shape = reference.inputs.shape[1:]
 
         def value(a: torch.Tensor, step: int) -> torch.Tensor:
-            source = self._source(reference, seed, 1 + turn * (self.iterations + 1) + step)
+            source = self._source(reference, seed, turn, step)
             chosen = torch.randint(
                 len(reference.inputs), (self.inputs,), generator=source, device=reference.inputs.device
             )
-            z = FAMILIES[self.norm].draw(self.inputs * self.samples // 2, a, source).unflatten(0, (self.inputs, -1))
+            z = family_of(self.norm).draw(self.inputs * self.samples // 2, a, source).unflatten(0, (self.inputs, -1))
             noise = flat.noise(a, torch.cat([z, -z], dim=1).flatten(0, 1))
             noisy = reference.inputs[chosen].flatten(1).repeat_interleave(self.samples, dim=0) + noise
             labels = reference.labels[chosen].repeat_interleave(self.samples)
             found = margins(logits_of(classifier, noisy.view(-1, *shape)), labels, self.temperature)
             smallest = (flat.lowest(sigma).neg() + a).min().exp()
-            radii = margin_radius(found.view(self.inputs, self.samples), FAMILIES[self.norm])
+            radii = margin_radius(found.view(self.inputs, self.samples), self.norm)
             return objective(radii, flat.aim(a), smallest, found, kappa=self.kappa, mu=self.mu)
 
         return climb(value, flat.lowest(sigma), self.iterations, self.gamma)
@@ -132,11 +131,9 @@ class GlobalScale(Method):
     def _slopes(
         self, classifier: Classifier, reference: Reference, scale: Scale, seed: int, turn: int
     ) -> Iterator[torch.Tensor]:
-        source = self._source(reference, seed, 1 + turn * (self.iterations + 1) + self.iterations)
-        example = reference.inputs[0].flatten()
-        chosen = torch.randint(len(reference.inputs), (self.outer,), generator=source, device=example.device)
-        rows = partial(FAMILIES[self.norm].draw, like=example, source=source)
-        return slopes(classifier, reference.inputs, reference.labels, chosen, scale, rows, self.temperature)
+        source, inputs = self._source(reference, seed, turn, self.iterations), reference.inputs
+        chosen = torch.randint(len(inputs), (self.outer,), generator=source, device=inputs.device)
+        return slopes(classifier, inputs, reference.labels, chosen, scale, source, self.norm, self.temperature)
 
     def _backtrack(
         self,
@@ -166,6 +163,7 @@ class GlobalScale(Method):
         )
         return right / max(baseline, 1)
 
-    @staticmethod
-    def _source(reference: Reference, seed: int, block: int) -> torch.Generator:
-        return generator(seed, 0, Purpose.GLOBAL, block, reference.inputs.device)
+    def _source(self, reference: Reference, seed: int, turn: int, step: int) -> torch.Generator:
+        """The random numbers of a step, or, after the last of a round, of its slopes."""
+        stream = Stream(seed, 0, Purpose.GLOBAL).child(1 + turn * (self.iterations + 1) + step)
+        return stream.generator(reference.inputs.device)

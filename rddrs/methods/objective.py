@@ -4,13 +4,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.noise import FAMILIES, Family
+from rddrs.noise import Norm, family_of
 
 P_MIN, P_MAX = 0.001, 0.999
 """Estimated probabilities are kept in this range while optimising, as all the papers do."""
 
 
-def gap(probabilities: Float[Tensor, " k"], label: int, family: Family = FAMILIES["l2"]) -> Float[Tensor, ""]:
+def gap(probabilities: Float[Tensor, " k"], label: int, norm: Norm = "l2") -> Float[Tensor, ""]:
     """R = (rho(p_A) - rho(p_B)) / 2, p_A of the class `label`, p_B of the best other class.
 
     With the Phi^-1 of Gaussian noise the paper's equation (2) with the 1/2 that it misses. Negative where another class
@@ -19,6 +19,7 @@ def gap(probabilities: Float[Tensor, " k"], label: int, family: Family = FAMILIE
     others = torch.cat([probabilities[:label], probabilities[label + 1 :]])
     p_top = probabilities[label].clamp(P_MIN, P_MAX)
     p_runner_up = others.max().clamp(P_MIN, P_MAX)
+    family = family_of(norm)
     return (family.soft_radius(p_top) - family.soft_radius(p_runner_up)) / 2
 
 

@@ -16,9 +16,12 @@ from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.guard import Guard
 from rddrs.methods.moments import moment_of, slopes, spreads_of, trace
 from rddrs.methods.structures import Basis, Structure, structured
-from rddrs.noise import Isotropic, Purpose, Scale, generator
+from rddrs.noise import Isotropic, Scale
 from rddrs.smoothing import logits_of
 from rddrs.threats import Threat
+
+NOISE, OTHERS, CHOICE = 0, 1 << 19, 1 << 20
+"""What is drawn for a step: noise, the noise of the other inputs' slopes, and which other inputs."""
 
 
 class RDDRS(Method):
@@ -92,11 +95,11 @@ class RDDRS(Method):
         """The flat at a scale; x and the reference inputs weigh the same in its M, each with the trace 1."""
         half, block, reference = self.outer // 2, self._block(turn, self.iterations), problem.reference
         label = torch.full((1,), problem.label, device=problem.x.device)
-        sets = [partial(self._slopes, problem, problem.x[None], label, label.new_zeros(half), scale, block)]
+        sets = [partial(self._slopes, problem, problem.x[None], label, label.new_zeros(half), scale, NOISE | block)]
         if reference is not None:
             chosen = self._chosen(problem, half, block)
             sets.append(
-                partial(self._slopes, problem, reference.inputs, reference.labels, chosen, scale, 1 << 19 | block)
+                partial(self._slopes, problem, reference.inputs, reference.labels, chosen, scale, OTHERS | block)
             )
         base = structured(scale, self.structure, self.basis, problem.x[None], sets[-1], self.threat)
         moments = [moment_of(each(), base) for each in sets]
@@ -106,9 +109,8 @@ class RDDRS(Method):
     def _slopes(
         self, problem: Problem, inputs: Tensor, labels: Tensor, chosen: Tensor, scale: Scale, block: int
     ) -> Iterator[Tensor]:
-        source = generator(problem.seed, problem.index, Purpose.ASCENT, block, problem.x.device)
-        rows = partial(problem.family.draw, like=problem.x, source=source)
-        return slopes(problem.classifier, inputs, labels, chosen, scale, rows, self.temperature)
+        source = problem.ascent(block)
+        return slopes(problem.classifier, inputs, labels, chosen, scale, source, self.norm, self.temperature)
 
     def _ascend(self, problem: Problem, flat: Flat, floor: float, turn: int) -> Float[Tensor, " d"]:
         half = self.samples // 2
@@ -117,7 +119,7 @@ class RDDRS(Method):
 
         def value(a: Float[Tensor, " d"], step: int) -> Float[Tensor, ""]:
             block = self._block(turn, step)
-            z = problem.draw(half + half // 2, Purpose.ASCENT, block)
+            z = problem.draw(half + half // 2, NOISE | block)
             noise = flat.noise(a, torch.cat([z[: half // 2], -z[: half // 2], z[half // 2 :]]))
             inputs, labels = problem.x.flatten().expand(half, -1), label
             if problem.reference is not None:
@@ -126,7 +128,7 @@ class RDDRS(Method):
                 labels = torch.cat([labels, problem.reference.labels[chosen]])
             noisy = (inputs + noise[: len(inputs)]).view(-1, *problem.x.shape)
             found = margins(logits_of(problem.classifier, noisy), labels, self.temperature)
-            radii = margin_radius(found[None, :half], problem.family)
+            radii = margin_radius(found[None, :half], self.norm)
             mu = self.mu if problem.reference is not None else 0.0
             return objective(radii, flat.aim(a), (a - lowest).min().exp(), found[half:], kappa=self.kappa, mu=mu)
 
@@ -137,5 +139,5 @@ class RDDRS(Method):
 
     def _chosen(self, problem: Problem, count: int, block: int) -> Tensor:
         assert problem.reference is not None
-        source = generator(problem.seed, problem.index, Purpose.ASCENT, 1 << 20 | block, problem.x.device)
+        source = problem.ascent(CHOICE | block)
         return torch.randint(len(problem.reference.inputs), (count,), generator=source, device=problem.x.device)

@@ -13,7 +13,7 @@ from torch.linalg import LinAlgError  # pyright: ignore[reportAttributeAccessIss
 from rddrs.methods.base import Method, Problem, Proposal
 from rddrs.methods.guard import Guard
 from rddrs.methods.objective import gap, size
-from rddrs.noise import Full, Purpose, spd
+from rddrs.noise import Full, spd
 from rddrs.smoothing import soft_probabilities
 
 LARGEST = 1_500
@@ -93,14 +93,14 @@ class RDDRSPaper(Method):
         mean = torch.zeros(())
         with torch.no_grad():
             for block, count in blocks:
-                noise = problem.draw(count, Purpose.ASCENT, block) @ matrix
+                noise = problem.draw(count, block) @ matrix
                 mean = mean + soft_probabilities(problem.classifier, problem.x, noise) * (count / self.samples)
         mean = mean.requires_grad_()
         radius = gap(mean, problem.label)
         (direction,) = torch.autograd.grad(radius, mean)
         total = torch.zeros_like(vectors)
         for block, count in blocks:
-            z = problem.draw(count, Purpose.ASCENT, block)
+            z = problem.draw(count, block)
             noise = (z @ matrix).requires_grad_()
             probabilities = soft_probabilities(problem.classifier, problem.x, noise) * (count / self.samples)
             (gradient,) = torch.autograd.grad(probabilities @ direction, noise)

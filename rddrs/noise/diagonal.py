@@ -29,7 +29,7 @@ class Diagonal(Scale):
     def eigenvalues(self) -> Float[Tensor, " d"]:
         return self._theta.double().sort().values
 
-    def noise(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    def spread(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return z * self._theta.to(z)
 
     def perturb(self, x: Float[Tensor, " d"], z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:

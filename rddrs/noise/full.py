@@ -76,7 +76,7 @@ class Full(Scale):
     def _product(self) -> Product:
         return Product(self._matrix)
 
-    def noise(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    def spread(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return multiply(z, self._matrix)
 
     def perturb(self, x: Float[Tensor, " d"], z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:

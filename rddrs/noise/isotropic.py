@@ -31,7 +31,7 @@ class Isotropic(Scale):
     def geometric_mean(self) -> float:
         return self.sigma
 
-    def noise(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    def spread(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return self.sigma * z
 
     def perturb(self, x: Float[Tensor, " d"], z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:

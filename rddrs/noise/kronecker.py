@@ -3,9 +3,9 @@
 The eigenbasis of EK-FAC (George et al., NeurIPS 2018), used for noise (METHOD section 7). For an input of the shape
 (n_1, ..., n_k) it has d + sum n_i^2 numbers, and no d x d matrix is formed but by `matrix`.
 
-Factors of finite precision are orthogonal up to rounding only. The noise is x + Q (lambda * z) with the factors Q as
-they are; what is certified is the region of just this noise: C = Q diag(lambda) U^T, with U the orthogonal matrix
-nearest to Q and Q^-1 computed, not assumed. Its eigenvalues are bounded from below, so that no radius is too large.
+Factors of finite precision are orthogonal up to rounding only. The noise is B z = Q (lambda * z) with the factors Q as
+they are; what is certified is the region of just this noise, with Q^-1 computed, not assumed. C is B U^T, with U the
+orthogonal matrix nearest to Q; its eigenvalues are bounded from below, so that no radius is too large.
 """
 
 import math
@@ -86,24 +86,18 @@ class Kronecker(Scale):
     def _inverses(self) -> list[Float[Tensor, "n n"]]:
         return [torch.linalg.inv(factor.double()) for factor in self._factors]
 
-    def noise(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        return self.spread(rotate(z, [matrix.mT.to(z) for matrix in self._nearest], self._values.shape))
+    def spread(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        return rotate(z * self._values.flatten().to(z), [factor.to(z) for factor in self._factors], self._values.shape)
 
-    def adjoint(self, w: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        return rotate(self.extent(w), [matrix.to(w) for matrix in self._nearest], self._values.shape)
+    def whiten(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        return rotate(delta.double(), self._inverses, self._values.shape) / self._values.double().flatten()
 
     def extent(self, w: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         turned = rotate(w, [factor.mT.to(w) for factor in self._factors], self._values.shape)
         return turned * self._values.flatten().to(w)
 
-    def whiten(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        return rotate(self.coordinates(delta), self._nearest, self._values.shape)
-
-    def spread(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        return rotate(z * self._values.flatten().to(z), [factor.to(z) for factor in self._factors], self._values.shape)
-
-    def coordinates(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        return rotate(delta.double(), self._inverses, self._values.shape) / self._values.double().flatten()
+    def turned(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        return rotate(z, [matrix.mT.to(z) for matrix in self._nearest], self._values.shape)
 
     @cached_property
     def cross_polytope(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -151,7 +145,7 @@ class Kronecker(Scale):
     @property
     def matrix(self) -> Float[Tensor, "d d"]:  # pyright: ignore[reportIncompatibleVariableOverride]
         identity = torch.eye(self.dim, dtype=torch.float64, device=self._values.device)
-        return self.noise(identity).mT.to(self._values.dtype)
+        return self.spread(self.turned(identity)).mT.to(self._values.dtype)
 
     def scaled(self, factor: float) -> "Kronecker":
         return Kronecker(self._factors, factor * self._values)

@@ -1,7 +1,8 @@
-"""What every noise scale is: the symmetric positive definite C of the noise C z, z ~ N(0, I).
+"""What every noise scale is: the symmetric positive definite C of the noise B z, B = C U with an orthogonal U.
 
-A scale acts on flattened inputs of dimension d, a row each. C is a scale, never a covariance: the noise's
-covariance is C C.
+A scale acts on flattened inputs of dimension d, a row each, by three operators: B z, B^-1 delta and B^T w. C is a
+scale, never a covariance: the noise's covariance is B B^T = C C. B is C itself but of a `Kronecker`. |B^-1 delta|_2 is
+|C^-1 delta|_2, whatever U is; other norms, and noise that is not isotropic, are those of B.
 """
 
 from abc import ABC, abstractmethod
@@ -51,41 +52,36 @@ class Scale(ABC):
 
     @property
     def rounding(self) -> float:
-        """How much too short a computed |C^-1 delta| or |B^-1 delta| may be, as a share of it."""
+        """How much too short a computed |B^-1 delta| may be, as a share of it."""
         return 8 * self.dim * torch.finfo(torch.float64).eps
 
     @abstractmethod
-    def noise(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """C z for every row z."""
+    def spread(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """B z for every row z, with a gradient: the noise."""
+
+    @abstractmethod
+    def whiten(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """B^-1 delta for every row delta, float64."""
+
+    def extent(self, w: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """B^T w for every row w: w . (B u) reaches its dual norm for |u| = 1. Here B is symmetric, but for rounding."""
+        return self.spread(w)
+
+    def turned(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """U^T z for every row z: what B makes C z of, the same distribution where z is isotropic. Here B is C."""
+        return z
 
     @abstractmethod
     def perturb(self, x: Float[Tensor, " d"], z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """x + C z for every row z, as fast as can be, without a gradient; `z` may be overwritten."""
+        """x + B z for every row z, as fast as can be, without a gradient; `z` may be overwritten.
 
-    def spread(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """B z for every row z, with a gradient: B, here C, is what `perturb` makes noise with; B B^T = C C."""
-        return self.noise(z)
-
-    def coordinates(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """B^-1 delta for every row delta, float64."""
-        return self.whiten(delta)
+        The entries of z may stand for those of any order.
+        """
 
     @property
     @abstractmethod
     def cross_polytope(self) -> float:
         """1 / max_j |B^-1 e_j|_1: the radius of the largest l1 ball that |B^-1 delta|_1 <= 1 holds, rounded down."""
-
-    @abstractmethod
-    def whiten(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """C^-1 delta for every row delta, float64."""
-
-    def adjoint(self, w: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """C^T w for every row w: w . (C u) reaches |C^T w| for |u| = 1. C is symmetric, but for rounding."""
-        return self.noise(w)
-
-    def extent(self, w: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """B^T w for every row w: w . (B u) reaches its dual norm for |u| = 1."""
-        return self.adjoint(w)
 
     @property
     def norm(self) -> float:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy import ndarray
 
-from rddrs.noise import FAMILIES
+from rddrs.noise import family_of
 from rddrs.pictures.images import brightness, covariance_map, noise_map, picture, principal_axes
 from rddrs.report.style import PALETTE, looks, panels, styled
 from rddrs.report.tables import Run, labels
@@ -80,7 +80,7 @@ def region_figure(classifier: Classifier, runs: Sequence[Run], index: int) -> Fi
     reach = 0.1
     for run, look in looks(runs).items():
         radius, norm = run.records.set_index("index").loc[index, ["radius", "norm"]]
-        sphere = circle / torch.linalg.vector_norm(circle, FAMILIES[norm].order, dim=1, keepdim=True)
+        sphere = circle / family_of(norm).norm(circle)[:, None]
         edge = radius * run.load(index)[1].to("cpu").spread(sphere)
         reach = max(reach, edge.abs().max().item())
         if radius == 0:

@@ -3,10 +3,11 @@
 from rddrs.smoothing.bounds import clopper_pearson, clopper_pearson_upper, keyed_uniform, randomized_clopper_pearson
 from rddrs.smoothing.contract import check_contract
 from rddrs.smoothing.cores import keep_freed_memory, on_threads, worker_threads
-from rddrs.smoothing.counts import hard_counts, running_counts, votes
+from rddrs.smoothing.counts import hard_counts, running_counts
 from rddrs.smoothing.edge import (
     Classifier,
     Known,
+    check_classes,
     check_evaluates,
     check_precision,
     held,
@@ -14,6 +15,7 @@ from rddrs.smoothing.edge import (
     networks_of,
     owned_input,
     taken,
+    votes,
 )
 from rddrs.smoothing.fidelity import Fidelity, Reference, fidelity, predict
 from rddrs.smoothing.probabilities import soft_probabilities
@@ -34,6 +36,7 @@ __all__ = [
     "Reference",
     "SmoothedClassifier",
     "ask",
+    "check_classes",
     "check_contract",
     "check_evaluates",
     "check_precision",

@@ -5,7 +5,7 @@ from scipy.optimize import root_scalar
 from scipy.special import betainc
 from scipy.stats import beta
 
-from rddrs.noise import LAST_BLOCK, Purpose, generator
+from rddrs.noise import LAST_BLOCK, Purpose, Stream
 
 
 def clopper_pearson(successes: int, samples: int, alpha: float) -> float:
@@ -43,6 +43,6 @@ def randomized_clopper_pearson(successes: int, samples: int, alpha: float, unifo
 
 
 def keyed_uniform(seed: int, index: int) -> float:
-    """The uniform number of one certificate: from a block that its samples never reach."""
-    source = generator(seed, index, Purpose.CERTIFICATION, block=LAST_BLOCK)
-    return torch.rand((), generator=source, dtype=torch.float64).item()
+    """The uniform number of one certificate: from a child that its samples never reach."""
+    source = Stream(seed, index, Purpose.CERTIFICATION).child(LAST_BLOCK)
+    return torch.rand((), generator=source.generator(), dtype=torch.float64).item()

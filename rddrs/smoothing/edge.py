@@ -1,13 +1,13 @@
 """What a user hands over, checked once at the edge, and what is remembered of a classifier."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from types import CellType, FunctionType, MethodType
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
@@ -144,6 +144,18 @@ def logits_of(
     if classes not in (None, logits.shape[1]):
         raise ValueError(f"classifier: it answers {logits.shape[1]} classes after {classes}: they must not change")
     return logits
+
+
+def votes(logits: Float[Tensor, "n k"]) -> Int[Tensor, " n"]:
+    """The class of every row; k, which is no class, where a row holds NaN."""
+    largest, classes = logits.max(dim=1)  # NaN is larger than any number
+    return torch.where(largest.isnan(), logits.shape[1], classes)
+
+
+def check_classes(numbers: Iterable[int]) -> None:
+    """Raises ValueError where answers were of different numbers of classes."""
+    if len(found := set(numbers)) > 1:
+        raise ValueError(f"classifier: it answers {sorted(found)} classes in turn: they must not change")
 
 
 class Known:

@@ -9,10 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rddrs.noise import FAMILIES, Isotropic, Norm, Purpose, Scale, generator
+from rddrs.noise import Isotropic, Norm, Purpose, Scale, Stream, family_of
 from rddrs.smoothing.bounds import clopper_pearson, clopper_pearson_upper
-from rddrs.smoothing.counts import votes
-from rddrs.smoothing.edge import Classifier, Known, check_evaluates, logits_of
+from rddrs.smoothing.edge import Classifier, Known, check_evaluates, logits_of, votes
 
 DRAWS = 20
 CONFIDENCE = 0.95
@@ -124,14 +123,14 @@ def predict(
     norm: Norm = "l2",
 ) -> Int[Tensor, " m"]:
     """The answer of G_C at each input: the majority of `draws` noisy answers, keyed by (seed, index, purpose)."""
-    scale = scale.to(inputs.device)
-    source = generator(seed, index, purpose, device=inputs.device)
+    scale, family = scale.to(inputs.device), family_of(norm)
+    source = Stream(seed, index, purpose).generator(inputs.device)
     shape = inputs.shape[1:]
     tally, classes = None, None
     for _ in range(draws):
         answers = []
         for part in inputs.split(256):
-            noisy = part.flatten(1) + scale.spread(FAMILIES[norm].draw(len(part), part[0], source))
+            noisy = part.flatten(1) + scale.spread(family.draw(len(part), part[0], source))
             logits = logits_of(classifier, noisy.view(-1, *shape), classes)
             classes = logits.shape[1]
             answers.append(torch.nn.functional.one_hot(votes(logits), classes + 1))

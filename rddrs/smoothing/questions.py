@@ -1,8 +1,8 @@
 """Many small questions about one G_C: is its class c at a point, with more than a given probability?
 
-Each is answered by the anytime-valid test of `sequential`, with draws of its own: keyed by the number of the question
-and of the chunk, so that an answer depends neither on the number of workers nor on what else is asked. Questions that
-are asked together share the network's micro-batches.
+Each is answered by the anytime-valid test of `sequential`, with draws of its own: every chunk has those of a child of
+the question's stream, so that an answer depends neither on the number of workers nor on what else is asked. Questions
+that are asked together share the network's micro-batches.
 """
 
 import math
@@ -14,10 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rddrs.noise import FAMILIES, Grid, Purpose, generator
+from rddrs.noise import Grid, Stream
 from rddrs.smoothing.cores import on_single_cores
-from rddrs.smoothing.counts import votes
-from rddrs.smoothing.edge import held, logits_of
+from rddrs.smoothing.edge import check_classes, held, logits_of, votes
 from rddrs.smoothing.sequential import Decision, decide, log_evidence
 from rddrs.smoothing.smoothed import SmoothedClassifier
 
@@ -28,7 +27,7 @@ MORE = 8
 class Question(NamedTuple):
     """Is the class answered at `point` with more than `probability`? False `yes` with at most `alpha`."""
 
-    number: int
+    stream: Stream
     point: Tensor
     probability: float
     alpha: float
@@ -74,8 +73,6 @@ def ask(
     top: int,
     *,
     samples: int,
-    seed: int = 0,
-    index: int = 0,
     batch: int = 256,
     workers: int = 1,
     drawn: Sequence[int] | None = None,
@@ -89,7 +86,7 @@ def ask(
     spent, chunks = [0] * len(questions), [0] * len(questions)
     decisions: list[Decision] = ["undecided"] * len(questions)
     schedules = [looks(it.probability, it.alpha, samples) for it in questions]
-    active, classes = list(range(len(questions))), None
+    active, classes = list(range(len(questions))), set[int]()
     while active:
         parts: list[Chunk] = []
         for place in active:
@@ -98,12 +95,12 @@ def ask(
                 parts.append(Chunk(place, chunks[place], min(batch, target - start)))
                 chunks[place] += 1
             spent[place] = target
-        found = count(smoothed, questions, parts, classes, seed=seed, index=index, batch=batch, workers=workers)
+        found = count(smoothed, questions, parts, batch=batch, workers=workers)
+        check_classes(classes := {*classes, found.shape[1]})
         for part, row in zip(parts, found, strict=True):
             counts[part.question] = counts[part.question] + row
-        classes = found.shape[1]
         for place in active:
-            successes = int(counts[place][top]) if top < classes else 0
+            successes = int(counts[place][top]) if top < found.shape[1] else 0
             question = questions[place]
             decisions[place] = decide(successes, spent[place], question.probability, question.alpha)
         ends = [samples] * len(questions) if drawn is None else drawn
@@ -120,10 +117,7 @@ def count(
     smoothed: SmoothedClassifier,
     questions: Sequence[Question],
     chunks: Sequence[Chunk],
-    classes: int | None = None,
     *,
-    seed: int = 0,
-    index: int = 0,
     batch: int = 256,
     workers: int = 1,
 ) -> Int[Tensor, "m k"]:
@@ -139,42 +133,29 @@ def count(
         else:
             groups.append([chunk])
     workers = min(workers, len(groups))
-    counted = partial(_count, smoothed, questions, classes, seed, index)
+    counted = partial(_count, smoothed, questions)
     with held(smoothed.classifier):
         found = on_single_cores(counted, [groups[worker::workers] for worker in range(workers)])
     rows = [found[place % workers][place // workers] for place in range(len(groups))]
-    if len(widths := {part.shape[1] - 1 for part in rows}) > 1:
-        raise ValueError(f"classifier: it answers {sorted(widths)} classes in turn: they must not change")
+    check_classes(part.shape[1] - 1 for part in rows)
     return torch.cat(rows)[:, :-1].cpu()
 
 
 @torch.inference_mode()
 def _count(
-    smoothed: SmoothedClassifier,
-    questions: Sequence[Question],
-    classes: int | None,
-    seed: int,
-    index: int,
-    groups: list[list[Chunk]],
+    smoothed: SmoothedClassifier, questions: Sequence[Question], groups: list[list[Chunk]]
 ) -> list[Int[Tensor, "m k1"]]:
     """The counts of the chunks of every micro-batch, those of the votes for no class last."""
-    return [_answered(smoothed, questions, classes, seed, index, group) for group in groups]
+    return [_answered(smoothed, questions, group) for group in groups]
 
 
-def _answered(
-    smoothed: SmoothedClassifier,
-    questions: Sequence[Question],
-    classes: int | None,
-    seed: int,
-    index: int,
-    group: list[Chunk],
-) -> Int[Tensor, "m k1"]:
-    family, scale, sizes = FAMILIES[smoothed.norm], smoothed.scale, [chunk.rows for chunk in group]
+def _answered(smoothed: SmoothedClassifier, questions: Sequence[Question], group: list[Chunk]) -> Int[Tensor, "m k1"]:
+    scale, sizes = smoothed.scale, [chunk.rows for chunk in group]
     like = questions[group[0].question].point
     z: Float[Tensor, "n d"] = like.new_empty(sum(sizes), like.numel())
     for chunk, rows in zip(group, z.split(sizes), strict=True):
-        block = (questions[chunk.question].number, chunk.number)
-        family.fill(rows, generator(seed, index, Purpose.PATH, block, like.device))
+        stream = questions[chunk.question].stream.child(chunk.number)
+        smoothed.family.fill(rows, stream.generator(like.device))
     noisy = scale.perturb(torch.zeros_like(like).flatten(), z)
     for chunk, rows in zip(group, noisy.split(sizes), strict=True):
         point = questions[chunk.question].point.flatten()
@@ -182,7 +163,7 @@ def _answered(
             rows.add_(point)
         else:
             Grid(point, scale, smoothed.grid)(rows)
-    logits = logits_of(smoothed.classifier, noisy.view(-1, *like.shape), classes)
+    logits = logits_of(smoothed.classifier, noisy.view(-1, *like.shape))
     width = logits.shape[1] + 1
     owner = torch.arange(len(group), device=like.device).repeat_interleave(torch.tensor(sizes, device=like.device))
     return torch.bincount(owner * width + votes(logits), minlength=len(group) * width).view(len(group), width)

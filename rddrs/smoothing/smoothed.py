@@ -12,11 +12,10 @@ from jaxtyping import Float, Int
 from scipy.stats import binom
 from torch import Tensor, nn
 
-from rddrs.noise import FAMILIES, Grid, Norm, Purpose, Scale, generator
+from rddrs.noise import Family, Grid, Norm, Purpose, Scale, Stream, family_of
 from rddrs.smoothing.contract import check_contract
 from rddrs.smoothing.cores import on_single_cores
-from rddrs.smoothing.counts import votes
-from rddrs.smoothing.edge import Classifier, check_evaluates, held, logits_of, owned_input
+from rddrs.smoothing.edge import Classifier, check_classes, check_evaluates, held, logits_of, owned_input, votes
 
 DRAWS = 128
 """Draws of one input that share a key: what is drawn for it depends neither on the micro-batch nor on other inputs."""
@@ -56,12 +55,16 @@ class SmoothedClassifier(nn.Module):
 
     def __init__(self, classifier: Classifier, scale: Scale, norm: Norm = "l2", grid: float | None = None) -> None:
         super().__init__()
-        if norm not in FAMILIES:
-            raise ValueError(f"norm={norm!r}: it must be one of {', '.join(FAMILIES)}")
+        family_of(norm)  # there is one
         check_evaluates(classifier)
         self.classifier, self.scale, self.grid = classifier, scale, grid
         self.norm: Norm = norm
         self.training = False
+
+    @property
+    def family(self) -> Family:
+        """The family of the noise."""
+        return family_of(self.norm)
 
     def forward(self, inputs: Float[Tensor, "n *shape"]) -> Float[Tensor, "n k"]:
         """The `frequencies` of the classes at 1,000 fresh draws."""
@@ -165,9 +168,8 @@ class SmoothedClassifier(nn.Module):
                 for parts in on_single_cores(count, [groups[at::workers] for at in range(workers)])
                 for part in parts
             ]
-        if len(widths := {part.shape[1] for _, part in found}) > 1:
-            raise ValueError(f"classifier: it answers {sorted(widths)} classes in turn: they must not change")
-        counts = torch.zeros(len(x), *widths, dtype=torch.long)
+        check_classes(part.shape[1] for _, part in found)
+        counts = torch.zeros(len(x), found[0][1].shape[1], dtype=torch.long)
         for first, part in found:
             counts[first : first + len(part)] += part
         return counts
@@ -177,12 +179,13 @@ class SmoothedClassifier(nn.Module):
         self, x: Float[Tensor, "n *shape"], scale: Scale, seed: int, keys: list[int], groups: list[list[Block]]
     ) -> list[tuple[int, Int[Tensor, "m k"]]]:
         """For each group of blocks, a micro-batch, the place of its first input and the counts from there on."""
-        family, origin, found = FAMILIES[self.norm], x.new_zeros(scale.dim), []
+        origin, found = x.new_zeros(scale.dim), []
         for group in groups:
             rows, numbers, sizes = zip(*group, strict=True)
             z = x.new_empty(sum(sizes), scale.dim)
             for row, number, noise in zip(rows, numbers, z.split(sizes), strict=True):
-                family.fill(noise, generator(seed, keys[row], Purpose.PREDICTION, number, x.device))
+                stream = Stream(seed, keys[row], Purpose.PREDICTION).child(number)
+                self.family.fill(noise, stream.generator(x.device))
             owner = torch.tensor(rows).repeat_interleave(torch.tensor(sizes)).to(x.device)
             centers, noise = x.flatten(1)[owner], scale.perturb(origin, z)
             noisy = noise.add_(centers) if self.grid is None else Grid(centers, scale, self.grid)(noise)

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rddrs.data import Inputs
-from rddrs.noise import Purpose, generator
+from rddrs.noise import Purpose, Stream
 from rddrs.threats import Perturbation
 
 
@@ -61,7 +61,7 @@ class Augmented(Inputs):
         self.shape, self.lazy = inputs.shape, inputs.lazy
 
     def batch(self, rows: Sequence[int]) -> Float[Tensor, "n *shape"]:
-        sources = (generator(self._seed, row, Purpose.AUGMENTATION) for row in rows)
+        sources = (Stream(self._seed, row, Purpose.AUGMENTATION).generator() for row in rows)
         return self._augmentation.at(self._inputs.batch(rows), torch.stack([*map(self._augmentation.shares, sources)]))
 
     @property

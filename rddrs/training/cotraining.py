@@ -6,7 +6,6 @@ learns to use them less. The result is one fixed G_C, certified by the classical
 
 import math
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from rddrs.methods import (
     untracked,
 )
 from rddrs.models import load_weights, save_weights
-from rddrs.noise import FAMILIES, Isotropic, Norm, Purpose, Scale, generator, load_scale, save_scale
+from rddrs.noise import Isotropic, Norm, Purpose, Scale, Stream, family_of, load_scale, save_scale
 from rddrs.smoothing import Classifier, Reference
 from rddrs.threats import VOLUME, Threat
 
@@ -41,9 +40,9 @@ DRAWS, OUTER = 64, 8_000
 
 
 def pilot(scale: Scale, like: Float[Tensor, "*shape"], seed: int, norm: Norm = "l2") -> Float[Tensor, "n d"]:
-    """The rows z of the pilots: the same for every scale, so that scales are compared without luck."""
-    source = generator(seed, 0, Purpose.PILOT, device=like.device)
-    return FAMILIES[norm].draw(DRAWS, like.new_empty(scale.dim), source)
+    """The rows z of the pilots: their noise hardly changes where C does, so that scales are compared without luck."""
+    source, family = Stream(seed, 0, Purpose.PILOT).generator(like.device), family_of(norm)
+    return family.turned(family.draw(DRAWS, like.new_empty(scale.dim), source), scale)
 
 
 @torch.inference_mode()
@@ -57,7 +56,7 @@ def mean_radius(
     radii = []
     for x, label in zip(pilots.inputs, pilots.labels, strict=True):
         logits = classifier((x.flatten() + noise).view(-1, *x.shape))
-        radii.append(margin_radius(margins(logits, label.expand(len(noise)))[None], FAMILIES[norm]))
+        radii.append(margin_radius(margins(logits, label.expand(len(noise)))[None], norm))
     return torch.cat(radii).mean().item()
 
 
@@ -88,15 +87,14 @@ def grow(
     """
 
     def found() -> Iterator[Tensor]:
-        source = generator(seed, 0, Purpose.GLOBAL, turn, labels.device)
+        source = Stream(seed, 0, Purpose.GLOBAL).child(turn).generator(labels.device)
         chosen = torch.randint(len(inputs), (OUTER,), generator=source, device=labels.device)
-        rows = partial(FAMILIES[norm].draw, like=pilots.inputs[0], source=source)
-        return slopes(classifier, inputs, labels, chosen, scale, rows, track=track)
+        return slopes(classifier, inputs, labels, chosen, scale, source, norm, track=track)
 
     base = structured(scale, structure, basis, pilots.inputs, found, threat)
     flat = flat_at(base, moment_of(found(), base), threat, spreads_of(threat, pilots.inputs, base))
     lowest = flat.lowest(floor)
-    aligned = flat.aligned(pilot(scale, pilots.inputs, seed, norm))
+    aligned = flat.aligned(pilot(base, pilots.inputs, seed, norm))
     used = flat.aim.shares > UNUSED / scale.dim
     logs = (flat.target / flat.target.max()).log().where(used, -torch.inf)
     low, high, best = -1.0, 2 * math.log(growth) - logs[used].min().item(), None
@@ -137,7 +135,7 @@ def cotrain(
     read, so that what was stopped goes on.
     """
     scale: Scale = Isotropic(sigma, inputs[0].numel())
-    noise = scale.noise(pilot(scale, pilots.inputs, seed, norm))
+    noise = scale.spread(pilot(scale, pilots.inputs, seed, norm))
     least_radius = keep * mean_radius(network, pilots, noise, norm)
     for turn in range(rounds):
         place = folder / f"round{turn}"

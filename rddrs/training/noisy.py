@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
 from rddrs.data import Inputs
-from rddrs.noise import FAMILIES, Norm, Purpose, Scale, generator
+from rddrs.noise import Norm, Purpose, Scale, Stream, family_of
 from rddrs.smoothing import Reference
 from rddrs.training.augmentation import Augmentation
 from rddrs.training.objectives import Gaussian, Objective
@@ -72,13 +72,13 @@ class NoisyTraining(lightning.LightningModule):
         self._learning_rate, self._optimizer, self._schedule = learning_rate, optimizer, schedule
         self._batch, self._flip, self._validation = batch, flip, validation
         self._seed, self._first_epoch, self._augmentation = seed, first_epoch, augmentation
-        self._family, self._objective = FAMILIES[norm], objective or Gaussian()
+        self._family, self._objective = family_of(norm), objective or Gaussian()
         if norm not in self._objective.norms:
             raise ValueError(f"norm={norm}: {self._objective!r} is of {', '.join(self._objective.norms)} alone")
 
     def _source(self, purpose: Purpose) -> torch.Generator:
         device = self.device if purpose is Purpose.TRAINING else "cpu"
-        return generator(self._seed, self._first_epoch + self.current_epoch, purpose, device=device)
+        return Stream(self._seed, self._first_epoch + self.current_epoch, purpose).generator(device)
 
     def configure_optimizers(self) -> Any:
         weights, rate = self.network.parameters(), self._learning_rate
@@ -119,7 +119,7 @@ class NoisyTraining(lightning.LightningModule):
         self.log("seconds", time.perf_counter() - self._started)
 
     def on_validation_epoch_start(self) -> None:
-        self._validation_noise = generator(self._seed, 0, Purpose.VALIDATION, device=self.device)
+        self._validation_noise = Stream(self._seed, 0, Purpose.VALIDATION).generator(self.device)
 
     def _drawn(self, count: int, inputs: Tensor, source: torch.Generator) -> Tensor:
         """Noise for `count` copies of every input, [count, n, *shape]."""

@@ -1,6 +1,7 @@
 """An attack on a certified region: the worst point that it finds, judged by a fresh exact test."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rddrs.certification import ABSTAIN, Certificate, certified_severity
-from rddrs.noise import FAMILIES, Norm, Purpose, generator
+from rddrs.noise import Draws, Purpose, Stream
 from rddrs.smoothing import (
     Classifier,
     Reference,
@@ -27,6 +28,9 @@ OUTSIDE = 1 + 1e-5
 
 TRIED, NUMBERS = 1_000, 1 << 20
 """Severities that an attack tries, and so many numbers of their images together."""
+
+APART = 1024
+"""The first draws of the points that are screened are so many micro-batches apart."""
 
 PLACES = 33
 """How many points between one that was found and the input are tried for a place on the grid within the radius."""
@@ -80,10 +84,10 @@ def attack(
     check_evaluates(classifier)
     if certificate.prediction == ABSTAIN:
         raise ValueError("an abstention has no region to attack")
-    source = generator(seed, certificate.index, Purpose.ATTACK, block=0, device=certificate.x.device)
+    source = Stream(seed, certificate.index, Purpose.ATTACK).generator(certificate.x.device)
     radius = factor * certificate.radius
     candidates = [("ascent", _ascent(classifier, certificate, radius, steps, draws, source))]
-    corners = steepest(certificate.norm, FAMILIES["l2"].draw(random_points, certificate.x, source))
+    corners = certificate.family.directions(random_points, certificate.x, source)
     deltas = certificate.scale.spread(radius * corners).view(-1, *certificate.x.shape)
     candidates += [("random", certificate.x + delta) for delta in deltas]
     if reference is not None:
@@ -91,11 +95,7 @@ def attack(
         candidates += [("segment", point) for point in _segments(certificate, reference, radius, neighbours)]
     candidates = [(kind, _placed(certificate, point, radius)) for kind, point in candidates]
     keys = (seed, batch, workers)
-    shares = [
-        count_class(classifier, certificate, point, screening, Purpose.ATTACK, *keys, first=1 + 1024 * number)
-        for number, (_, point) in enumerate(candidates)
-    ]
-    kind, point = candidates[min(range(len(shares)), key=shares.__getitem__)]
+    kind, point = candidates[_worst(classifier, certificate, [point for _, point in candidates], screening, *keys)]
     return _verdict(classifier, certificate, point, samples, level, *keys, factor=factor, kind=kind)
 
 
@@ -136,7 +136,7 @@ def attack_along(
 
     candidates = images(torch.tensor(ends, dtype=torch.float64))
     if factor <= 1:
-        source = generator(seed, certificate.index, Purpose.ATTACK, block=0)
+        source = Stream(seed, certificate.index, Purpose.ATTACK).generator()
         tried = torch.empty(TRIED, dtype=torch.float64).uniform_(
             ends[0] if len(ends) > 1 else 0, ends[-1], generator=source
         )
@@ -151,11 +151,7 @@ def attack_along(
     if factor <= 1 and beyond.max() >= certificate.radius * OUTSIDE:
         point = points[int(beyond.argmax())]
     else:
-        shares = [
-            count_class(classifier, certificate, point, screening, Purpose.ATTACK, *keys, first=1 + 1024 * number)
-            for number, point in enumerate(points)
-        ]
-        point = points[min(range(len(shares)), key=shares.__getitem__)]
+        point = points[_worst(classifier, certificate, points, screening, *keys)]
     return _verdict(classifier, certificate, point, samples, level, *keys, factor=factor, kind=perturbation.name)
 
 
@@ -173,38 +169,40 @@ def _verdict(
     kind: str,
 ) -> Attack:
     """What fresh samples say of one point, which was chosen without them."""
-    found = count_class(classifier, certificate, point, samples, Purpose.VERDICT, seed, batch, workers)
+    draws = Stream(seed, certificate.index, Purpose.VERDICT).draws(samples, batch)
+    found = count_class(classifier, certificate, point, draws, workers)
     delta = point.double() - certificate.x.double()
     distance = certificate.family.length(delta.flatten()[None], certificate.scale).item()
     return Attack(factor, kind, distance, found / samples, clopper_pearson_upper(found, samples, level))
+
+
+def _worst(
+    classifier: Classifier,
+    certificate: Certificate,
+    points: Sequence[Tensor] | Float[Tensor, "n *shape"],
+    samples: int,
+    seed: int,
+    batch: int,
+    workers: int,
+) -> int:
+    """Which point has the fewest answers of the certified class; the first of several."""
+    stream = Stream(seed, certificate.index, Purpose.ATTACK)
+    found = [
+        count_class(classifier, certificate, point, stream.draws(samples, batch, first=1 + APART * number), workers)
+        for number, point in enumerate(points)
+    ]
+    return min(range(len(found)), key=found.__getitem__)
 
 
 def count_class(
     classifier: Classifier,
     certificate: Certificate,
     point: Float[Tensor, "*shape"],
-    samples: int,
-    purpose: Purpose,
-    seed: int,
-    batch: int,
+    draws: Sequence[Draws],
     workers: int,
-    first: int = 0,
 ) -> int:
-    """How many of `samples` noisy answers at `point` are the certified class."""
-    counts = hard_counts(
-        classifier,
-        point,
-        certificate.scale,
-        samples,
-        purpose=purpose,
-        seed=seed,
-        index=certificate.index,
-        batch=batch,
-        workers=workers,
-        first=first,
-        norm=certificate.norm,
-        grid=certificate.grid,
-    )
+    """How many of the answers at draws of noise at `point` are the certified class."""
+    counts = hard_counts(certificate.smoothed(classifier), point, draws, workers)
     return int(counts[certificate.prediction]) if certificate.prediction < len(counts) else 0
 
 
@@ -228,40 +226,21 @@ def _ascent(
     source: torch.Generator,
 ) -> Float[Tensor, "*shape"]:
     """Projected gradient ascent on -log p of the certified class, in u = B^-1 delta with |u| <= radius."""
-    x, scale = certificate.x, certificate.scale
+    x, scale, family = certificate.x, certificate.scale, certificate.family
     whitened = torch.zeros(1, x.numel(), dtype=x.dtype, device=x.device)
     step = 2.5 * radius / steps
     for _ in range(steps):
         whitened.requires_grad_()
         point = x + scale.spread(whitened).view_as(x)
-        noise = scale.spread(certificate.family.draw(draws, x, source))
+        noise = scale.spread(family.draw(draws, x, source))
         probabilities = soft_probabilities(classifier, point, noise)
         loss = -probabilities[certificate.prediction].clamp_min(torch.finfo(x.dtype).tiny).log()
         gradient = torch.autograd.grad(loss, whitened)[0] if loss.requires_grad else torch.zeros_like(whitened)
         with torch.no_grad():
-            if not (torch.isfinite(gradient).all() and gradient.abs().max() > 0):
-                gradient = FAMILIES["l2"].draw(1, x, source)
-            whitened = projected(certificate.norm, whitened + step * steepest(certificate.norm, gradient), radius)
+            stuck = not (torch.isfinite(gradient).all() and gradient.abs().max() > 0)
+            direction = family.directions(1, x, source) if stuck else family.steepest(gradient)
+            whitened = family.projected(whitened + step * direction, radius)
     return x + scale.spread(whitened.detach()).view_as(x)
-
-
-def steepest(norm: Norm, slopes: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """For every row the direction of length 1 that ascends most: itself in l2, the largest slope's axis in l1."""
-    if norm == "l2":
-        return slopes / slopes.norm(dim=1, keepdim=True)
-    axis = slopes.abs().argmax(dim=1, keepdim=True)
-    return torch.zeros_like(slopes).scatter(1, axis, slopes.gather(1, axis).sign())
-
-
-def projected(norm: Norm, rows: Float[Tensor, "n d"], radius: float) -> Float[Tensor, "n d"]:
-    """The nearest rows, by l2, of a length of at most `radius`; in l1 by a threshold (Duchi et al., ICML 2008)."""
-    if norm == "l2":
-        return rows * (radius / rows.norm(dim=1, keepdim=True)).clamp_max(1.0)
-    sizes = rows.abs().sort(dim=1, descending=True).values
-    means = (sizes.cumsum(dim=1) - radius) / torch.arange(1, rows.shape[1] + 1, device=rows.device)
-    kept = (sizes > means).sum(dim=1, keepdim=True).clamp_min(1)
-    threshold = means.gather(1, kept - 1).clamp_min(0)
-    return rows.sign() * (rows.abs() - threshold).clamp_min(0)
 
 
 def _segments(

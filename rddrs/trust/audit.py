@@ -14,7 +14,7 @@ from scipy.stats import binom
 from torch import Tensor
 
 from rddrs.certification import Certificate, Proof, Terms
-from rddrs.noise import Grid, Purpose
+from rddrs.noise import Grid, Purpose, Stream
 from rddrs.smoothing import Classifier, Reference, check_contract, check_evaluates, hard_counts, running_counts
 from rddrs.threats import Perturbation
 from rddrs.trust.attack import INSIDE, OUTSIDE, Attack, attack, attack_along, count_class
@@ -144,13 +144,11 @@ def count_differences(classifier: Classifier, certificate: Certificate, *, worke
         (Purpose.SELECTION, certificate.selection_counts, certificate.selection_samples),
         (Purpose.CERTIFICATION, certificate.counts, certificate.samples),
     ):
-        drawing = (classifier, certificate.x, certificate.scale, samples)
-        keys = {"purpose": purpose, "seed": certificate.seed, "index": certificate.index, "norm": certificate.norm}
-        sampling: dict[str, Any] = {**keys, "grid": certificate.grid, "batch": certificate.batch, "workers": workers}
+        it, stream, batch = certificate.smoothed(classifier), certificate.stream(purpose), certificate.batch
         if purpose is Purpose.CERTIFICATION and certificate.decision is not None:
-            *_, (again, _) = running_counts(*drawing, **sampling)
+            *_, (again, _) = running_counts(it, certificate.x, stream, samples, batch=batch, workers=workers)
         else:
-            again = hard_counts(*drawing, **sampling)
+            again = hard_counts(it, certificate.x, stream.draws(samples, batch), workers)
         width = max(len(again), len(stored))
         pairs = (torch.nn.functional.pad(each, (0, width - len(each))) for each in (again, torch.tensor(stored)))
         differences += int(torch.sub(*pairs).abs().sum())
@@ -194,5 +192,6 @@ def recount(
     The radius rho claims a probability, Phi(rho) of Gaussian noise; the p-value is the binomial probability, exact, of
     no more successes than were found if it were just that.
     """
-    found = count_class(classifier, certificate, certificate.x, samples, Purpose.RECOUNT, seed, batch, workers)
+    draws = Stream(seed, certificate.index, Purpose.RECOUNT).draws(samples, batch)
+    found = count_class(classifier, certificate, certificate.x, draws, workers)
     return found / samples, float(binom.cdf(found, samples, certificate.family.probability(certificate.radius)))

@@ -13,10 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rddrs.certification import ABSTAIN, Certificate
-from rddrs.noise import Isotropic
-from rddrs.trust.ellipsoids import Ellipsoid, clearance, rounding
+from rddrs.noise import Ellipsoid, Isotropic, clearance
+from rddrs.noise.ellipsoids import rounding
 from rddrs.trust.outcome import Outcome, Recalled, Store, Volatile, certificate_digest
-from rddrs.trust.polytopes import CrossPolytope
 from rddrs.trust.shadows import Rows, Shadows, directions
 
 RENEWALS = tuple(4**power for power in range(6))
@@ -238,5 +237,5 @@ def overlaps(
 
 
 def _region(certificate: Certificate) -> Ellipsoid:
-    kind = Ellipsoid if certificate.norm == "l2" else CrossPolytope
-    return kind(certificate.x.flatten().cpu(), certificate.scale.to("cpu"), certificate.radius)
+    x, scale = certificate.x.flatten().cpu(), certificate.scale.to("cpu")
+    return certificate.family.region(x, scale, certificate.radius)

@@ -15,7 +15,7 @@ from rddrs.certification import ABSTAIN, Cell, PathCertificate, PathTerms
 from rddrs.certification.cells import Course, Ruler, needed
 from rddrs.certification.paths import feared, selection, share
 from rddrs.certification.walks import WAVE, base_radius, placed
-from rddrs.noise import FAMILIES, LAST_BLOCK, Purpose, generator
+from rddrs.noise import LAST_BLOCK, Purpose, Stream
 from rddrs.smoothing import (
     Question,
     SmoothedClassifier,
@@ -27,7 +27,7 @@ from rddrs.smoothing import (
     hard_counts,
     soft_probabilities,
 )
-from rddrs.trust.attack import INSIDE, steepest
+from rddrs.trust.attack import APART, INSIDE
 
 TRIED = 64
 """Severities that an attack looks at."""
@@ -107,8 +107,8 @@ def audit_path(
     if not (same and (path.norm, path.grid) == (smoothed.norm, smoothed.grid) and _equal(stated, terms)):
         flags.append("terms")
     smoothed = SmoothedClassifier(smoothed.classifier, path.scale, smoothed.norm, smoothed.grid)
-    sampling: dict[str, Any] = {"seed": terms.seed, "index": path.index, "batch": path.batch, "workers": workers}
-    chosen = selection(smoothed, _origin(path), terms.selection_samples, **sampling)
+    stream, sampling = Stream(terms.seed, path.index, Purpose.PATH), {"batch": path.batch, "workers": workers}
+    chosen = selection(smoothed, _origin(path), stream, terms.selection_samples, **sampling)
     top = int(torch.tensor(chosen).argmax())
     if path.prediction not in (ABSTAIN, top):
         flags.append("class")
@@ -119,7 +119,8 @@ def audit_path(
         flags.append("order")
     if any(cell.alpha > share(terms.alpha, cell.order) for cell in cells):
         flags.append("level")
-    differences = _distance(chosen, path.selection_counts) + _differences(smoothed, path, top, terms.samples, sampling)
+    differences = _distance(chosen, path.selection_counts)
+    differences += _differences(smoothed, path, top, terms.samples, stream, sampling)
     flags += ["counts"] if differences > tolerance else []
     if any(cell.decision != _decision(path, cell, top) for cell in cells):
         flags.append("decision")
@@ -153,43 +154,41 @@ def attack_path(
     """The worst of the images along a path, and of steps within its slack from the worst of them, by fresh draws."""
     course = Course(path.perturbations, path.x, path.clamp)
     ends = [torch.tensor(np.atleast_1d(end), dtype=torch.float64) for end in (path.low, path.high)]
-    source = generator(seed, path.index, Purpose.ATTACK)
-    shares = torch.rand(TRIED, len(ends[0]), generator=source, dtype=torch.float64)
+    attacking, judging = (Stream(seed, path.index, purpose) for purpose in (Purpose.ATTACK, Purpose.VERDICT))
+    shares = torch.rand(TRIED, len(ends[0]), generator=attacking.generator(), dtype=torch.float64)
     shares[:2] = torch.tensor([[0.0], [1.0]])
     severities = (ends[0] + shares * (ends[1] - ends[0])).to(path.x.device)
     images, step = course.points(severities), path.rounding or path.grid
     images = (images if step is None else step * (images / step).round()).to(path.x.dtype).view(-1, *path.x.shape)
-    keys: dict[str, Any] = {"seed": seed, "index": path.index, "batch": batch, "workers": workers}
-    keys |= {"norm": path.norm, "grid": path.grid}
 
-    def answered(image: Tensor, count: int, purpose: Purpose, first: int = 0) -> float:
-        counts = hard_counts(smoothed.classifier, image, path.scale, count, purpose=purpose, first=first, **keys)
+    def answered(image: Tensor, stream: Stream, count: int, first: int = 0) -> float:
+        counts = hard_counts(smoothed, image, stream.draws(count, batch, first), workers)
         return int(counts[path.prediction]) / count if path.prediction < len(counts) else 0.0
 
-    found = [answered(image, screening, Purpose.ATTACK, first=1 + 1024 * place) for place, image in enumerate(images)]
+    found = [answered(image, attacking, screening, 1 + APART * place) for place, image in enumerate(images)]
     worst = int(np.argmin(found))
     kind, image = "path", images[worst]
     if path.slack > 0:
         stepped = _stepped(smoothed, path, image)
-        if answered(stepped, screening, Purpose.ATTACK, first=1 + 1024 * TRIED) <= found[worst]:
+        if answered(stepped, attacking, screening, 1 + APART * TRIED) <= found[worst]:
             kind, image = "slack", stepped
-    right = round(samples * answered(image, samples, Purpose.VERDICT))
+    right = round(samples * answered(image, judging, samples))
     upper = clopper_pearson_upper(right, samples, level)
     return PathAttack(tuple(severities[worst].tolist()), kind, right / samples, upper)
 
 
 def _stepped(smoothed: SmoothedClassifier, path: PathCertificate, image: Float[Tensor, "*shape"]) -> Tensor:
     """The image and the step, within the slack, that the gradient of the class's probability says is worst."""
-    source = generator(0, path.index, Purpose.ATTACK, 1 << 20, image.device)
+    source = Stream(0, path.index, Purpose.ATTACK).child(1 << 20).generator(image.device)
     whitened = torch.zeros(1, image.numel(), dtype=image.dtype, device=image.device).requires_grad_()
     point = image + path.scale.spread(whitened).view_as(image)
     noise = path.scale.spread(path.family.draw(64, image, source))
     loss = -soft_probabilities(smoothed.classifier, point, noise)[path.prediction].log()
     gradient = torch.autograd.grad(loss, whitened)[0] if loss.requires_grad else torch.zeros_like(whitened)
-    if not (torch.isfinite(gradient).all() and gradient.any()):
-        gradient = FAMILIES["l2"].draw(1, image, source)
+    stuck = not (torch.isfinite(gradient).all() and gradient.any())
+    direction = path.family.directions(1, image, source) if stuck else path.family.steepest(gradient)
     for length in torch.linspace(INSIDE * path.slack, 0, 17).tolist():
-        delta = path.scale.spread(length * steepest(path.norm, gradient)).view_as(image)
+        delta = path.scale.spread(length * direction).view_as(image)
         found = image + delta
         found = found if path.grid is None else (path.grid * (found.double() / path.grid).round()).to(image)
         if (
@@ -240,7 +239,12 @@ def _distance(first: Sequence[int], second: Sequence[int]) -> int:
 
 
 def _differences(
-    smoothed: SmoothedClassifier, path: PathCertificate, top: int, samples: int, sampling: dict[str, Any]
+    smoothed: SmoothedClassifier,
+    path: PathCertificate,
+    top: int,
+    samples: int,
+    stream: Stream,
+    sampling: dict[str, int],
 ) -> int:
     """How many draws of the tests are counted otherwise when they are made again, in the same waves."""
     differences = 0
@@ -248,7 +252,7 @@ def _differences(
     for _, group in groupby(numbered, key=lambda each: each[0].wave):
         cells, anchors = zip(*group, strict=True)
         questions = [
-            Question(cell.order, anchor, path.family.probability(cell.rho), cell.alpha)
+            Question(stream.child(cell.order), anchor, path.family.probability(cell.rho), cell.alpha)
             for cell, anchor in zip(cells, anchors, strict=True)
         ]
         drawn = [min(cell.samples, samples) for cell in cells]

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rddrs.noise import Diagonal, Full, Scale
-from rddrs.trust.ellipsoids import Ellipsoid, rounding, size
+from rddrs.noise import Diagonal, Ellipsoid, Full, Scale
+from rddrs.noise.ellipsoids import rounding, size
 
 STEPS = 4
 
@@ -113,5 +113,5 @@ class Shadows:
 
     def _span(self, scale: Scale) -> tuple[Float[Tensor, "k k"], float]:
         """W^T C C W and the Frobenius norm of C."""
-        rows = scale.adjoint(self.basis.mT)
+        rows = scale.extent(self.basis.mT)
         return rows @ rows.mT, size(scale)

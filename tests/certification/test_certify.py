@@ -53,7 +53,7 @@ def test_the_region_reaches_towards_the_boundary_and_not_beyond(oracle_of, kind)
     source = torch.Generator().manual_seed(0)
     z = torch.randn(500, 12, generator=source)
     lengths = certificate.radius * torch.rand(500, 1, generator=source)
-    around = oracle.x + oracle.scale.noise(lengths * z / z.norm(dim=1, keepdim=True))
+    around = oracle.x + oracle.scale.spread(lengths * z / z.norm(dim=1, keepdim=True))
     assert certificate.contains(around).float().mean() > 0.99
     assert all(oracle.classifier.radius(point, oracle.scale) > 0 for point in around)
 

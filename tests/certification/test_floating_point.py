@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from rddrs import Diagonal, Full, Isotropic, Kronecker, Reference, audit, certify
-from rddrs.noise import Grid, Purpose, whole
-from rddrs.smoothing import hard_counts
+from rddrs.noise import Grid, Purpose, Stream, whole
+from rddrs.smoothing import SmoothedClassifier, hard_counts
 
 DIM, STEP, SAMPLES = 256, 1 / 16, 3_000
 SWAPPED = -torch.eye(16).flip(0)
@@ -39,7 +39,7 @@ def certified(scale, x=X, **options):
 def test_without_a_grid_the_planted_network_earns_a_false_radius_and_is_caught(scale):
     found = certified(scale)
     assert found.prediction == 1 and found.contains(OTHER[None]).all()
-    counts = hard_counts(last_bits, OTHER, found.scale, SAMPLES, purpose=Purpose.VERDICT)
+    counts = hard_counts(found.smoothed(last_bits), OTHER, Stream(0, 0, Purpose.VERDICT).draws(SAMPLES, 256))
     assert counts.tolist() == [SAMPLES, 0]
     reference = Reference(torch.stack([OTHER, X]), torch.tensor([0, 1]))
     assert audit(last_bits, found, X, reference=reference, samples=1_000).flags == ("attack",)
@@ -55,7 +55,8 @@ def test_with_the_grid_it_cannot(scale, step):
         return last_bits(inputs)
 
     for x in (X, (OTHER / step).round() * step):
-        hard_counts(recording, x, scale, 300, purpose=Purpose.CERTIFICATION, grid=step)
+        smoothed = SmoothedClassifier(recording, scale, grid=step)
+        hard_counts(smoothed, x, Stream(0, 0, Purpose.CERTIFICATION).draws(300, 256))
     first, second = torch.cat(seen).chunk(2)
     places = (first.double() / step).round()
     moved = whole((OTHER / step).round() * step, step).double()

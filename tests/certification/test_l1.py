@@ -25,8 +25,8 @@ from rddrs import (
 )
 from rddrs.certification import Terms, certified_severity
 from rddrs.methods.objective import gap
-from rddrs.noise import FAMILIES, Purpose
-from rddrs.smoothing import hard_counts
+from rddrs.noise import Purpose, Stream, family_of
+from rddrs.smoothing import SmoothedClassifier, hard_counts
 from rddrs.threats import PERTURBATIONS
 from rddrs.trust import overlaps
 
@@ -86,7 +86,8 @@ def test_linear_classifiers_of_the_plane_by_quadrature(oracle_of, kind):
     """2 p - 1 to 1e-3 at n = 10^6, five of its standard deviations at p = 0.99, and the certificate below it."""
     oracle = oracle_of(kind, 2, radius=1.0, seed=3)
     classifier = placed(oracle, 0.98)
-    counts = hard_counts(classifier, oracle.x, oracle.scale, MILLION, purpose=Purpose.VERDICT, batch=4096, norm="l1")
+    draws = Stream(0, 0, Purpose.VERDICT).draws(MILLION, 4096)
+    counts = hard_counts(SmoothedClassifier(classifier, oracle.scale, "l1"), oracle.x, draws)
     rho = 2 * exact(classifier, oracle.x, oracle.scale) - 1
     assert 2 * counts[1].item() / MILLION - 1 == pytest.approx(rho, abs=1e-3)
     found = certify(classifier, oracle.x, oracle.scale, samples=20_000, norm="l1")
@@ -115,7 +116,7 @@ def test_the_measures_are_those_of_ancers_l1_variant(linear):
     assert found.ball_radius == pytest.approx(rho * 0.2)
     inside = torch.tensor([[0.199, 0, 0], [0, 0.499, 0], [0.1, 0.249, 0], [0.1, 0.2, 0.1]]) * rho
     assert found.contains(inside).tolist() == [True, True, True, False]
-    assert gap(torch.tensor([0.1, 0.7, 0.2]), 1, FAMILIES["l1"]).item() == pytest.approx(0.7 - 0.2)
+    assert gap(torch.tensor([0.1, 0.7, 0.2]), 1, "l1").item() == pytest.approx(0.7 - 0.2)
 
 
 @pytest.mark.parametrize("method", [RS, DDRS, partial(ANCER, iterations=5), GlobalScale, RDDRS])
@@ -150,7 +151,7 @@ def test_what_makes_no_sense_is_refused(oracle_of):
 def test_a_target_radius_is_that_of_the_l1_ball(oracle_of, kind):
     oracle = oracle_of(kind, 2, radius=1.0, seed=3)
     classifier = placed(oracle, 0.8)
-    ball = FAMILIES["l1"].ball(oracle.scale.to("cpu", torch.float32))
+    ball = family_of("l1").ball(oracle.scale.to("cpu", torch.float32))
     options = {"samples": 20_000, "norm": "l1"}
     near, far = (certify(classifier, oracle.x, oracle.scale, target_radius=it * ball, **options) for it in (0.7, 0.9))
     assert (near.decision, far.decision) == ("yes", "no")

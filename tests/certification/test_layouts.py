@@ -8,8 +8,8 @@ from scipy.stats import binom
 
 from rddrs import Diagonal, Full, Isotropic, Kronecker, audit, certify
 from rddrs.methods import RS
-from rddrs.noise import Purpose
-from rddrs.smoothing import hard_counts
+from rddrs.noise import Purpose, Stream
+from rddrs.smoothing import SmoothedClassifier, hard_counts
 from tests.layouts import LAYOUTS, SHAPE
 
 KINDS = ["isotropic", "diagonal", "full", "kronecker"]
@@ -28,8 +28,8 @@ def test_no_layout_changes_a_count(linear, scale_of, kind, dtype, layout):
     found, expected = (certify(network, each, scale, samples=1_000) for each in (x, still))
     assert found.counts == expected.counts and 0 < found.counts[0] < 1_000
     assert found.selection_counts == expected.selection_counts
-    counting = {"purpose": Purpose.PILOT, "seed": 5}
-    assert torch.equal(*(hard_counts(network, each, scale, 500, **counting) for each in (x, still)))
+    smoothed, draws = SmoothedClassifier(network, scale), Stream(5, 0, Purpose.PILOT).draws(500, 256)
+    assert torch.equal(*(hard_counts(smoothed, each, draws) for each in (x, still)))
     assert "counts" not in audit(network, found, x, samples=200).flags
     assert RS().propose(network, x, sigma=0.3).scale.dim == DIM
 
@@ -70,7 +70,7 @@ def test_no_later_change_reaches_a_certificate(oracle_of, kind):
     }
     factors, values = [torch.eye(2), torch.eye(3)], matrix.diagonal().clone().view(2, 3)
     theta, x = matrix.diagonal().clone(), oracle.x.clone().requires_grad_()
-    points = oracle.x + 0.4 * oracle.scale.noise(torch.randn(200, 6, generator=torch.Generator().manual_seed(0)))
+    points = oracle.x + 0.4 * oracle.scale.spread(torch.randn(200, 6, generator=torch.Generator().manual_seed(0)))
     certificate = certify(oracle.classifier, x, given[kind](), samples=1_000)
 
     def claim():

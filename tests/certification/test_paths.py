@@ -13,6 +13,7 @@ from rddrs import Diagonal, Isotropic, Perturbation, certify_path
 from rddrs.certification.cells import Course, Ruler, needed
 from rddrs.certification.paths import feared, share
 from rddrs.certification.walks import anchors_of, longest_radius, placed
+from rddrs.noise import Purpose, Stream
 from rddrs.smoothing import Question, SmoothedClassifier, ask, decide, least
 
 KINDS = ["isotropic", "diagonal", "full", "kronecker"]
@@ -122,8 +123,8 @@ def test_the_first_look_is_the_first_that_can_decide(probability):
 
 def test_answers_depend_neither_on_workers_nor_on_what_else_is_asked(oracle_of):
     oracle = oracle_of("isotropic", 3, radius=0.8)
-    smoothed = smoothed_of(oracle)
-    questions = [Question(k, oracle.x + 0.02 * k, 0.6 + 0.03 * k, 1e-3) for k in range(1, 8)]
+    smoothed, stream = smoothed_of(oracle), Stream(0, 0, Purpose.PATH)
+    questions = [Question(stream.child(k), oracle.x + 0.02 * k, 0.6 + 0.03 * k, 1e-3) for k in range(1, 8)]
     found = ask(smoothed, questions, 1, samples=700, batch=50)
     assert ask(smoothed, questions, 1, samples=700, batch=50, workers=3) == found
     assert ask(smoothed, questions[::-1], 1, samples=700, batch=50)[::-1] == found

@@ -14,7 +14,7 @@ from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.moments import moment_of, slopes, spreads_of
 from rddrs.methods.rddrs import RDDRS
 from rddrs.methods.structures import structured
-from rddrs.noise import spd
+from rddrs.noise import FAMILIES, Gaussian, spd
 from rddrs.threats import Threat
 from rddrs.training.cotraining import grow, mean_radius, pilot
 
@@ -119,21 +119,34 @@ def test_the_gradient_of_the_objective_against_finite_differences(flat):
 def test_the_margin_radius_of_a_linear_network_is_exact(oracle_of):
     """Mean over deviation of 20,000 draws at radius 1.3: a standard error of 1 %; false alarms of 5 of them, 1e-6."""
     oracle = oracle_of("full", 8, radius=1.3)
-    noise = oracle.scale.noise(normal(20_000, 8, dtype=torch.float32))
+    noise = oracle.scale.spread(normal(20_000, 8, dtype=torch.float32))
     found = margins(oracle.classifier(oracle.x + noise), torch.ones(20_000, dtype=torch.long))
     assert margin_radius(found[None]).item() == pytest.approx(oracle.radius, rel=0.05)
 
 
-def test_everything_turns_with_the_network(spd_matrix):
+class Given(Gaussian):
+    """Rows that are given in the place of random ones."""
+
+    def __init__(self, rows):
+        self._rows = rows
+
+    def fill(self, rows, source):
+        rows.copy_(self._rows)
+
+
+def test_everything_turns_with_the_network(spd_matrix, monkeypatch):
     """Network, inputs and noise scale rotated together: the outer product and every scale of its flat rotate."""
     turn = torch.linalg.qr(normal(6, 6, seed=9)).Q
     matrix, inputs, z, a = spd_matrix(6, seed=3), normal(50, 6), normal(50, 6, seed=1), normal(6, seed=2)
     labels = Smooth(6)(inputs).argmax(dim=1)
     everything = torch.arange(50)
-    here = moment_of(slopes(Smooth(6), inputs, labels, everything, Full(matrix), lambda _: z), Full(matrix))
+    monkeypatch.setitem(FAMILIES, "here", Given(z))
+    monkeypatch.setitem(FAMILIES, "there", Given(z @ turn.mT))
+    source = torch.Generator()
+    here = moment_of(slopes(Smooth(6), inputs, labels, everything, Full(matrix), source, "here"), Full(matrix))
     turned = spd.symmetric(turn @ matrix @ turn.mT)
-    scale, rows = Full(turned), lambda _: z @ turn.mT
-    there = moment_of(slopes(Smooth(6, turn), inputs @ turn.mT, labels, everything, scale, rows), scale)
+    found = slopes(Smooth(6, turn), inputs @ turn.mT, labels, everything, Full(turned), source, "there")
+    there = moment_of(found, Full(turned))
     torch.testing.assert_close(there, turn @ here @ turn.mT)
     scale, other = flat_at(Full(matrix), here).scale(a, 0.3), flat_at(Full(turned), there).scale(a, 0.3)
     torch.testing.assert_close(other.matrix, turn @ scale.matrix @ turn.mT)
@@ -323,7 +336,7 @@ def test_growth_in_closed_form_keeps_the_radius(linear):
     labels = torch.ones(128, dtype=torch.long)
     start = Isotropic(0.5, 4)
     pilots = Reference(inputs, labels)
-    least = 0.95 * mean_radius(network, pilots, start.noise(pilot(start, inputs, 0)))
+    least = 0.95 * mean_radius(network, pilots, start.spread(pilot(start, inputs, 0)))
     scale = grow(network, Stored(inputs), labels, pilots, start, floor=0.5, least_radius=least, growth=3.0)
     assert scale.eigenvalues.tolist() == pytest.approx([0.5 / 0.95, 1.5, 1.5, 1.5], rel=0.05)
 
@@ -332,7 +345,7 @@ def test_growth_is_along_the_threat_alone(linear):
     """Brightness is not seen by a network that compares two entries: its axis grows, the others stay at the floor."""
     network, inputs = linear(torch.tensor([2.0, -2.0]), 0.0), torch.tensor([[1.0, 0.0]]).repeat(128, 1)
     pilots, start = Reference(inputs, torch.ones(128, dtype=torch.long)), Isotropic(0.5, 2)
-    least = 0.95 * mean_radius(network, pilots, start.noise(pilot(start, inputs, 0)))
+    least = 0.95 * mean_radius(network, pilots, start.spread(pilot(start, inputs, 0)))
     growing = partial(grow, network, Stored(inputs), pilots.labels, pilots, start, floor=0.5, least_radius=least)
     scale = growing(growth=3.0, threat=Threat("brightness"))
     torch.testing.assert_close(scale.matrix, torch.tensor([[1.0, 0.5], [0.5, 1.0]]), rtol=1e-3, atol=1e-3)

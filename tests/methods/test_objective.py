@@ -7,7 +7,6 @@ from scipy.stats import norm
 from rddrs import Full, RDDRSPaper
 from rddrs.methods.base import Problem
 from rddrs.methods.objective import P_MAX, gap, size
-from rddrs.noise.streams import Purpose
 
 
 def differences(function, matrix, step=1e-5):
@@ -76,7 +75,7 @@ def test_the_ascent_gradient_against_finite_differences(spd_matrix, samples, bat
     method = RDDRSPaper(samples=samples, kappa=0.7)
     sizes = [min(batch, samples - start) for start in range(0, samples, batch)]
     first = step * len(sizes)
-    z = torch.cat([problem.draw(size, Purpose.ASCENT, first + block) for block, size in enumerate(sizes)])
+    z = torch.cat([problem.draw(size, first + block) for block, size in enumerate(sizes)])
     label = problem.label
 
     def objective(matrix):

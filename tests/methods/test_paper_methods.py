@@ -45,9 +45,9 @@ class TurnedProblem(Problem):
 
     rotation: Tensor | None = None
 
-    def draw(self, count, purpose, block):
+    def draw(self, count, step):
         assert self.rotation is not None
-        return super().draw(count, purpose, block) @ self.rotation.mT
+        return super().draw(count, step) @ self.rotation.mT
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from torch._inductor import config as inductor
 
 from rddrs import Isotropic
 from rddrs.models import Accelerated, SmallCNN
-from rddrs.noise import Purpose
-from rddrs.smoothing import hard_counts
+from rddrs.noise import Purpose, Stream
+from rddrs.smoothing import SmoothedClassifier, hard_counts
 
 SHAPE = (1, 12, 12)
 
@@ -37,8 +37,8 @@ def answer(fast: nn.Module, given: Tensor) -> Tensor:
 
 
 def counted(fast: nn.Module, workers: int = 1) -> list[int]:
-    scale, purpose = Isotropic(5.0, 144), Purpose.CERTIFICATION
-    return hard_counts(fast, inputs(1)[0], scale, 1000, purpose=purpose, batch=96, workers=workers).tolist()
+    smoothed, draws = SmoothedClassifier(fast, Isotropic(5.0, 144)), Stream(0, 0, Purpose.CERTIFICATION).draws(1000, 96)
+    return hard_counts(smoothed, inputs(1)[0], draws, workers).tolist()
 
 
 def fingerprint() -> str:

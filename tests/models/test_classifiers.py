@@ -20,7 +20,7 @@ from rddrs.models.perceptron import Perceptron
 from rddrs.models.resnet import ResNet
 from rddrs.models.small_cnn import SmallCNN
 from rddrs.models.weights import load_weights, save_weights
-from rddrs.noise import Full, Purpose, generator
+from rddrs.noise import Full, Purpose, Stream
 from rddrs.threats import PERTURBATIONS
 from rddrs.training.augmentation import Augmentation
 from rddrs.training.fit import fit
@@ -163,7 +163,7 @@ def test_in_bfloat16_the_passes_alone_are_rounded(tmp_path):
     options = {"batch": 40, "objective": Watched()}
     training = NoisyTraining(net, data.train_inputs, data.train_labels, scale, validation, **options)
     fit(training, epochs=1, folder=tmp_path, precision="bfloat16")
-    z = torch.randn(40, 16, generator=generator(0, 0, Purpose.TRAINING))
+    z = torch.randn(40, 16, generator=Stream(0, 0, Purpose.TRAINING).generator())
     torch.testing.assert_close(seen["noise"].flatten(1), z @ scale.matrix, rtol=0, atol=1e-6)
     assert seen["answers"] == torch.bfloat16 and seen["loss"].dtype == torch.float32
     assert all(weights.dtype == torch.float32 for weights in net.parameters())

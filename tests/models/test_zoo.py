@@ -40,7 +40,7 @@ def test_a_card_is_whole_and_its_network_answers_under_its_noise(name: str) -> N
     scale = network.scale or Isotropic(network.card["sigma"], 784)
     assert scale.dim == 784 and scale.geometric_mean >= network.card["sigma"] - 1e-6
     source = torch.Generator().manual_seed(0)
-    noise = scale.noise(torch.randn(len(images), 784, generator=source)).view_as(images)
+    noise = scale.spread(torch.randn(len(images), 784, generator=source)).view_as(images)
     with torch.no_grad():
         assert (network(images).argmax(dim=1) == labels).float().mean() > 0.75
         assert (network(images + noise).argmax(dim=1) == labels).float().mean() > 0.5

@@ -32,8 +32,11 @@ def assert_close(found, expected, dtype):
 
 
 def test_noise_is_the_dense_product(case):
+    """B U^T is C, symmetric, U orthogonal: |U^T z| = |z|; B is C itself but of a Kronecker scale."""
     scale, z, dtype = case
-    assert_close(scale.noise(z), z @ scale.matrix.to(z), dtype)
+    assert_close(scale.spread(scale.turned(z)), z @ scale.matrix.to(z), dtype)
+    assert_close(scale.turned(z).norm(dim=1), z.norm(dim=1), dtype)
+    assert isinstance(scale, Kronecker) or scale.turned(z) is z
 
 
 def square_root(scale, dtype):
@@ -48,17 +51,17 @@ def test_perturb_adds_noise_of_the_covariance(case):
     assert_close((root @ root.mT).double(), scale.covariance, dtype)
     assert_close(scale.perturb(x, z.clone()), x + z @ root.mT, dtype)
     if not isinstance(scale, Kronecker):
-        assert_close(scale.perturb(x, z.clone()), x + scale.noise(z), dtype)
+        assert_close(scale.perturb(x, z.clone()), x + scale.spread(z), dtype)
 
 
 def test_whitening_measures_the_noise_that_is_sampled(case):
-    """|C^-1 B z| = |z|, and the region's extent along w is |B^T w|: exactly, whatever the rounding of the factors."""
+    """|B^-1 B z| = |z|, and the region's extent along w is |B^T w|: exactly, whatever the rounding of the factors."""
     scale, z, dtype = case
     scale = scale.to("cpu", dtype)
     root = square_root(scale.to("cpu", torch.float64), torch.float64).mT
     white = scale.whiten(z.double() @ root)
     torch.testing.assert_close(white.norm(dim=1), z.double().norm(dim=1), rtol=1e-12, atol=1e-12)
-    extent = scale.adjoint(z.double())
+    extent = scale.extent(z.double())
     torch.testing.assert_close(extent.norm(dim=1), (z.double() @ root.mT).norm(dim=1), rtol=1e-12, atol=1e-12)
     singular = torch.linalg.svdvals(root)
     assert (scale.eigenvalues <= singular.flip(0) * (1 + 1e-12)).all() and scale.norm >= singular[0] * (1 - 1e-12)
@@ -90,7 +93,7 @@ def test_no_layout_in_memory_changes_what_a_scale_does(scale_of, kind, dtype, la
     rows = torch.stack([layout(row).flatten() for row in torch.randn(6, *SHAPE, dtype=dtype)])
     for z in (torch.stack([rows, rows + 1e3], dim=2)[..., 0], rows.mT.contiguous().mT, x.expand(6, -1)):
         still = z.contiguous()
-        assert_close(scale.noise(z), scale.noise(still), dtype)
+        assert_close(scale.spread(z), scale.spread(still), dtype)
         assert_close(scale.whiten(z), scale.whiten(still), dtype)
         # An expanded z cannot be overwritten, and a scale may do so.
         for noise in (still.clone(), z if z.stride(0) else still.clone()):
@@ -100,7 +103,7 @@ def test_no_layout_in_memory_changes_what_a_scale_does(scale_of, kind, dtype, la
 
 def test_whiten_inverts_the_noise(case):
     scale, z, dtype = case
-    white = scale.whiten(scale.noise(z))
+    white = scale.whiten(scale.spread(z))
     assert white.dtype == torch.float64
     assert_close(white, z.double(), dtype)
 
@@ -137,9 +140,9 @@ def test_the_triangle_tells_its_dimension(dim):
 def test_the_three_kinds_agree_on_a_multiple_of_the_identity():
     z = torch.randn(4, 6, dtype=torch.float64)
     theta = torch.full((6,), 0.7, dtype=torch.float64)
-    expected = Isotropic(0.7, 6).noise(z)
+    expected = Isotropic(0.7, 6).spread(z)
     for scale in (Diagonal(theta), Full(theta.diag())):
-        torch.testing.assert_close(scale.noise(z), expected)
+        torch.testing.assert_close(scale.spread(z), expected)
         assert scale.log_det == pytest.approx(Isotropic(0.7, 6).log_det)
 
 
@@ -179,8 +182,8 @@ def test_what_is_no_scale_is_refused(make, message, shapes_unchecked):
 
 
 def test_shapes_are_checked_while_testing(scale_of):
-    with pytest.raises(TypeCheckError, match="noise"):
-        scale_of("full", 3).noise(torch.zeros(3))
+    with pytest.raises(TypeCheckError, match="spread"):
+        scale_of("full", 3).spread(torch.zeros(3))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -188,7 +191,7 @@ def test_a_scale_owns_its_numbers(spd_matrix, dtype):
     matrix = spd_matrix(4, seed=2).to(dtype)
     theta, z = torch.rand(4, dtype=dtype) + 0.5, torch.randn(3, 4, dtype=dtype)
     for given, scale in ((theta, Diagonal(theta)), (matrix, Full(matrix)), (theta, Diagonal(theta).to("cpu"))):
-        noise, eigenvalues, white = scale.noise(z), scale.eigenvalues.clone(), scale.whiten(z)
+        noise, eigenvalues, white = scale.spread(z), scale.eigenvalues.clone(), scale.whiten(z)
         handed = [
             given,
             scale.matrix,
@@ -198,7 +201,7 @@ def test_a_scale_owns_its_numbers(spd_matrix, dtype):
         for numbers in handed:
             numbers.mul_(10)
         for same in (scale, scale.to("cpu", dtype), scale.scaled(1.0)):
-            assert torch.equal(same.noise(z), noise)
+            assert torch.equal(same.spread(z), noise)
             assert torch.equal(same.eigenvalues, eigenvalues)
             assert torch.equal(same.whiten(z), white)
 
@@ -221,9 +224,9 @@ def test_the_isotropic_scale_of_a_precision_is_what_its_noise_is_made_with(dtype
     """torch rounds a factor that is a Python number to the tensor's precision."""
     scale = Isotropic(0.1, 3)
     rounded, one = scale.to("cpu", dtype), torch.ones(1, 3, dtype=dtype)
-    assert rounded.noise(one).double().unique().item() == rounded.sigma == scale.noise(one).double().unique().item()
-    assert torch.equal(rounded.perturb(torch.zeros(3, dtype=dtype), one.clone()), rounded.noise(one))
-    assert torch.equal(rounded.whiten(rounded.noise(one)), one.double())
+    assert rounded.spread(one).double().unique().item() == rounded.sigma == scale.spread(one).double().unique().item()
+    assert torch.equal(rounded.perturb(torch.zeros(3, dtype=dtype), one.clone()), rounded.spread(one))
+    assert torch.equal(rounded.whiten(rounded.spread(one)), one.double())
     assert (rounded.sigma == 0.1) == (dtype == torch.float64)
 
 
@@ -232,11 +235,11 @@ def test_the_product_is_exact_whatever_precision_is_allowed(spd_matrix, precisio
     """Less than the highest precision lets torch round the factors, so that the product is then made in float64."""
     scale, z, x = Full(spd_matrix(40, seed=3).float()), torch.randn(50, 40), torch.randn(40)
     exact = (z.double() @ scale.matrix.double()).float()
-    torch.testing.assert_close(scale.noise(z), exact, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(scale.spread(z), exact, rtol=1e-5, atol=1e-5)
     before = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision(precision)
-        assert torch.equal(scale.noise(z), exact)
+        assert torch.equal(scale.spread(z), exact)
         assert torch.equal(scale.perturb(x, z), x + exact)
     finally:
         torch.set_float32_matmul_precision(before)
@@ -260,7 +263,7 @@ def test_the_sum_without_onednn_is_that_with_it(spd_matrix, monkeypatch):
         monkeypatch.setattr(product, "onednn", lambda: False)
         torch.testing.assert_close(scale.perturb(x, z), with_it, rtol=1e-5, atol=1e-5)
     else:
-        torch.testing.assert_close(scale.perturb(x, z), x + scale.noise(z), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(scale.perturb(x, z), x + scale.spread(z), rtol=1e-5, atol=1e-5)
     assert calls
 
 

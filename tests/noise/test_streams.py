@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import torch
 
-from rddrs.noise.streams import Purpose, generator
+from rddrs.noise import Purpose, Stream
 
 
 def test_a_stream_is_numpys_twister_in_a_hashed_state():
@@ -14,21 +14,26 @@ def test_a_stream_is_numpys_twister_in_a_hashed_state():
     twister = np.random.MT19937()
     words = {"key": np.frombuffer(key, np.uint32, offset=8), "pos": 624}
     twister.state = {"bit_generator": "MT19937", "state": words}  # pyright: ignore
-    drawn = torch.empty(2_000, dtype=torch.int32).random_(generator=generator(3, 7, Purpose.CERTIFICATION, 11))
+    stream = Stream(3, 7, Purpose.CERTIFICATION).child(11)
+    drawn = torch.empty(2_000, dtype=torch.int32).random_(generator=stream.generator())
     assert drawn.tolist() == (twister.random_raw(2_000) % (1 << 31)).tolist()
 
 
 def test_no_two_streams_of_a_run_coincide():
     """10,000 inputs, 20 streams each: in 32 bits about five pairs of them would be the same, in 64 none."""
     keys = [(index, purpose, block) for index in range(10_000) for purpose in list(Purpose)[:5] for block in range(4)]
-    seeds = np.array([generator(0, *key).initial_seed() for key in keys], dtype=np.uint64)
+    streams = (Stream(0, index, purpose).child(block) for index, purpose, block in keys)
+    seeds = np.array([stream.generator().initial_seed() for stream in streams], dtype=np.uint64)
     assert len(np.unique(seeds)) == len(keys) > len(np.unique(seeds.astype(np.uint32)))
 
 
 def test_streams_are_normal_and_independent_of_their_neighbours():
     """Mean and variance of 2 * 10^6 draws and the correlation of neighbours within five standard errors: 2e-6."""
     rows = torch.stack(
-        [torch.randn(10_000, generator=generator(0, index, Purpose.PILOT), dtype=torch.float64) for index in range(200)]
+        [
+            torch.randn(10_000, generator=Stream(0, index, Purpose.PILOT).generator(), dtype=torch.float64)
+            for index in range(200)
+        ]
     )
     count = rows.numel()
     assert rows.mean().abs() < 5 / count**0.5

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from rddrs import RS, Full, Isotropic, audit, certify
 from rddrs.models import Accelerated
-from rddrs.noise import LAST_BLOCK, Purpose
-from rddrs.smoothing import check_contract, hard_counts
+from rddrs.noise import LAST_BLOCK, Purpose, Stream
+from rddrs.smoothing import check_contract
 
 DIM, ALPHA = 8, 0.02
 WEIGHT = torch.zeros(DIM, 2)
@@ -253,7 +253,7 @@ def test_an_accelerated_network_never_answers_with_what_it_was(change):
 
 def test_no_block_of_samples_is_that_of_the_uniform_number():
     with pytest.raises(ValueError, match="enlarge it"):
-        hard_counts(Honest(), torch.zeros(DIM), Isotropic(1.0, DIM), LAST_BLOCK + 1, purpose=Purpose.PILOT, batch=1)
+        Stream(0, 0, Purpose.PILOT).draws(LAST_BLOCK + 1, batch=1)
 
 
 @pytest.mark.parametrize("condition", [1e6, 1e10, 1e13, 1e15, 1e16])

@@ -12,8 +12,8 @@ import torch
 
 from pipelines.certify import worker_pool
 from rddrs import Isotropic, certify
-from rddrs.noise import Purpose
-from rddrs.smoothing import hard_counts, measure_batch, worker_threads
+from rddrs.noise import Purpose, Stream
+from rddrs.smoothing import SmoothedClassifier, hard_counts, measure_batch, worker_threads
 
 CORES = 3
 
@@ -46,9 +46,10 @@ def of_a_new_thread():
 
 
 X, SCALE = torch.tensor([1.0, 0.0]), Isotropic(0.5, 2)
+DRAWS = Stream(0, 0, Purpose.PILOT).draws(600, 256)
 USES = {
-    "hard_counts": lambda network: hard_counts(network, X, SCALE, 600, purpose=Purpose.PILOT),
-    "hard_counts of three": lambda network: hard_counts(network, X, SCALE, 600, purpose=Purpose.PILOT, workers=3),
+    "hard_counts": lambda network: hard_counts(SmoothedClassifier(network, SCALE), X, DRAWS),
+    "hard_counts of three": lambda network: hard_counts(SmoothedClassifier(network, SCALE), X, DRAWS, workers=3),
     "certify": lambda network: certify(network, X, SCALE, samples=300),
     "measure_batch": lambda network: measure_batch(network, X, (2, 4)),
 }
@@ -71,7 +72,7 @@ def test_workers_stay_on_one_core_beside_each_other():
         barrier.wait()
         torch.ones(200_000).sum()
         network = Observer()
-        hard_counts(network, X, SCALE, 100, purpose=Purpose.PILOT, index=number)
+        hard_counts(SmoothedClassifier(network, SCALE), X, Stream(0, number, Purpose.PILOT).draws(100, 256))
         barrier.wait()
         return {torch.get_num_threads()} | network.cores
 

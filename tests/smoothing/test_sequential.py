@@ -10,9 +10,9 @@ from scipy.stats import binom, norm
 
 from rddrs import certify
 from rddrs.certification import ABSTAIN
-from rddrs.noise.streams import Purpose
+from rddrs.noise import Purpose, Stream
 from rddrs.records.store import COLUMNS, Store
-from rddrs.smoothing.counts import hard_counts, running_counts
+from rddrs.smoothing import SmoothedClassifier, hard_counts, running_counts
 from rddrs.smoothing.sequential import decide, log_evidence, sequential_lower
 from rddrs.trust.audit import count_differences, recomputed_radius
 
@@ -100,15 +100,15 @@ def test_decisions_of_a_linear_classifier(oracle_of, kind, share, decision):
 
 def test_what_is_counted_up_to_a_look_does_not_depend_on_later_looks_or_on_workers(oracle_of):
     oracle = oracle_of("full", 4, radius=0.5)
-    options = {"purpose": Purpose.CERTIFICATION, "batch": 64}
-    looks = list(running_counts(oracle.classifier, oracle.x, oracle.scale, 1_000, **options))
+    smoothed, stream = SmoothedClassifier(oracle.classifier, oracle.scale), Stream(0, 0, Purpose.CERTIFICATION)
+    looks = list(running_counts(smoothed, oracle.x, stream, 1_000, batch=64))
     drawn = [count for _, count in looks]
     assert drawn[:5] == [32, 64, 96, 128, 160] and drawn[-1] == 1_000
     assert all(counts.sum() == count for counts, count in looks)
     for counts, count in looks:
-        *_, (again, _) = running_counts(oracle.classifier, oracle.x, oracle.scale, count, workers=2, **options)
+        *_, (again, _) = running_counts(smoothed, oracle.x, stream, count, batch=64, workers=2)
         assert torch.equal(again, counts)
-    first = hard_counts(oracle.classifier, oracle.x, oracle.scale, 32, **options)
+    first = hard_counts(smoothed, oracle.x, stream.draws(32, 64))
     assert torch.equal(first, looks[0][0])
 
 

@@ -10,14 +10,14 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from rddrs import Isotropic
-from rddrs.noise import FAMILIES
-from rddrs.noise.streams import Purpose, generator
-from rddrs.smoothing.counts import hard_counts, votes
+from rddrs.noise import Purpose, Stream, family_of
+from rddrs.smoothing import SmoothedClassifier, hard_counts, votes
 from rddrs.smoothing.probabilities import soft_probabilities
 from rddrs.smoothing.speed import measure_batch
 
-draw = FAMILIES["l2"].draw
+draw = family_of("l2").draw
 SAMPLES, BATCH = 1_003, 64
+PILOT = Stream(0, 0, Purpose.PILOT)
 
 
 @pytest.fixture
@@ -25,9 +25,10 @@ def oracle(oracle_of):
     return oracle_of("full", 12, radius=0.4)
 
 
-def counts(oracle, **options):
-    options = {"purpose": Purpose.CERTIFICATION, "seed": 0, "index": 0, "batch": BATCH} | options
-    return hard_counts(oracle.classifier, oracle.x, oracle.scale, options.pop("samples", SAMPLES), **options).tolist()
+def counts(oracle, samples=SAMPLES, workers=1, first=0, **keys):
+    stream = Stream(**{"seed": 0, "index": 0, "purpose": Purpose.CERTIFICATION} | keys)
+    smoothed = SmoothedClassifier(oracle.classifier, oracle.scale)
+    return hard_counts(smoothed, oracle.x, stream.draws(samples, BATCH, first), workers).tolist()
 
 
 def test_every_draw_is_counted_once(oracle):
@@ -45,7 +46,7 @@ def test_counts_are_keyed_by_seed_index_and_purpose(oracle):
     torch.manual_seed(123)
     torch.randn(7)
     assert counts(oracle) == first
-    others = [{"seed": 1}, {"index": 1}, {"purpose": Purpose.SELECTION}, {"first": 100}]
+    others = [{"seed": 1}, {"index": 1}, {"purpose": Purpose.SELECTION}, {"path": (0,)}, {"first": 100}]
     assert all(counts(oracle, **other) != first for other in others)
 
 
@@ -86,28 +87,28 @@ def test_the_global_random_state_and_the_input_are_left_alone(oracle):
 def test_streams_of_one_input_never_coincide(seed, index):
     """The widest blocks of every purpose included."""
     blocks = [0, 1, 2, 391, 1 << 23, (1 << 24) - 2, (1 << 24) - 1]
-    keys = list(itertools.product(Purpose, blocks))
-    seeds = {generator(seed, index, purpose, block).initial_seed() for purpose, block in keys}
-    assert len(seeds) == len(keys)
-    starts = {tuple(torch.rand(4, generator=generator(seed, index, *key)).tolist()) for key in keys}
-    assert len(starts) == len(keys)
+    paths = [*((block,) for block in blocks), *itertools.product(blocks, blocks[:3])]
+    streams = [Stream(seed, index, purpose, path) for purpose, path in itertools.product(Purpose, paths)]
+    assert len({stream.generator().initial_seed() for stream in streams}) == len(streams)
+    assert len({tuple(torch.rand(4, generator=stream.generator()).tolist()) for stream in streams}) == len(streams)
     assert max(Purpose) < 1 << 8
 
 
 def test_streams_of_different_seeds_and_inputs_differ():
     keys = itertools.product(range(3), range(50))
-    assert len({generator(seed, index, Purpose.PILOT).initial_seed() for seed, index in keys}) == 150
+    assert len({Stream(seed, index, Purpose.PILOT).generator().initial_seed() for seed, index in keys}) == 150
 
 
 @pytest.mark.parametrize("block", [-1, 1 << 24])
-def test_a_block_out_of_range_is_refused(block):
-    with pytest.raises(ValueError, match="block"):
-        generator(0, 0, Purpose.PILOT, block)
+def test_a_child_out_of_range_is_refused(block):
+    with pytest.raises(ValueError, match="path must be of numbers"):
+        Stream(0, 0, Purpose.PILOT).child(block)
 
 
 def test_neighbouring_streams_are_uncorrelated():
     """Largest of 300 correlations of 10,000 draws below 5.2 / 100: false alarms 300 * 2e-7 = 6e-5."""
-    rows = torch.cat([draw(1, torch.zeros(10_000), generator(0, 0, Purpose.PILOT, block)) for block in range(25)])
+    streams = [PILOT.child(block) for block in range(25)]
+    rows = torch.cat([draw(1, torch.zeros(10_000), stream.generator()) for stream in streams])
     off_diagonal = torch.corrcoef(rows) - torch.eye(25)
     assert off_diagonal.abs().max() < 0.052
 
@@ -115,7 +116,7 @@ def test_neighbouring_streams_are_uncorrelated():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_draws_follow_the_input(dtype):
     x = torch.zeros(2, 3, dtype=dtype)
-    z = draw(5, x, generator(0, 0, Purpose.PILOT))
+    z = draw(5, x, PILOT.generator())
     assert z.shape == (5, 6) and z.dtype == dtype and z.device == x.device
 
 
@@ -124,9 +125,8 @@ def test_draws_where_the_network_answers_nan_count_for_no_class(oracle):
         logits = oracle.classifier(inputs)
         return logits.masked_fill(logits[:, 1:] <= 0, torch.nan)
 
-    found = hard_counts(
-        fails_on_one_side, oracle.x, oracle.scale, SAMPLES, purpose=Purpose.CERTIFICATION, batch=BATCH
-    ).tolist()
+    draws = Stream(0, 0, Purpose.CERTIFICATION).draws(SAMPLES, BATCH)
+    found = hard_counts(SmoothedClassifier(fails_on_one_side, oracle.scale), oracle.x, draws).tolist()
     assert found == [0, counts(oracle)[1]]
     nan = float("nan")
     assert votes(torch.tensor([[0.0, 2.0, 1.0], [nan, 9.0, 9.0], [5.0, nan, 0.0]])).tolist() == [1, 3, 3]
@@ -140,7 +140,7 @@ def test_soft_probabilities_against_quadrature(linear):
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
     values = expit(steepness * ((weight @ x).item() + 0.2 + sigma * nodes))
     mean, square = (np.sum(weights * power) / np.sqrt(2 * np.pi) for power in (values, values**2))
-    z = draw(count, x, generator(3, 0, Purpose.ASCENT))
+    z = draw(count, x, Stream(3, 0, Purpose.ASCENT).generator())
     found = soft_probabilities(network, x, sigma * z)
     assert found.sum().item() == pytest.approx(1.0)
     assert abs(found[1].item() - mean) < norm.isf(3e-7) * np.sqrt((square - mean**2) / count)
@@ -148,7 +148,7 @@ def test_soft_probabilities_against_quadrature(linear):
 
 def test_soft_probabilities_keep_the_gradient(linear):
     network, x = linear(torch.tensor([1.0, -2.0], dtype=torch.float64), 0.0), torch.zeros(2, dtype=torch.float64)
-    z = draw(6, x, generator(0, 0, Purpose.ASCENT)).requires_grad_()
+    z = draw(6, x, Stream(0, 0, Purpose.ASCENT).generator()).requires_grad_()
     assert torch.autograd.gradcheck(lambda noise: soft_probabilities(network, x, noise), z)
 
 
@@ -158,6 +158,7 @@ def test_the_measured_micro_batch_is_a_candidate(linear):
 
 def test_isotropic_counts_are_those_of_the_plain_sum(linear):
     network, x = linear(torch.tensor([1.0, 0.5]), 0.1), torch.tensor([0.2, -0.1])
-    found = hard_counts(network, x, Isotropic(0.5, 2), 32, purpose=Purpose.PILOT, seed=4, index=2, batch=32)
-    noisy = x + 0.5 * draw(32, x, generator(4, 2, Purpose.PILOT))
+    stream = Stream(4, 2, Purpose.PILOT)
+    found = hard_counts(SmoothedClassifier(network, Isotropic(0.5, 2)), x, stream.draws(32, 32))
+    noisy = x + 0.5 * draw(32, x, stream.generator())
     assert found.tolist() == torch.bincount(network(noisy).argmax(dim=1), minlength=2).tolist()

@@ -7,7 +7,7 @@ from scipy.stats import kstest
 from rddrs import Perturbation
 from rddrs.certification.paths import feared
 from rddrs.data.inputs import Stored
-from rddrs.noise import Purpose, generator
+from rddrs.noise import Purpose, Stream
 from rddrs.threats import PERTURBATIONS
 from rddrs.training.augmentation import Augmentation, Augmented
 
@@ -16,7 +16,7 @@ IMAGES = torch.rand(40, 1, 6, 6, generator=torch.Generator().manual_seed(0))
 
 
 def source(block=0):
-    return generator(3, 0, Purpose.TRAINING, block)
+    return Stream(3, 0, Purpose.TRAINING).child(block).generator()
 
 
 def test_severities_are_uniform_of_both_signs_where_there_are_two():

@@ -13,11 +13,11 @@ from scipy.stats import norm
 import rddrs.data
 from rddrs.certification import ABSTAIN, Certificate, Terms, certified_severity, certify
 from rddrs.models.perceptron import Perceptron
+from rddrs.noise import Purpose, Stream
 from rddrs.noise.diagonal import Diagonal
 from rddrs.noise.full import Full
 from rddrs.noise.isotropic import Isotropic
 from rddrs.noise.scale import Scale
-from rddrs.noise.streams import Purpose
 from rddrs.smoothing.bounds import clopper_pearson
 from rddrs.smoothing.counts import hard_counts
 from rddrs.smoothing.fidelity import Reference
@@ -171,7 +171,8 @@ def test_the_covariance_in_the_place_of_the_scale_is_flagged():
 def test_selection_samples_counted_for_certification_are_flagged():
     classifier = digits()[0]
     it = clear()
-    counts = hard_counts(classifier, it.x, it.scale, SAMPLES, purpose=Purpose.SELECTION, index=it.index)
+    draws = Stream(0, it.index, Purpose.SELECTION).draws(SAMPLES, 256)
+    counts = hard_counts(it.smoothed(classifier), it.x, draws)
     p_lower = clopper_pearson(int(counts[it.prediction]), SAMPLES, it.alpha)
     lie = replace(it, counts=tuple(counts.tolist()), p_lower=p_lower, radius=float(norm.ppf(p_lower)))
     assert "counts" in examine(lie).flags

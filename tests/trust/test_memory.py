@@ -15,13 +15,13 @@ from scipy.optimize import minimize, minimize_scalar
 from torch import Tensor
 
 from rddrs.certification import ABSTAIN, Certificate
+from rddrs.noise import Ellipsoid, clearance, disjoint
 from rddrs.noise.diagonal import Diagonal
 from rddrs.noise.full import Full
 from rddrs.noise.isotropic import Isotropic
 from rddrs.noise.kronecker import Kronecker
 from rddrs.noise.scale import Scale
 from rddrs.records.outcomes import Folder, Ledger
-from rddrs.trust.ellipsoids import Ellipsoid, clearance, disjoint
 from rddrs.trust.memory import Memory, _region, admit_in_order, overlaps
 from rddrs.trust.outcome import Outcome, Recalled
 from rddrs.trust.shadows import Shadows, directions
@@ -201,7 +201,7 @@ def test_ill_conditioned_answers_err_on_the_safe_side(condition):
     scale = Full((matrix + matrix.mT) / 2)
     first = Ellipsoid(torch.zeros(dim, dtype=torch.float64), scale, 1.0)
     for axis in range(dim):  # the same shape everywhere: balls in the whitened space
-        second = Ellipsoid(5 * scale.noise(axes[:, axis][None])[0], scale, 1.0)
+        second = Ellipsoid(5 * scale.spread(axes[:, axis][None])[0], scale, 1.0)
         found = clearance(first, second)
         assert found <= 4 * (1 + 1e-15 * condition)
         assert found == pytest.approx(4, rel=max(1e-9, 1e-14 * condition**2))

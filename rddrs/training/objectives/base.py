@@ -1,7 +1,7 @@
 """What an objective is: a loss of noisy copies of labelled inputs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import ClassVar
 
 import torch
@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from rddrs.noise import Norm
+from rddrs.noise import FAMILIES, Norm
 
 Noise = Callable[[int], Tensor]
 """`noise(m)` draws noise for m copies of every input, [m, n, *shape]."""
@@ -19,7 +19,7 @@ class Objective(BaseModel, ABC):
     """The hyper-parameters of a loss, checked when it is made; `norms` are those that it makes sense in."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-    norms: ClassVar[tuple[Norm, ...]] = ("l2", "l1")
+    norms: ClassVar[Collection[Norm]] = FAMILIES
 
     @abstractmethod
     def loss(

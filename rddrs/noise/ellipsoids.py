@@ -15,7 +15,10 @@ from jaxtyping import Float
 from scipy.optimize import minimize_scalar, root_scalar
 from torch import Tensor
 
-from rddrs.noise import Diagonal, Full, Kronecker, Scale, rotate
+from rddrs.noise.diagonal import Diagonal
+from rddrs.noise.full import Full
+from rddrs.noise.kronecker import Kronecker, rotate
+from rddrs.noise.scale import Scale
 
 CONJUGATE_STEPS = 30
 
@@ -53,7 +56,7 @@ class Ellipsoid:
 
     def reach(self, normal: Float[Tensor, "1 d"]) -> Tensor:
         """How far it reaches along a unit normal from its centre, for a radius of 1, rounded up."""
-        return self.scale.adjoint(normal).norm() + rounding(self.scale.dim) * size(self.scale)
+        return self.scale.extent(normal).norm() + rounding(self.scale.dim) * size(self.scale)
 
     def touching(self, first: "Ellipsoid", delta: Float[Tensor, " d"]) -> Float[Tensor, " d"] | None:
         """The normal where it grows to touch `first`, `delta` away; None where its centre lies inside."""
@@ -103,18 +106,17 @@ def _separating_normal(
 def _normals(
     first: Ellipsoid, second: Ellipsoid, delta: Float[Tensor, " d"], radius: float, steps: int
 ) -> Iterator[tuple[Float[Tensor, " d"], bool]]:
-    """The iterates of conjugate gradients towards the w of (A_1 A_1^T + radius^2 C_2 C_2^T) w = delta.
+    """The iterates of conjugate gradients towards the w of (A_1 A_1^T + radius^2 B_2 B_2^T) w = delta.
 
     With each, whether it separates the two at this radius.
     """
     residual = direction = delta
     normal, reach, width = torch.zeros_like(delta), torch.zeros_like(delta), torch.zeros_like(delta)
     for _ in range(steps):
-        along_first = first.radius * first.scale.adjoint(direction[None])[0]
-        along_second = radius * second.scale.adjoint(direction[None])[0]
-        image = (first.radius * first.scale.noise(along_first[None]) + radius * second.scale.noise(along_second[None]))[
-            0
-        ]
+        along_first = first.radius * first.scale.extent(direction[None])[0]
+        along_second = radius * second.scale.extent(direction[None])[0]
+        image = first.radius * first.scale.spread(along_first[None])[0]
+        image = image + radius * second.scale.spread(along_second[None])[0]
         square = residual @ residual
         if square <= 1e-28 * (delta @ delta):  # solved, to the last digits
             return
@@ -146,12 +148,16 @@ def _touching_normal(first: Ellipsoid, second: Ellipsoid, delta: Float[Tensor, "
     if turned is None and not (isinstance(first.scale, Full) or isinstance(second.scale, Full)):
         return _searched_normal(first, second, delta)
     if turned is None:
-        axes = first.radius * second.scale.whiten(first.scale.matrix.double())
+        identity = torch.eye(first.scale.dim, dtype=torch.float64)
+        axes = first.radius * second.scale.whiten(first.scale.spread(identity))
         squares, vectors = torch.linalg.eigh(axes.mT @ axes)
         white = vectors.mT @ second.scale.whiten(delta[None])[0]
 
         def back(touching: Tensor) -> Tensor:
-            return second.scale.whiten((vectors @ touching)[None])[0]
+            white_normal = (vectors @ touching)[None]  # B_2^T w
+            if isinstance(second.scale, Full):  # whose B is symmetric
+                return second.scale.whiten(white_normal)[0]
+            return torch.linalg.solve(second.scale.spread(identity), white_normal[0])
 
     else:
         levels, turns, shape = turned

@@ -6,9 +6,7 @@ import torch
 from scipy.optimize import linprog
 
 from rddrs import Kronecker
-from rddrs.trust import polytopes
-from rddrs.trust.ellipsoids import Ellipsoid, clearance
-from rddrs.trust.polytopes import CrossPolytope
+from rddrs.noise import CrossPolytope, Ellipsoid, clearance, polytopes
 
 KINDS = ["isotropic", "diagonal", "full", "kronecker"]
 

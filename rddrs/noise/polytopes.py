@@ -14,8 +14,10 @@ from jaxtyping import Float
 from scipy.optimize import linprog
 from torch import Tensor
 
-from rddrs.noise import Full, Kronecker, Scale, rotate
-from rddrs.trust.ellipsoids import Ellipsoid, rounding, size
+from rddrs.noise.ellipsoids import Ellipsoid, rounding, size
+from rddrs.noise.full import Full
+from rddrs.noise.kronecker import Kronecker, rotate
+from rddrs.noise.scale import Scale
 
 LARGEST = 128
 
@@ -25,7 +27,7 @@ class CrossPolytope(Ellipsoid):
 
     def contains(self, point: Float[Tensor, " d"]) -> bool:
         """Whether the point is proven to lie inside."""
-        length = self.scale.coordinates((point.double() - self.center.double())[None]).abs().sum().item()
+        length = self.scale.whiten((point.double() - self.center.double())[None]).abs().sum().item()
         slack = math.sqrt(self.scale.dim) * rounding(self.scale.dim)
         return length * (1 + slack * self.scale.norm / self.scale.eigenvalues[0].item()) < self.radius
 
