@@ -1,8 +1,10 @@
 """Shared fixtures. The jaxtyping hook precedes the first import of `rddrs`: shapes are checked under pytest only."""
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jaxtyping
@@ -20,8 +22,24 @@ from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from rddrs import Diagonal, Full, Isotropic, Kronecker, Scale  # noqa: E402
 from tests.browser import blank_page, chromium  # noqa: E402
+from tests.warm import served  # noqa: E402
 
 torch.set_num_threads(1)
+
+ROOT = Path(__file__).parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest begin first, so that no core waits at the end: see `--no-loadscope-reorder`."""
+    items.sort(key=lambda item: not item.nodeid.startswith(("tests/docs/", "tests/pipelines/")))
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the command `rddrs` of this checkout, and with `warm MODULE` in the place of `python -m MODULE`."""
+    folder = tmp_path_factory.mktemp("commands")
+    with served(folder, os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}):
+        yield folder
 
 
 class Linear(nn.Module):

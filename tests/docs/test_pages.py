@@ -1,13 +1,13 @@
 """Every block of the tutorials runs as it stands, in the order of its page, in an empty folder.
 
-`python` blocks of a page share their names, one with a title is a file of that name, `sh` blocks are run by bash.
+`python` blocks of a page share their names, one with a title is a file of that name, `sh` blocks are run by bash, which
+finds the command `rddrs` with its imports made.
 `console` blocks need what a test has not: a package index, SLURM, the data of MNIST.
 """
 
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +19,20 @@ BLOCK = re.compile(r'^```(python|sh)(?: title="(.*?)")?\n(.*?)^```', re.MULTILIN
 
 
 @pytest.fixture(scope="module")
-def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the command `rddrs` of this checkout, and one of classifiers that all pages share."""
-    tools = tmp_path_factory.mktemp("tools")
-    (tools / "classifiers").mkdir()
-    command = f"exec {sys.executable} -c 'from pipelines.command import main; main()' \"$@\""
-    (tools / "rddrs").write_text(f"#!/bin/sh\n{command}\n")
-    (tools / "rddrs").chmod(0o755)
-    return tools
+def classifiers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of classifiers that all pages share."""
+    return tmp_path_factory.mktemp("classifiers")
 
 
 @pytest.mark.filterwarnings("ignore")  # a reader's session has no such filter
 @pytest.mark.parametrize("page", PAGES)
-def test_every_block_runs(page: str, tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_block_runs(
+    page: str, commands: Path, classifiers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "outputs").mkdir()
-    (tmp_path / "outputs" / "classifiers").symlink_to(tools / "classifiers")
-    environment = os.environ | {
-        "PATH": f"{tools}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-    }
+    (tmp_path / "outputs" / "classifiers").symlink_to(classifiers)
+    environment = os.environ | {"PATH": f"{commands}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     names: dict[str, Any] = {}
     blocks = BLOCK.findall((ROOT / "docs" / f"{page}.md").read_text())
     assert blocks

@@ -43,7 +43,7 @@ def test_a_wrong_matrix_is_one_clear_error(wrong: dict, named: str, tmp_path: Pa
         read_matrix(tmp_path / "params.yaml")
 
 
-def test_dvc_runs_the_matrix_once(tmp_path: Path) -> None:
+def test_dvc_runs_the_matrix_once(commands: Path, tmp_path: Path) -> None:
     if importlib.util.find_spec("dvc") is None:
         pytest.skip("no DVC in this environment: pip install -c constraints.txt -e '.[dvc]'")
     for name in ("conf", "pipelines", "rddrs"):
@@ -52,7 +52,10 @@ def test_dvc_runs_the_matrix_once(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMS | SMALL))
-    search = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").write_text(f'#!/bin/sh\ntest "$1" = -m && shift && exec {commands}/warm "$@"\n')
+    (tmp_path / "bin" / "python").chmod(0o755)
+    search = {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
 
     def dvc(*arguments: str) -> str:

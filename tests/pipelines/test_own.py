@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -133,9 +132,9 @@ def test_a_file_that_breaks_in_decoding_is_named(
         run(prepare(settings(*own)))
 
 
-def test_the_command_says_in_one_line_which_file_is_broken(tmp_path: Path) -> None:
+def test_the_command_says_in_one_line_which_file_is_broken(commands: Path, tmp_path: Path) -> None:
     own = ["data=folder", f"data.root={photographs(tmp_path / 'images')}", f"output_root={tmp_path}"]
-    command = [sys.executable, "-m", "pipelines.train", *own, "classifier=perceptron", "data.subset=4"]
+    command = [commands / "rddrs", "train", *own, "classifier=perceptron", "data.subset=4"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     (line,) = [line for line in done.stderr.splitlines() if "broken" in line]
     assert done.returncode == 2 and line.startswith(f"error: {tmp_path}/images/") and "Traceback" not in done.stderr
