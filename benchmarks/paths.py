@@ -28,6 +28,7 @@ from rddrs.report.tables import confidence_band
 from rddrs.training.augmentation import Augmentation
 from rddrs.training.fit import fit
 from rddrs.training.noisy import NoisyTraining
+from rddrs.training.options import TrainingOptions
 
 
 def trained(data: Dataset, options: argparse.Namespace, clamp: tuple[float, float] | None) -> nn.Module:
@@ -41,8 +42,8 @@ def trained(data: Dataset, options: argparse.Namespace, clamp: tuple[float, floa
     inputs, labels = data.trained_on(options.seed)
     scale = rddrs.Isotropic(options.sigma, data.test_inputs[0].numel())
     module = NoisyTraining(
-        network, inputs, labels, scale, data.held_out(options.seed), schedule="linear", seed=options.seed,
-        augmentation=Augmentation(limits, clamp),
+        network, inputs, labels, scale, data.held_out(options.seed), TrainingOptions(schedule="linear"),
+        seed=options.seed, augmentation=Augmentation(limits, clamp),
     )  # fmt: skip
     with TemporaryDirectory() as folder:
         fit(module, epochs=options.epochs, folder=Path(folder))

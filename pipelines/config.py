@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from pipelines.errors import SettingsError
 from pipelines.settings import Classifier, Settings
+from rddrs.options import sentence
 
 
 def json_digest(values: Any) -> str:
@@ -26,7 +27,7 @@ def of_run(asked: dict[str, Any]) -> dict[str, Any]:
     stated: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     values = {
         **stated,
-        **{name: asked[name] for name in ("audit", "device", "shard", "runs", "logs")},
+        **{name: asked[name] for name in ("audit", "device", "shard", "runs", "logs", "figures")},
         "run": str(folder),
     }
     values["output_root"] = str(folder.parents[1]) if folder.parent.name == "runs" else asked["output_root"]
@@ -89,11 +90,5 @@ def explain(error: ValidationError, prefix: str = "") -> str:
         place = list(item["loc"])
         if place[:1] == ["train"]:
             del place[1:2]  # which of the kinds of training it is
-        key = ".".join([*filter(None, [prefix]), *map(str, place)])
-        if item["type"] == "extra_forbidden":
-            lines.append(f"{key}: there is no such key")
-        elif item["type"] == "value_error":
-            lines.append(f"{key}: {item.get('ctx', {}).get('error')}")
-        else:
-            lines.append(f"{key}={item['input']}: {item['msg']}")
+        lines.append(sentence({**item, "loc": place}, prefix))
     return "\n".join(lines)

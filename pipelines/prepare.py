@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from hydra.utils import get_object
-from pydantic import ValidationError
 from torch import nn
 
 from pipelines.build import build, check_card, doubts
-from pipelines.config import explain, json_digest
+from pipelines.config import json_digest
 from pipelines.errors import SettingsError
 from pipelines.networks import build_network
 from pipelines.settings import CovarianceTrain, Settings, Shard
@@ -28,7 +27,7 @@ from rddrs.noise import Grid, Isotropic, Scale, family_of
 from rddrs.records import Binding
 from rddrs.threats import PERTURBATIONS, Perturbation, Threat
 from rddrs.training.augmentation import Augmentation
-from rddrs.training.objectives import OBJECTIVES, Objective
+from rddrs.training.objectives import Objective
 from rddrs.version import __version__
 
 
@@ -124,16 +123,15 @@ class Prepared:
 
 def objective_of(settings: Settings) -> Objective:
     """What training minimises."""
-    options = dict(settings.train.objective)
-    name = options.pop("name", None)
-    if name not in OBJECTIVES:
-        raise SettingsError(f"train.objective.name={name}: it must be one of {', '.join(OBJECTIVES)}")
-    if (norm := settings.certify.norm) not in OBJECTIVES[name].norms:
-        raise SettingsError(f"train.objective.name={name} is of Gaussian noise and l2 alone: certify.norm={norm}")
-    try:
-        return OBJECTIVES[name](**options)
-    except ValidationError as error:
-        raise SettingsError(explain(error, "train.objective")) from None
+    named, norm = settings.train.objective, settings.certify.norm
+    objective = build("train.objective", named, {})
+    if not isinstance(objective, Objective):
+        what = f"{Objective.__module__}.{Objective.__name__}"
+        raise SettingsError(f"train.objective._target_={named.target} gives no {what}: {type(objective)}")
+    if norm not in objective.norms:
+        alone = ", ".join(objective.norms)
+        raise SettingsError(f"train.objective={named.name} is of {alone} alone: certify.norm={norm}")
+    return objective
 
 
 def clamp_of(settings: Settings, data: Dataset) -> tuple[float, float] | None:
@@ -335,7 +333,7 @@ def counterpart(prepared: Prepared) -> Prepared:
     method = MethodSettings(name="rs", _target_="rddrs.RS")
     training = options.as_long if isinstance(options, CovarianceTrain) else options
     changes: dict[str, Any] = {"method": method, "train": training, "shard": Shard(count=1, index=0), "run": None}
-    changes["certify"] = settings.certify.model_copy(update={"mode": "per_input"})
+    changes["certify"] = replace(settings.certify, mode="per_input")
     return prepare(settings.model_copy(update=changes))
 
 

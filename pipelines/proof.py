@@ -63,12 +63,8 @@ def findings(prepared: "Prepared") -> Findings:
 
 def terms_of(prepared: "Prepared") -> "Terms":
     """What the configuration asks of every certificate."""
-    from rddrs.certification import Terms
-
-    names = ("samples", "selection_samples", "alpha", "bound", "target_radius", "norm")
-    asked = {name: getattr(prepared.settings.certify, name) for name in names}
-    stored = {"clamp": prepared.clamp, "rounding": prepared.rounding}
-    return Terms(**asked, **stored, grid=prepared.grid, seed=prepared.settings.seed)
+    settings, changed = prepared.settings, {"clamp": prepared.clamp, "rounding": prepared.rounding}
+    return settings.certify.terms(grid=prepared.grid, seed=settings.seed, **changed)
 
 
 def examined(prepared: "Prepared", store: "Store", terms: "Terms") -> "tuple[pd.DataFrame, list[Difference]]":

@@ -32,6 +32,7 @@ def report(prepared: "Prepared", complete: bool = False) -> None:
     """
     from rich.console import Console
 
+    from pipelines.build import own_figures
     from rddrs.files import replacing
     from rddrs.records import write_manifest
     from rddrs.records.tracking import Tracker, database, provenance
@@ -80,7 +81,7 @@ def report(prepared: "Prepared", complete: bool = False) -> None:
     with replacing(store.folder / "severities.csv") as part:
         severities.to_csv(part, index=False)
     figures = run_figures(run) | {"severities": severity_figure([run, *others])} | plane_figures(settings.root, [run])
-    figures |= sheet_of(prepared, run) | paths_figure(prepared, run)
+    figures |= sheet_of(prepared, run) | paths_figure(prepared, run) | own_figures(settings.figures, run)
     for name, figure in figures.items():
         save(figure, store.folder / "figures" / name)
     page = write_page(store.folder / "report.html", [run], figures, run.name, severities=severities)

@@ -1,8 +1,7 @@
 """Stage 1: the classifier. `python -m pipelines.train` trains it, unless its weights are there already."""
 
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.entry import entry
 from pipelines.errors import SettingsError
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from pipelines.settings import CovarianceTrain
     from rddrs.noise import Scale
     from rddrs.records.tracking import Tracker
+    from rddrs.training.options import TrainingOptions
 
 
 def train(prepared: "Prepared") -> None:
@@ -99,7 +99,7 @@ def _train(prepared: "Prepared", weights: "Path") -> None:
         _cotrain(prepared, settings.train, folder, tracker)
     else:
         isotropic = Isotropic(settings.sigma, prepared.data.test_inputs[0].numel())
-        _fit(prepared, isotropic, folder, tracker, epochs=settings.train.epochs)
+        _fit(prepared, isotropic, folder, tracker, settings.train, settings.train.epochs)
     save_weights(prepared.network, weights)
     tracker.link(folder.glob("*.safetensors"), "classifier")
     tracker.finish()
@@ -118,9 +118,8 @@ def _cotrain(prepared: "Prepared", options: "CovarianceTrain", folder: "Path", t
 
     def fine_tune(scale: "Scale", turn: int, place: "Path") -> None:
         epochs = options.last_epochs if turn == options.rounds - 1 else options.round_epochs
-        schedule = "linear" if options.schedule == "constant" else options.schedule
-        keyed = {"first_epoch": 1000 * (turn + 1), "prefix": place.name}
-        _fit(prepared, scale, place, tracker, epochs=epochs, schedule=schedule, **keyed)
+        falling = options.model_copy(update={"schedule": "linear"} if options.schedule == "constant" else {})
+        _fit(prepared, scale, place, tracker, falling, epochs, first_epoch=1000 * (turn + 1), prefix=place.name)
         tracker.metrics({"round/geometric_mean": scale.geometric_mean}, step=turn)
 
     inputs, labels = data.trained_on(settings.seed)
@@ -129,11 +128,21 @@ def _cotrain(prepared: "Prepared", options: "CovarianceTrain", folder: "Path", t
         inputs = Augmented(inputs, prepared.augmentation, settings.seed)
         pilots = Reference(Augmented(Stored(pilots.inputs), prepared.augmentation, settings.seed)[:], pilots.labels)
     pilots = pilots.to(settings.device)
-    growing: dict[str, Any] = options.model_dump(include={"rounds", "keep", "growth", "structure", "basis"})
-    growing |= {"sigma": settings.sigma, "seed": settings.seed, "threat": prepared.threat}
-    growing |= {"norm": settings.certify.norm, "track": tracked}
-    fitting = partial(cotrain, prepared.network, inputs, labels.to(settings.device), pilots, fine_tune, folder)
-    save_scale(fitting(**growing), folder / "scale.safetensors", settings.certify.norm)
+    scale = cotrain(
+        prepared.network,
+        inputs,
+        labels.to(settings.device),
+        pilots,
+        fine_tune,
+        folder,
+        options,
+        sigma=settings.sigma,
+        threat=prepared.threat,
+        seed=settings.seed,
+        norm=settings.certify.norm,
+        track=tracked,
+    )
+    save_scale(scale, folder / "scale.safetensors", settings.certify.norm)
 
 
 def _fit(
@@ -141,10 +150,11 @@ def _fit(
     scale: "Scale",
     folder: "Path",
     tracker: "Tracker",
-    *,
+    options: "TrainingOptions",
     epochs: int,
+    *,
+    first_epoch: int = 0,
     prefix: str = "",
-    **options: Any,
 ) -> None:
     """Train under the noise of a scale; `prefix` stands before the names of the curves."""
     from pipelines.trial import thaw
@@ -152,15 +162,23 @@ def _fit(
     from rddrs.training.noisy import NoisyTraining
 
     settings, data = prepared.settings, prepared.data
-    common = settings.train.model_dump(include={"learning_rate", "batch", "optimizer", "schedule"})
-    common |= {"seed": settings.seed, "flip": settings.data.flip, "norm": settings.certify.norm}
-    common |= {"objective": prepared.objective, "augmentation": prepared.augmentation}
     inputs, labels = data.trained_on(settings.seed)
-    validation = data.held_out(settings.seed)
-    module = NoisyTraining(prepared.network, inputs, labels, scale, validation, **common | options)
+    module = NoisyTraining(
+        prepared.network,
+        inputs,
+        labels,
+        scale,
+        data.held_out(settings.seed),
+        options,
+        seed=settings.seed,
+        first_epoch=first_epoch,
+        flip=settings.data.flip,
+        norm=settings.certify.norm,
+        objective=prepared.objective,
+        augmentation=prepared.augmentation,
+    )
     thaw(prepared.network, prepared.frozen)
-    how: dict[str, Any] = {"device": settings.device, "precision": settings.train.precision}
-    fit(module, epochs=epochs, folder=folder, logger=tracker.lightning_logger(prefix), **how)
+    fit(module, epochs=epochs, folder=folder, device=settings.device, logger=tracker.lightning_logger(prefix))
 
 
 def measured_batch(prepared: "Prepared") -> int:

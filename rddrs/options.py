@@ -1,10 +1,16 @@
-"""Options are checked by their annotations, where they are declared: one sentence says what is wrong with each."""
+"""Options are checked where they are declared, by their annotations: one sentence says what is wrong with each."""
 
 from dataclasses import fields
 from functools import cache
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+
+class Options(BaseModel):
+    """Options that are checked when they are made, and do not change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def check(options: Any) -> None:
@@ -18,7 +24,7 @@ def check(options: Any) -> None:
 def sentence(wrong: Any, prefix: str = "") -> str:
     """What is wrong with one field, an item of `ValidationError.errors()`: its name, the value, what would be right."""
     name = ".".join([*filter(None, [prefix]), *map(str, wrong["loc"])])
-    if wrong["type"] == "extra_forbidden":
+    if wrong["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{name}: there is no such key"
     if wrong["type"] == "value_error":
         return f"{name}: {wrong['ctx']['error']}"

@@ -4,13 +4,14 @@ from rddrs.certification.certify import Certificate, certify
 from rddrs.certification.paths import Cell, PathCertificate, PathTerms, certify_path
 from rddrs.certification.severities import Severity, certified_severities, certified_severity, inside
 from rddrs.certification.smoothed import Smoothed, load
-from rddrs.certification.terms import ABSTAIN, Bound, Proof, Terms, lower_bound
+from rddrs.certification.terms import ABSTAIN, Bound, Demand, Proof, Terms, lower_bound
 
 __all__ = [
     "ABSTAIN",
     "Bound",
     "Cell",
     "Certificate",
+    "Demand",
     "PathCertificate",
     "PathTerms",
     "Proof",

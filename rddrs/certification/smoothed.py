@@ -1,14 +1,16 @@
 """The smoothed classifier as users have it: it predicts, certifies, and lies in one file."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.certification.certify import Certificate, certify
+from rddrs.certification.certify import certify
 from rddrs.certification.paths import Feared, PathCertificate, certify_path
+from rddrs.certification.terms import Bound, Terms
 from rddrs.models import read_smoothed, write_smoothed
 from rddrs.noise import Norm, Scale
 from rddrs.smoothing import Classifier, SmoothedClassifier
@@ -34,16 +36,42 @@ class Smoothed(SmoothedClassifier):
         self.card: dict[str, Any] = dict(card or {})
 
     def certify(
-        self, inputs: Float[Tensor, "*shape"] | Sequence[Float[Tensor, "*shape"]], *, index: int = 0, **options: Any
+        self,
+        inputs: Float[Tensor, "*shape"] | Sequence[Float[Tensor, "*shape"]],
+        *,
+        samples: int = Terms.samples,
+        selection_samples: int = Terms.selection_samples,
+        alpha: float = Terms.alpha,
+        bound: Bound = Terms.bound,
+        target_radius: float | None = Terms.target_radius,
+        seed: int = Terms.seed,
+        index: int = 0,
+        batch: int = 256,
+        workers: int = 1,
     ) -> Any:
         """The `Certificate` of one input, of its own shape, or the list of those of a batch [n, *shape] or a sequence.
 
         Of many the first has the `index`, the others those after it. A tensor of as many entries as the scale's
-        dimension is one input: a batch of one is a list. Options and errors as of `rddrs.certify`.
+        dimension is one input: a batch of one is a list. Arguments and errors as of `rddrs.certify`.
         """
+        one = partial(
+            certify,
+            self.classifier,
+            scale=self.scale,
+            samples=samples,
+            selection_samples=selection_samples,
+            alpha=alpha,
+            bound=bound,
+            target_radius=target_radius,
+            norm=self.norm,
+            grid=self.grid,
+            seed=seed,
+            batch=batch,
+            workers=workers,
+        )
         if isinstance(inputs, Tensor) and (inputs.numel() == self.scale.dim or inputs.ndim < 2):
-            return self._certificate(inputs, index, options)
-        return [self._certificate(x, place, options) for place, x in enumerate(inputs, start=index)]
+            return one(inputs, index=index)
+        return [one(x, index=place) for place, x in enumerate(inputs, start=index)]
 
     def certify_path(
         self,
@@ -56,9 +84,6 @@ class Smoothed(SmoothedClassifier):
         """Every change of one input from `low` to `high`, certified as a whole; options and errors as of
         `rddrs.certify_path`."""
         return certify_path(self, x, perturbation, low, high, **options)
-
-    def _certificate(self, x: Float[Tensor, "*shape"], index: int, options: dict[str, Any]) -> Certificate:
-        return certify(self.classifier, x, self.scale, norm=self.norm, grid=self.grid, index=index, **options)
 
     def save(
         self, path: str | Path, shape: Sequence[int] | None = None, target: Mapping[str, Any] | None = None

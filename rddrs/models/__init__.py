@@ -1,7 +1,7 @@
 """Networks that return logits, adapters around them, and their weights on disk."""
 
-from rddrs.models.accelerated import Accelerated
-from rddrs.models.adapters import Logits, Normalized, Rotated, as_logits, bare
+from rddrs.models.accelerated import Accelerated, Precision
+from rddrs.models.adapters import Logits, Normalized, Output, Rotated, as_logits, bare
 from rddrs.models.artefacts import Artefact, Exported, Onnx, OpenVino, Scripted, artefact
 from rddrs.models.identity import digest
 from rddrs.models.lenet import LeNet
@@ -24,7 +24,9 @@ __all__ = [
     "Normalized",
     "Onnx",
     "OpenVino",
+    "Output",
     "Perceptron",
+    "Precision",
     "Pretrained",
     "ResNet",
     "Rotated",

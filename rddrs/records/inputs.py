@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.certification import Certificate, certify
+from rddrs.certification import Bound, Certificate, Terms, certify
 from rddrs.methods import RDDRS, Method, Proposal
 from rddrs.noise import Norm
 from rddrs.records.record import derived, left_by_memory, worth
@@ -44,21 +44,46 @@ def certify_input(
     seed: int = 0,
     index: int = 0,
     batch: int = 256,
-    perturbations: Sequence[Perturbation] = PERTURBATIONS,
-    clamp: tuple[float, float] | None = None,
-    rounding: float | None = None,
-    norm: Norm = "l2",
-    **certification: Any,
+    workers: int = 1,
+    samples: int = Terms.samples,
+    selection_samples: int = Terms.selection_samples,
+    alpha: float = Terms.alpha,
+    bound: Bound = Terms.bound,
+    target_radius: float | None = Terms.target_radius,
+    norm: Norm = Terms.norm,
+    grid: float | None = Terms.grid,
+    perturbations: Sequence[Perturbation] | None = None,
+    clamp: tuple[float, float] | None = Terms.clamp,
+    rounding: float | None = Terms.rounding,
 ) -> CertifiedInput:
     """Propose a scale for the input `x`, certify it with fresh samples, and measure what the certificate is worth.
 
-    `classifier` maps inputs [n, *shape] to logits [n, k] and was trained under sigma times the noise of the `norm`;
-    `method` is RDDRS with its defaults unless given. `reference` are labelled training inputs; half of them are for the
-    method, and fidelity and contradictions are measured on the other half, or on `measuring`, with all of `reference`
-    for the method. Where the classifier was trained on those, `held_out` are others, for the fidelity. The record has
-    the certified severities of `perturbations`, those that make sense for the input; of images that are brought to the
-    range `clamp` and to multiples of the step `rounding`, as a file is, where these are given. `certification` goes to
-    `certify`: samples, alpha, grid ... Raises ValueError as `propose` and `certify`.
+    classifier     maps inputs [n, *shape] to logits [n, k]; it was trained under sigma times the noise of the norm
+    x              the input, of its own shape, without a batch axis: finite, float32 or float64
+    sigma          the noise level of its training, in units of the input
+    method         what proposes the scale: `RDDRS` with its defaults where it is None; it is of the same norm
+    reference      labelled training inputs, a `Reference` or a pair of inputs and labels. Half of them are for the
+                   method; fidelity and contradictions are measured on the other half
+    measuring      other labelled inputs to measure these on: all of `reference` is for the method then
+    held_out       where the classifier was trained on those: still others, for the fidelity
+    label          the right class: with it the record says whether the certificate is `correct`
+    sigma_x        the best isotropic noise level of x, where it is known: it is not searched for
+    seed, index    the keys of all random numbers: the number of the input is its `index`
+    batch          the micro-batch: noisy copies that the classifier answers at a time
+    workers        threads that count
+    samples        draws that count the class
+    selection_samples   draws, others, that choose the class
+    alpha          the probability that the certificate is false, at most
+    bound          of the class's probability: "clopper_pearson", or "randomized_clopper_pearson"
+    target_radius  only decide, early, whether the region holds the norm's ball of this radius; None: find the radius
+    norm           "l2": Gaussian noise; "l1": uniform noise on C [-1, 1]^d
+    grid           the step that all entries of all inputs are multiples of, to certify the network as it runs; or None
+    perturbations  whose certified severities are recorded: all of the project where it is None; those that are for
+                   other inputs are left out
+    clamp          the ends of the range that perturbed images are brought to; None: they are not
+    rounding       the step that they are rounded to then, as in a file; None: they are not
+
+    Raises ValueError as `propose` and `certify`.
     """
     method = RDDRS(norm=norm) if method is None else method
     if method.norm != norm:
@@ -67,14 +92,32 @@ def certify_input(
         reference = Reference(*reference)
     if measuring is None and reference is not None:
         measuring, reference = reference.halves
-    keyed: dict[str, Any] = {"seed": seed, "index": index}
     start = time.perf_counter()
-    proposal = method.propose(classifier, x, sigma=sigma, reference=reference, sigma_x=sigma_x, batch=batch, **keyed)
+    proposal = method.propose(
+        classifier, x, sigma=sigma, reference=reference, seed=seed, index=index, sigma_x=sigma_x, batch=batch
+    )
     proposed = time.perf_counter()
-    certificate = certify(classifier, x, proposal.scale, batch=batch, norm=norm, **keyed, **certification)
+    certificate = certify(
+        classifier,
+        x,
+        proposal.scale,
+        samples=samples,
+        selection_samples=selection_samples,
+        alpha=alpha,
+        bound=bound,
+        target_radius=target_radius,
+        norm=norm,
+        grid=grid,
+        seed=seed,
+        index=index,
+        batch=batch,
+        workers=workers,
+    )
     certified = time.perf_counter()
-    changed: dict[str, Any] = {"perturbations": perturbations, "clamp": clamp, "rounding": rounding}
-    record = derived(certificate, label=label, measuring=measuring, **changed) | {
+    told = PERTURBATIONS if perturbations is None else perturbations
+    record = derived(
+        certificate, label=label, measuring=measuring, perturbations=told, clamp=clamp, rounding=rounding
+    ) | {
         "sigma_x": proposal.sigma_x,
         "status": proposal.status,
         "optimize_seconds": proposed - start,
@@ -84,7 +127,7 @@ def certify_input(
     }
     kept = None
     if (measured := held_out or measuring) is not None:
-        kept = fidelity(classifier, certificate.scale, measured, sigma=sigma, norm=norm, **keyed)
+        kept = fidelity(classifier, certificate.scale, measured, sigma=sigma, seed=seed, index=index, norm=norm)
         record |= worth(kept)
     return CertifiedInput(proposal, certificate, kept, record)
 

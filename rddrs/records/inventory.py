@@ -51,7 +51,7 @@ MLFLOW = {
 """What MLflow shows of a run."""
 
 ANYWHERE = ("audit", "output_root", "device", "run", "runs", "shard", "threat_at", "certify.workers")
-ANYWHERE += ("classifier.checkpoint", "train.start", "data.root", "data.file")
+ANYWHERE += ("classifier.checkpoint", "train.start", "data.root", "data.file", "figures")
 """The keys of the configuration that say where things lie, how to audit and what to ask: no result depends on them."""
 
 

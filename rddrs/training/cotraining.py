@@ -7,7 +7,6 @@ learns to use them less. The result is one fixed G_C, certified by the classical
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -31,6 +30,7 @@ from rddrs.models import load_weights, save_weights
 from rddrs.noise import Isotropic, Norm, Purpose, Scale, Stream, family_of, load_scale, save_scale
 from rddrs.smoothing import Classifier, Reference
 from rddrs.threats import VOLUME, Threat
+from rddrs.training.options import CotrainingOptions
 
 UNUSED = 1e-3
 """An axis of a flat is of no use below this share of the aim, in units of the mean."""
@@ -115,19 +115,15 @@ def cotrain(
     pilots: Reference,
     fine_tune: Callable[[Scale, int, Path], None],
     folder: Path,
+    options: CotrainingOptions,
     *,
     sigma: float,
-    rounds: int,
-    keep: float,
-    growth: float,
-    structure: Structure = "auto",
-    basis: Basis = "learned",
     threat: Threat = VOLUME,
     seed: int = 0,
     norm: Norm = "l2",
     track: Track = untracked,
 ) -> Scale:
-    """Grow C from sigma I and fine-tune the network under it in turn; `rounds` times; returns the last C.
+    """Grow C from sigma I and fine-tune the network under it in turn, a round after the other; returns the last C.
 
     `fine_tune(scale, turn, folder)` trains the network in place under the noise of a scale and leaves it frozen. A
     round must leave the share `keep` of the pilots' mean radius at the start: inputs that the network is not trained
@@ -136,16 +132,30 @@ def cotrain(
     """
     scale: Scale = Isotropic(sigma, inputs[0].numel())
     noise = scale.spread(pilot(scale, pilots.inputs, seed, norm))
-    least_radius = keep * mean_radius(network, pilots, noise, norm)
-    for turn in range(rounds):
+    least_radius = options.keep * mean_radius(network, pilots, noise, norm)
+    for turn in range(options.rounds):
         place = folder / f"round{turn}"
         place.mkdir(exist_ok=True)
         weights, region = place / "weights.safetensors", place / "scale.safetensors"
         if not region.exists():
-            bounds = {"floor": sigma, "least_radius": least_radius, "growth": growth}
-            kind: dict[str, Any] = {"structure": structure, "basis": basis, "threat": threat, "norm": norm}
-            kind |= {"seed": seed, "turn": turn, "track": track}
-            save_scale(grow(network, inputs, labels, pilots, scale, **bounds, **kind), region)
+            grown = grow(
+                network,
+                inputs,
+                labels,
+                pilots,
+                scale,
+                floor=sigma,
+                least_radius=least_radius,
+                growth=options.growth,
+                structure=options.structure,
+                basis=options.basis,
+                threat=threat,
+                seed=seed,
+                turn=turn,
+                norm=norm,
+                track=track,
+            )
+            save_scale(grown, region)
         scale = load_scale(region)
         if not weights.exists():
             fine_tune(scale, turn, place)

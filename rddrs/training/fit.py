@@ -3,7 +3,6 @@
 import logging
 import warnings
 from pathlib import Path
-from typing import Literal
 
 import pytorch_lightning as lightning
 import torch
@@ -22,15 +21,13 @@ def fit(
     epochs: int,
     folder: Path,
     device: str = "cpu",
-    precision: Literal["float32", "bfloat16"] = "float32",
     logger: Logger | None = None,
 ) -> None:
     """Train the module's network for so many epochs, then freeze it; `folder` keeps a checkpoint of every epoch.
 
     Weights that require no gradient stay as they are, and so do the statistics of layers that have no others; where
-    that is all of them, a warning says that nothing is trained. `precision` is that of the network's passes; weights,
-    noise and loss stay float32. Raises KeyboardInterrupt where Ctrl-C ended it (the same call goes on), and
-    BrokenInput.
+    that is all of them, a warning says that nothing is trained. Raises KeyboardInterrupt where Ctrl-C ended it (the
+    same call goes on), and BrokenInput.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     if not any(weight.requires_grad for weight in module.network.parameters()):
@@ -41,7 +38,7 @@ def fit(
     trainer = lightning.Trainer(
         accelerator=device.split(":")[0],
         devices=1,
-        precision="bf16-mixed" if precision == "bfloat16" else "32-true",
+        precision="bf16-mixed" if module.options.precision == "bfloat16" else "32-true",
         plugins=[LightningEnvironment()],  # also inside a SLURM job: requeueing it is its launcher's work
         max_epochs=epochs,
         reload_dataloaders_every_n_epochs=1,

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as lightning
 import torch
@@ -15,9 +15,8 @@ from rddrs.noise import Norm, Purpose, Scale, Stream, family_of
 from rddrs.smoothing import Reference
 from rddrs.training.augmentation import Augmentation
 from rddrs.training.objectives import Gaussian, Objective
+from rddrs.training.options import TrainingOptions
 
-Optimizer = Literal["adam", "sgd"]
-Schedule = Literal["constant", "linear", "step", "one_cycle"]
 WORKERS = 2
 """Processes that read and decode the inputs that are not kept in memory."""
 
@@ -39,12 +38,10 @@ class NoisyTraining(lightning.LightningModule):
     """Trains a network under the noise of a scale: minimises an `objective`, Cohen's cross-entropy by default.
 
     Batches, their order, the noise and a network's dropout are keyed by (seed, epoch), counted from `first_epoch`, so
-    that training that is resumed after a whole epoch goes on as if it had never stopped. `sgd` has momentum 0.9 and
-    weight decay 5e-4. The learning rate stays (`constant`), falls to 0 (`linear`) or to a tenth after each third of
-    the epochs (`step`), or rises to `learning_rate` and falls (`one_cycle`). `flip` mirrors half of the images, and an
-    `augmentation` perturbs all of them at random; the noise comes after both. The accuracy under the noise on
-    `validation`, and the seconds of the epoch with its validation, are logged after every epoch. Raises ValueError
-    where the objective is not one of noise of that `norm`.
+    that training that is resumed after a whole epoch goes on as if it had never stopped. `flip` mirrors half of the
+    images, and an `augmentation` perturbs all of them at random; the noise comes after both. The accuracy under the
+    noise on `validation`, and the seconds of the epoch with its validation, are logged after every epoch. Raises
+    ValueError where the objective is not one of noise of that `norm`.
     """
 
     def __init__(
@@ -54,23 +51,18 @@ class NoisyTraining(lightning.LightningModule):
         labels: Int[Tensor, " n"],
         scale: Scale,
         validation: Reference,
+        options: TrainingOptions | None = None,
         *,
-        learning_rate: float = 1e-3,
-        batch: int = 128,
         seed: int = 0,
         first_epoch: int = 0,
-        optimizer: Optimizer = "adam",
-        schedule: Schedule = "constant",
         flip: bool = False,
         norm: Norm = "l2",
         objective: Objective | None = None,
         augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__()
-        self.network, self.scale = network, scale
-        self._data = Pairs(inputs, labels)
-        self._learning_rate, self._optimizer, self._schedule = learning_rate, optimizer, schedule
-        self._batch, self._flip, self._validation = batch, flip, validation
+        self.network, self.scale, self.options = network, scale, options or TrainingOptions()
+        self._data, self._flip, self._validation = Pairs(inputs, labels), flip, validation
         self._seed, self._first_epoch, self._augmentation = seed, first_epoch, augmentation
         self._family, self._objective = family_of(norm), objective or Gaussian()
         if norm not in self._objective.norms:
@@ -81,31 +73,32 @@ class NoisyTraining(lightning.LightningModule):
         return Stream(self._seed, self._first_epoch + self.current_epoch, purpose).generator(device)
 
     def configure_optimizers(self) -> Any:
-        weights, rate = self.network.parameters(), self._learning_rate
-        if self._optimizer == "adam":
+        weights, rate, schedule = self.network.parameters(), self.options.learning_rate, self.options.schedule
+        if self.options.optimizer == "adam":
             optimizer = torch.optim.Adam(weights, lr=rate)
         else:
             optimizer = torch.optim.SGD(weights, lr=rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
-        if self._schedule == "constant":
+        if schedule == "constant":
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
-        if self._schedule == "linear":
-            schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
-        elif self._schedule == "step":
-            schedule = torch.optim.lr_scheduler.StepLR(optimizer, -(-steps // 3))
+        if schedule == "linear":
+            rates = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
+        elif schedule == "step":
+            rates = torch.optim.lr_scheduler.StepLR(optimizer, -(-steps // 3))
         else:
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+            rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rates, "interval": "step"}}
 
     def train_dataloader(self) -> DataLoader:
         order = RandomSampler(self._data, generator=self._source(Purpose.ORDER))
-        rows = BatchSampler(order, self._batch, drop_last=False)
+        rows = BatchSampler(order, self.options.batch, drop_last=False)
         return DataLoader(
             self._data, sampler=rows, batch_size=None, num_workers=WORKERS if self._data.inputs.lazy else 0
         )
 
     def val_dataloader(self) -> DataLoader:
-        pairs = zip(self._validation.inputs.split(self._batch), self._validation.labels.split(self._batch), strict=True)
+        inputs, labels = (each.split(self.options.batch) for each in (self._validation.inputs, self._validation.labels))
+        pairs = zip(inputs, labels, strict=True)
         return DataLoader(list(pairs), batch_size=None)  # pyright: ignore[reportArgumentType]
 
     def on_train_epoch_start(self) -> None:

@@ -2,7 +2,8 @@
 
 `python` blocks of a page share their names, one with a title is a file of that name, `sh` blocks are run by bash, which
 finds the command `rddrs` with its imports made.
-`console` blocks need what a test has not: a package index, SLURM, the data of MNIST.
+`console` blocks need what a test has not: a package index, SLURM, the data of MNIST. Those of docs/extend.md run in
+test_extend.py.
 """
 
 import os
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("index", "own", "threats", "paths", "proven", "report", "configure", "sweeps", "extend", "deploy")
+PAGES = ("index", "own", "threats", "paths", "proven", "report", "configure", "sweeps", "deploy")
 BLOCK = re.compile(r'^```(python|sh)(?: title="(.*?)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
 
 

@@ -26,6 +26,7 @@ from rddrs.training.augmentation import Augmentation
 from rddrs.training.fit import fit
 from rddrs.training.noisy import NoisyTraining
 from rddrs.training.objectives import OBJECTIVES, Gaussian
+from rddrs.training.options import TrainingOptions
 
 SIGMA = 0.4
 
@@ -48,8 +49,8 @@ def network(seed: int = 0) -> Perceptron:
 def module(net, data, **options) -> NoisyTraining:
     scale = Isotropic(SIGMA, data.test_inputs[0].numel())
     reference = data.reference(50, 0)
-    common = {"learning_rate": 5e-3, "batch": 64}
-    return NoisyTraining(net, data.train_inputs, data.train_labels, scale, reference, **common | options)
+    quick = TrainingOptions(learning_rate=5e-3, batch=64)
+    return NoisyTraining(net, data.train_inputs, data.train_labels, scale, reference, quick, **options)
 
 
 def trainer(epochs: int, folder=None) -> lightning.Trainer:
@@ -112,9 +113,9 @@ def test_resuming_after_an_epoch_gives_the_weights_of_an_uninterrupted_training(
 @pytest.mark.parametrize(
     "options",
     [
-        {"optimizer": "sgd", "schedule": "one_cycle"},
-        {"schedule": "linear"},
-        {"schedule": "step"},
+        {"options": {"optimizer": "sgd", "schedule": "one_cycle"}},
+        {"options": {"schedule": "linear"}},
+        {"options": {"schedule": "step"}},
         *({"objective": objective()} for objective in OBJECTIVES.values()),
         {"augmentation": Augmentation({PERTURBATIONS[0]: 30.0, PERTURBATIONS[5]: 1.0})},
     ],
@@ -134,10 +135,12 @@ def test_resuming_goes_on_with_the_schedule_flips_and_validation(tmp_path, optio
     def fitted(seed: int, kind: type[NoisyTraining], folder: Path) -> nn.Module:
         torch.manual_seed(seed)
         net = nn.Sequential(nn.Dropout(0.2), Perceptron((1, 4, 4), 2, width=8))
-        common = {"learning_rate": 0.05, "batch": 16, "flip": True}
+        own = TrainingOptions(learning_rate=0.05, batch=16, precision=precision, **options.get("options", {}))
         inputs, labels, validation = data.train_inputs, data.train_labels, data.reference(10, 0)
-        training = kind(net, inputs, labels, Isotropic(SIGMA, 16), validation, **common | options)
-        fit(training, epochs=3, folder=folder, precision=precision)
+        training = kind(
+            net, inputs, labels, Isotropic(SIGMA, 16), validation, **options | {"options": own, "flip": True}
+        )
+        fit(training, epochs=3, folder=folder)
         return net
 
     whole = fitted(0, NoisyTraining, tmp_path / "whole")
@@ -160,9 +163,9 @@ def test_in_bfloat16_the_passes_alone_are_rounded(tmp_path):
 
     net = Perceptron((1, 4, 4), 2, width=8)
     validation = data.reference(10, 0)
-    options = {"batch": 40, "objective": Watched()}
-    training = NoisyTraining(net, data.train_inputs, data.train_labels, scale, validation, **options)
-    fit(training, epochs=1, folder=tmp_path, precision="bfloat16")
+    options = TrainingOptions(batch=40, precision="bfloat16")
+    pairs = data.train_inputs, data.train_labels
+    fit(NoisyTraining(net, *pairs, scale, validation, options, objective=Watched()), epochs=1, folder=tmp_path)
     z = torch.randn(40, 16, generator=Stream(0, 0, Purpose.TRAINING).generator())
     torch.testing.assert_close(seen["noise"].flatten(1), z @ scale.matrix, rtol=0, atol=1e-6)
     assert seen["answers"] == torch.bfloat16 and seen["loss"].dtype == torch.float32

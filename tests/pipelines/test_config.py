@@ -36,6 +36,7 @@ def test_every_file_composes(path: Path) -> None:
         "classifier/own": "classifier._target_=torch.nn.Identity",
         "data/folder": "data.root=somewhere",
         "data/arrays": "data.file=some.npz",
+        "train/own": "train.objective._target_=rddrs.training.objectives.Gaussian",
         "data/items": "data={train: {_target_: some.thing}, test: {_target_: some.thing}}",
     }
     own = [needed[str(path)]] if str(path) in needed else []
@@ -113,12 +114,18 @@ def test_every_method_is_made_with_the_values_of_its_file(path: Path) -> None:
         ("classifier.output=scores", "classifier.output=scores"),
         ("train=consistency train.objective.weight=-1", "train.objective.weight=-1: Input should be greater than"),
         ("train=consistency +train.objective.wait=1", "train.objective.wait: there is no such key"),
+        ("train=covariance train.objective=boost", "train.objective: boost is none of gaussian, consistency"),
+        ("train=covariance train.objective=mine.Boost", "train.objective._target_=mine.Boost cannot be imported"),
+        ("train=own train.objective._target_=torch.nn.Identity", "gives no rddrs.training.objectives.base.Objective"),
+        ("train=own", "Missing mandatory value: train.objective._target_"),
         (
-            "train=covariance train.objective=boost",
-            "train.objective.name=boost: it must be one of gaussian",
+            "train=consistency train.objective._target_=rddrs.training.objectives.Macer",
+            "train: objective=macer: train=consistency has its own: train=own takes any",
         ),
-        ("train=consistency train.objective.name=macer", "objective.name=macer: train=consistency has its own"),
-        ("train=macer certify.norm=l1", "train.objective.name=macer is of Gaussian noise and l2 alone"),
+        ("train=consistency +train.objective.name=macer", "name=macer _target_=rddrs.training.objectives.Consistency"),
+        ("train=macer certify.norm=l1", "train.objective=macer is of l2 alone: certify.norm=l1"),
+        ("certify.bound=sequential", "certify: bound=sequential is that of a target_radius: leave it out"),
+        ("train.epoch=3", "train.epoch"),
         ("train.precision=float16", "train.precision=float16"),
         ("threat=[fog]", "threat: there is no perturbation fog: rotation, shift"),
         ("threat=[rotation]", "rotation needs images [channels, height, width], not inputs of shape (2,)"),
@@ -198,7 +205,7 @@ def test_the_counterpart_of_a_co_training_is_trained_as_long() -> None:
 
 
 def named(it: Prepared) -> list[tuple[str, object]]:
-    return list(it.settings.train.objective.items())
+    return list(it.settings.train.objective.model_dump().items())
 
 
 def test_a_threat_is_part_of_what_it_changes(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """What training under noise minimises, one module an objective (METHOD section 9)."""
 
-from rddrs.training.objectives.base import Noise, Objective
+from rddrs.training.objectives.base import Noise, Objective, copies
 from rddrs.training.objectives.consistency import Consistency
 from rddrs.training.objectives.gaussian import Gaussian
 from rddrs.training.objectives.macer import Macer
@@ -13,4 +13,4 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "macer": Macer,
 }
 
-__all__ = ["OBJECTIVES", "Consistency", "Gaussian", "Macer", "Noise", "Objective", "SmoothAdv"]
+__all__ = ["OBJECTIVES", "Consistency", "Gaussian", "Macer", "Noise", "Objective", "SmoothAdv", "copies"]

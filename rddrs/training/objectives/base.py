@@ -6,20 +6,24 @@ from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from rddrs.noise import FAMILIES, Norm
+from rddrs.options import Options
 
 Noise = Callable[[int], Tensor]
 """`noise(m)` draws noise for m copies of every input, [m, n, *shape]."""
 
 
-class Objective(BaseModel, ABC):
+class Objective(Options, ABC):
     """The hyper-parameters of a loss, checked when it is made; `norms` are those that it makes sense in."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
     norms: ClassVar[Collection[Norm]] = FAMILIES
+
+    def __repr_name__(self) -> str:
+        """A user's own objective has its module before its name: another of that name is another."""
+        kind = type(self)
+        return kind.__name__ if kind.__module__.startswith("rddrs.") else f"{kind.__module__}.{kind.__qualname__}"
 
     @abstractmethod
     def loss(

@@ -1,0 +1,154 @@
+"""The whole configuration, and what follows from it."""
+
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from hydra.utils import get_object
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+from pipelines.settings.certification import Certify
+from pipelines.settings.classifier import Classifier
+from pipelines.settings.groups import NAME, Group, Target
+from pipelines.settings.training import AnyTrain
+
+
+class Data(Target):
+    name: str = Field(pattern=NAME)
+    epochs: PositiveInt
+    flip: bool
+    subset: PositiveInt | None
+
+    @field_validator("subset", mode="before")
+    @classmethod
+    def everything(cls, value: Any) -> Any:
+        return None if value == "all" else value
+
+    reference: PositiveInt
+    rotation: NonNegativeInt | None
+
+
+class Method(Target):
+    name: str = Field(pattern=NAME)
+
+
+class Audit(Group):
+    inputs: PositiveInt | None
+    samples: PositiveInt
+    false_alarm: float = Field(gt=0, lt=1)
+    outside: float = Field(gt=1)
+    tolerance: NonNegativeInt
+    seed: NonNegativeInt
+
+
+class Shard(Group):
+    count: PositiveInt
+    index: NonNegativeInt
+
+    @model_validator(mode="after")
+    def index_below_count(self) -> Self:
+        if self.index >= self.count:
+            raise ValueError(f"index={self.index} must be below count={self.count}")
+        return self
+
+
+class Settings(Group):
+    """The whole configuration."""
+
+    data: Data
+    classifier: Classifier
+    method: Method
+    train: AnyTrain
+    certify: Certify
+    audit: Audit
+    sigma: PositiveFloat
+    threat: dict[str, NonNegativeFloat]
+    threat_at: dict[str, PositiveFloat]
+    seed: NonNegativeInt
+    device: str
+    output_root: str
+    shard: Shard
+    runs: list[str]
+    logs: list[str] = Field(default=[])
+    figures: list[str] = Field(default=[])
+    run: str | None
+
+    @field_validator("threat", "threat_at", mode="before")
+    @classmethod
+    def by_name(cls, value: Any) -> Any:
+        """Perturbations by name with their weights, or severities: each 1 in a list; none where it is null."""
+        value = [value] if isinstance(value, str) else value
+        return dict.fromkeys(value, 1.0) if isinstance(value, list) else {} if value is None else value
+
+    @model_validator(mode="after")
+    def rotation_is_of_isotropic_training(self) -> Self:
+        if self.data.rotation is not None and self.train.name == "covariance":
+            raise ValueError(f"data.rotation={self.data.rotation} needs isotropic training, not train=covariance")
+        return self
+
+    @model_validator(mode="after")
+    def one_source_of_weights(self) -> Self:
+        if self.train.start is not None and self.classifier.weights == "own":
+            raise ValueError(f"train.start={self.train.start} classifier.weights=own: leave one of them out")
+        if self.classifier.state is not None and not self.given:
+            raise ValueError(f"classifier.state={self.classifier.state} is of a classifier.checkpoint or a train.start")
+        return self
+
+    @field_validator("figures")
+    @classmethod
+    def importable(cls, names: list[str]) -> list[str]:
+        for name in names:
+            try:
+                get_object(name)
+            except Exception as error:
+                raise ValueError(f"{name} cannot be imported: {error}") from error
+        return names
+
+    @field_validator("runs", "figures", mode="before")
+    @classmethod
+    def one_of_them(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("device")
+    @classmethod
+    def known_device(cls, value: str) -> str:
+        value = "cuda" if value == "gpu" else value
+        if value == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            torch.empty(0, device=value)
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(f"no such device here ({error}): use auto or cpu") from error
+        return value
+
+    @property
+    def given(self) -> dict[str, Path]:
+        """The file of weights that is given, by its key: a checkpoint is certified as it is, a start is trained."""
+        weights, start = self.classifier.given_file, self.train.start
+        if weights is not None:
+            own = "pretrained" if self.classifier.pretrained else "file" if self.classifier.file else "checkpoint"
+            return {f"classifier.{own}": weights}
+        return {} if start is None else {"train.start": Path(start)}
+
+    @property
+    def root(self) -> Path:
+        return Path(self.output_root)
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """What a result depends on, beside the threat, contents (data, given weights), code and device."""
+        values = self.model_dump(include={"classifier", "method", "train", "certify", "sigma", "seed"}, by_alias=True)
+        del values["classifier"]["checkpoint"], values["classifier"]["file"]
+        del values["train"]["start"], values["certify"]["workers"]
+        for name in ("state", "weights"):  # of a file, which is known by its content, and of later versions
+            if values["classifier"][name] is None or self.classifier.as_it_is:
+                del values["classifier"][name]
+        return values | {"data": self.data.model_dump(include={"name", "flip", "subset", "reference", "rotation"})}
