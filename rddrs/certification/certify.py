@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rddrs.certification.terms import ABSTAIN, Bound, Terms
-from rddrs.noise import Family, Norm, Purpose, Scale, Stream, family_of, owned
+from rddrs.noise import Family, Norm, Purpose, Scale, Stream, family_of, owned, require_tensor
 from rddrs.rounding import round_down
 from rddrs.smoothing import (
     Classifier,
@@ -138,6 +138,7 @@ class Certificate:
 
     def contains(self, points: Float[Tensor, "n *shape"]) -> Bool[Tensor, " n"]:
         """Which of the points, each of the input's shape, lie in the region; on the certificate's device."""
+        require_tensor("points", points)
         delta = (points.to(self.x.device).double() - self.x.double()).flatten(1)
         return self.family.length(delta, self.scale) * (1 + self.scale.rounding) < self.radius
 

@@ -196,9 +196,7 @@ class Method(BaseModel, ABC):
         self.require(x.shape)
         check_contract(classifier, x)
         self.require_gradient(classifier, x)
-        if isinstance(reference, tuple):
-            reference = Reference(*reference)
-        reference = reference and reference.to(x.device)
+        reference = reference and Reference.of(reference).to(x.device)
         problem = Problem(classifier, x, sigma, reference, seed, index, batch, sigma_x, norm=self.norm)
         try:
             return replace(self.solve(problem), x=x)

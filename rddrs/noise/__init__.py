@@ -10,7 +10,7 @@ from rddrs.noise.grid import Grid, whole
 from rddrs.noise.isotropic import Isotropic
 from rddrs.noise.kronecker import Kronecker, rotate
 from rddrs.noise.polytopes import CrossPolytope
-from rddrs.noise.scale import Axis, Scale, owned
+from rddrs.noise.scale import Axis, Scale, owned, require_tensor
 from rddrs.noise.streams import LAST_BLOCK, Draws, Purpose, Stream
 from rddrs.noise.tensors import from_tensors, load_scale, save_scale
 from rddrs.noise.uniform import Uniform
@@ -40,6 +40,7 @@ __all__ = [
     "from_tensors",
     "load_scale",
     "owned",
+    "require_tensor",
     "rotate",
     "save_scale",
     "whole",

@@ -13,7 +13,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 from torch import Tensor
 
 from rddrs.noise.product import Product, multiply
-from rddrs.noise.scale import Axis, Scale, ranks
+from rddrs.noise.scale import Axis, Scale, ranks, require_tensor
 
 
 class Full(Scale):
@@ -23,6 +23,7 @@ class Full(Scale):
     """
 
     def __init__(self, matrix: Float[Tensor, "d d"]) -> None:
+        require_tensor("matrix", matrix)
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             raise ValueError(f"a scale must be a square matrix, not one of shape {tuple(matrix.shape)}")
         matrix = matrix.detach()

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rddrs.noise.product import Product, multiply
-from rddrs.noise.scale import Axis, Scale, owned, positive, ranks
+from rddrs.noise.scale import Axis, Scale, owned, positive, ranks, require_tensor
 
 LARGEST_GROUP = 128
 """Factors of neighbouring axes are multiplied together up to this size: fewer and larger products."""
@@ -40,6 +40,7 @@ class Kronecker(Scale):
             raise ValueError(f"factors of shapes {shapes} do not fit values of shape {tuple(values.shape)}")
         positive("values", values)
         for place, factor in enumerate(factors):
+            require_tensor(f"factor {place}", factor)
             gram = factor.double().mT @ factor.double()
             if not (gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)).abs().max() < 1e-4:
                 raise ValueError(f"factor {place} is not orthogonal: Q^T Q differs from the identity")

@@ -133,7 +133,15 @@ class Scale(ABC):
         return float(torch.exp(torch.tensor(self.log_det / self.dim, dtype=torch.float64)))
 
 
+def require_tensor(name: str, value: object) -> None:
+    """Raises ValueError, with what to do, for anything else than a tensor."""
+    if not isinstance(value, Tensor):
+        told = f"{name} is a {type(value).__name__}, not a torch.Tensor"
+        raise ValueError(f"{told}: torch.from_numpy(numpy.ascontiguousarray({name.split()[0]}))")
+
+
 def positive(name: str, values: Tensor) -> None:
+    require_tensor(name, values)
     if not (torch.isfinite(values).all() and (values > 0).all()):
         raise ValueError(f"{name} must be finite and positive; its smallest value is {values.min().item()}")
 

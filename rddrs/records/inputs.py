@@ -88,8 +88,7 @@ def certify_input(
     method = RDDRS(norm=norm) if method is None else method
     if method.norm != norm:
         raise ValueError(f"method: it proposes for norm={method.norm}, not for {norm}: give both the same")
-    if isinstance(reference, tuple):
-        reference = Reference(*reference)
+    reference = reference and Reference.of(reference)
     if measuring is None and reference is not None:
         measuring, reference = reference.halves
     start = time.perf_counter()

@@ -6,6 +6,7 @@ from functools import partial
 from types import CellType, FunctionType, MethodType
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -74,10 +75,16 @@ def held(classifier: Classifier) -> ExitStack:
 
 
 def check_evaluates(classifier: Classifier) -> None:
-    """Raises ValueError for a network in train mode, where dropout and batch norm make another classifier every call.
+    """Raises ValueError for what cannot be called, and for a network in train mode.
 
-    One module in train mode is enough, whatever it is: which kinds look at the mode cannot be known.
+    There dropout and batch norm make another classifier every call. One module in train mode is enough, whatever it is:
+    which kinds look at the mode cannot be known.
     """
+    if not callable(classifier):
+        raise ValueError(
+            f"classifier: a {type(classifier).__name__} cannot be called: give a function of tensors, "
+            "as lambda u: torch.from_numpy(forest.predict_proba(u.numpy()))"
+        )
     for network in networks_of(classifier):
         for name, module in network.named_modules():
             if module.training:
@@ -126,7 +133,7 @@ def taken(answer: Any) -> Any:
 def logits_of(
     classifier: Classifier, inputs: Float[Tensor, "n *shape"], classes: int | None = None
 ) -> Float[Tensor, "n k"]:
-    """The classifier's answers, `taken` from what holds them.
+    """The classifier's answers, `taken` from what holds them; without a gradient where it cannot take one.
 
     Raises ValueError where it cannot take these inputs, and where its answers are not logits [n, k], a row an input, of
     at least two classes: of `classes` where earlier answers have told their number.
@@ -134,10 +141,13 @@ def logits_of(
     try:
         logits = taken(classifier(inputs))
     except RuntimeError as error:  # torch's, of another shape, precision or device than that of its weights
+        if inputs.requires_grad:  # which NumPy refuses
+            return logits_of(classifier, inputs.detach(), classes)
         given = f"{inputs.dtype} inputs of shape {list(inputs.shape)} on {inputs.device}"
         raise ValueError(f"classifier: it fails on {given}: {error}") from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(inputs):
         found = f"shape {list(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        found += ": torch.from_numpy(answer)" if isinstance(logits, np.ndarray) else ""
         raise ValueError(f"classifier: it must answer {len(inputs)} inputs with logits [{len(inputs)}, k], not {found}")
     if logits.shape[1] < 2:
         raise ValueError(f"classifier: it answers logits of shape {list(logits.shape)}: at least 2 classes are needed")

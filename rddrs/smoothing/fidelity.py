@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,6 +48,11 @@ class Reference:
             raise ValueError(f"reference: the inputs ({self.inputs.dtype}) must be finite floating-point numbers")
         if self.labels.min() < 0:
             raise ValueError(f"reference: the smallest label is {self.labels.min().item()}: labels count from 0")
+
+    @classmethod
+    def of(cls, given: "Reference | tuple[Any, Any]") -> "Reference":
+        """A set as it is; a pair of inputs and labels as a set."""
+        return cls(*given) if isinstance(given, tuple) else given
 
     @cached_property
     def halves(self) -> "tuple[Reference, Reference]":
@@ -142,7 +148,7 @@ def predict(
 def fidelity(
     classifier: Classifier,
     scale: Scale,
-    reference: Reference,
+    reference: Reference | tuple[Any, Any],
     *,
     sigma: float,
     seed: int = 0,
@@ -156,6 +162,7 @@ def fidelity(
     Raises ValueError for a network in train mode.
     """
     check_evaluates(classifier)
+    reference = Reference.of(reference)
     keyed = {"seed": seed, "index": index, "purpose": purpose}
     answers = predict(classifier, reference.inputs, scale, draws=draws, norm=norm, **keyed)
     accuracy = (answers == reference.labels).double().mean().item()

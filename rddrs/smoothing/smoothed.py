@@ -56,6 +56,8 @@ class SmoothedClassifier(nn.Module):
     def __init__(self, classifier: Classifier, scale: Scale, norm: Norm = "l2", grid: float | None = None) -> None:
         super().__init__()
         family_of(norm)  # there is one
+        if not isinstance(scale, Scale):
+            raise ValueError(f"scale={scale!r}: a scale is needed, as rddrs.Isotropic(0.25, dim)")
         check_evaluates(classifier)
         self.classifier, self.scale, self.grid = classifier, scale, grid
         self.norm: Norm = norm

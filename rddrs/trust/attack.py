@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -61,7 +62,7 @@ def attack(
     certificate: Certificate,
     *,
     factor: float = INSIDE,
-    reference: Reference | None = None,
+    reference: Reference | tuple[Any, Any] | None = None,
     samples: int = 10_000,
     level: float = 1e-4,
     steps: int = 20,
@@ -91,7 +92,7 @@ def attack(
     deltas = certificate.scale.spread(radius * corners).view(-1, *certificate.x.shape)
     candidates += [("random", certificate.x + delta) for delta in deltas]
     if reference is not None:
-        reference = reference.to(certificate.x.device)
+        reference = Reference.of(reference).to(certificate.x.device)
         candidates += [("segment", point) for point in _segments(certificate, reference, radius, neighbours)]
     candidates = [(kind, _placed(certificate, point, radius)) for kind, point in candidates]
     keys = (seed, batch, workers)

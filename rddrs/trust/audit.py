@@ -14,7 +14,7 @@ from scipy.stats import binom
 from torch import Tensor
 
 from rddrs.certification import Certificate, Proof, Terms
-from rddrs.noise import Grid, Purpose, Stream
+from rddrs.noise import Grid, Purpose, Stream, require_tensor
 from rddrs.smoothing import Classifier, Reference, check_contract, check_evaluates, hard_counts, running_counts
 from rddrs.threats import Perturbation
 from rddrs.trust.attack import INSIDE, OUTSIDE, Attack, attack, attack_along, count_class
@@ -55,7 +55,7 @@ def audit(
     *,
     index: int | None = None,
     terms: Terms | None = None,
-    reference: Reference | None = None,
+    reference: Reference | tuple[Any, Any] | None = None,
     perturbations: Sequence[Perturbation] = (),
     samples: int = 10_000,
     false_alarm: float = 1e-4,
@@ -80,7 +80,8 @@ def audit(
     """
     check_evaluates(classifier)
     check_contract(classifier, certificate.x, threads=workers > 1)
-    certificate = certificate.to(x.device)
+    require_tensor("x", x)
+    certificate, reference = certificate.to(x.device), reference and Reference.of(reference)
     flags = []
     if not torch.equal(certificate.x, x) or (index is not None and certificate.index != index):
         flags.append("input")

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rddrs.certification import ABSTAIN, Certificate
-from rddrs.noise import Ellipsoid, Isotropic, clearance
+from rddrs.noise import Ellipsoid, Isotropic, clearance, require_tensor
 from rddrs.noise.ellipsoids import rounding
 from rddrs.trust.outcome import Outcome, Recalled, Store, Volatile, certificate_digest
 from rddrs.trust.shadows import Rows, Shadows, directions
@@ -68,6 +68,7 @@ class Memory:
 
     def find(self, x: Float[Tensor, "*shape"]) -> Certificate | None:
         """The first remembered certificate whose region is proven to contain `x`."""
+        require_tensor("x", x)
         x = x.detach().flatten().cpu()
         with self._lock:
             for position in self._near(Ellipsoid(x, Isotropic(1.0, x.numel()), 0.0), None)[0]:

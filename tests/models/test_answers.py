@@ -46,7 +46,7 @@ def test_logits_are_taken(way):
     assert held_in(Logits(network), data) is None and held_in(plain, data) is None
 
 
-def test_a_forest_has_no_gradient():
+def test_a_forest_has_no_gradient(shapes_unchecked):
     data = digits()
     forest = RandomForestClassifier(5, random_state=0).fit(data.train_inputs[:300].flatten(1), data.train_labels[:300])
 
@@ -59,6 +59,11 @@ def test_a_forest_has_no_gradient():
     for method in (rddrs.ANCER(), rddrs.DDRS(search="gradient"), rddrs.RDDRS()):
         with pytest.raises(ValueError, match=r"no gradient, which .* needs: take RS or DDRS"):
             method.propose(classifier, x, sigma=0.2, reference=(data.train_inputs[:9], data.train_labels[:9]))
+    certificate = rddrs.certify(classifier, x, rddrs.Isotropic(0.2, 64), samples=1_000)
+    assert rddrs.audit(classifier, certificate, x, samples=200).flags == () and certificate.radius > 0
+    for forgotten in (rddrs.certify, rddrs.Smoothed):
+        with pytest.raises(ValueError, match=r"RandomForestClassifier cannot be called: .*predict_proba"):
+            forgotten(*((forest, x) if forgotten is rddrs.certify else (forest,)), rddrs.Isotropic(0.2, 64))
 
 
 def test_numpy_reference_is_taken_and_numpy_inputs_are_told(shapes_unchecked):
@@ -72,7 +77,19 @@ def test_numpy_reference_is_taken_and_numpy_inputs_are_told(shapes_unchecked):
     assert found.record["fidelity"] == expected.record["fidelity"]
     with pytest.raises(ValueError, match="reference"):
         rddrs.certify_input(network, x, reference=(np.array(["a"]), labels.numpy()), **options)
+    scale, certificate = rddrs.Isotropic(0.2, 64), rddrs.certify(network, x, rddrs.Isotropic(0.2, 64), samples=200)
+    measured = rddrs.fidelity(network, scale, (many, labels.numpy()), sigma=0.2)
+    assert measured == rddrs.fidelity(network, scale, rddrs.Reference(inputs, labels), sigma=0.2)
+    assert rddrs.audit(network, certificate, x, reference=(many, labels.numpy()), samples=200).flags == ()
+    eye: Any = np.eye(2)
     for call in (
+        lambda: rddrs.Full(eye),
+        lambda: rddrs.Diagonal(eye[0]),
+        lambda: rddrs.Kronecker([eye], torch.ones(2)),
+        lambda: rddrs.audit(network, certificate, array),
+        lambda: certificate.contains(many),
+        lambda: rddrs.Memory().find(array),
+        lambda: rddrs.certify(lambda u: network(u).detach().numpy(), x, scale),
         lambda: rddrs.certify(network, array, rddrs.Isotropic(0.2, 64)),
         lambda: rddrs.certify_input(network, array, **options),
         lambda: rddrs.RS().propose(network, array, sigma=0.2),
