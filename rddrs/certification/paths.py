@@ -48,8 +48,8 @@ FULL_TESTS, FAIR = 10, 4
 class Cell:
     """A test of a path: does G_C answer the class at the cell's anchor, its middle, above the probability of rho?
 
-    `order` is the test's number k, from 1, and `alpha` its share alpha / (k (k + 1)) of the path's; those of one `wave`
-    were asked at the same time. `yes` proves that the answer is the class at every point of the cell.
+    `order` is the test's number k, from 1, and `alpha` its `share` of the path's; those of one `wave` were asked at the
+    same time. `yes` proves that the answer is the class at every point of the cell.
     """
 
     low: Severities
@@ -234,8 +234,9 @@ def certify_path(
     `selection_samples` draws at x choose the class. The interval is a tree of cells, taken outward from 0. A cell that
     needs a longer radius at its anchor than is cheap (`longest_radius`) is halved without a draw. Else fresh draws, at
     most `samples`, decide whether the class has more than that radius' probability at the anchor: `yes` proves the
-    cell, anything else halves it, down to a least width, where the path ends on that side. The k-th test
-    has alpha / (k (k + 1)), so that all that is said together is false with probability `alpha` at most.
+    cell, anything else halves it, down to a least width, where the path ends on that side; a test is given up where its
+    halves are cheaper. Every test has a share of alpha, so that all that is said together is false with probability
+    `alpha` at most.
 
     All draws together are at most `budget`, that of the path's length where none is given (`budget_of`), so that a path
     that fails is not dearer than it is worth: where it is spent the path ends, with what is proven until then and the
@@ -273,7 +274,7 @@ def certify_path(
     certified = SmoothedClassifier(smoothed.classifier, scale, smoothed.norm, smoothed.grid)
     stream = Stream(seed, index, Purpose.PATH)
     tree = Tree(Course(perturbations, x, clamp), x, scale, smoothed.norm, slack, rounding, smoothed.grid)
-    budget = budget or budget_of(tree, *asked, alpha, samples)
+    budget, expected = budget or budget_of(tree, *asked, alpha, samples), tree.expected(*asked)
     origin = tree.anchors(torch.zeros(1, len(perturbations)))[0]
     chosen = selection(certified, origin, stream, selection_samples, batch=batch, workers=workers)
     top, cells, left = int(torch.tensor(chosen).argmax()), [], budget - selection_samples
@@ -281,7 +282,7 @@ def certify_path(
     while nodes := walk.ready(min(width, max(1, left // samples))):
         first, wave = len(cells) + 1, 1 + (cells[-1].wave if cells else 0)
         questions = [
-            Question(stream.child(order), node.anchor, tree.family.probability(node.rho), share(alpha, order))
+            tree.question(node, stream.child(order), share(alpha, order, expected))
             for order, node in enumerate(nodes, first)
         ]
         if left < min(samples, least(questions[0].probability, questions[0].alpha)):
@@ -336,9 +337,12 @@ def feared(perturbation: Feared) -> tuple[Perturbation, ...]:
     return tuple(named[part] if isinstance(part, str) else part for part in parts)
 
 
-def share(alpha: float, order: int) -> float:
-    """The level of the k-th test, alpha / (k (k + 1)): together they are alpha, however many there are."""
-    return alpha / (order * (order + 1))
+def share(alpha: float, order: int, expected: int) -> float:
+    """The level of the k-th test, alpha N / ((N + k - 1) (N + k)): together they are alpha, however many there are.
+
+    N, the number of tests that are `expected`, is known before the first draw: those have nearly equal shares.
+    """
+    return alpha * expected / ((expected + order - 1) * (expected + order))
 
 
 def budget_of(tree: Tree, low: Severities, high: Severities, alpha: float, samples: int) -> int:
@@ -347,7 +351,7 @@ def budget_of(tree: Tree, low: Severities, high: Severities, alpha: float, sampl
     That is the draws of all its cells, of the longest radius, where every draw is right. No draw decides it.
     """
     cells = tree.expected(low, high)
-    return FULL_TESTS * samples + FAIR * cells * least(tree.family.probability(tree.longest), share(alpha, cells))
+    return FULL_TESTS * samples + FAIR * cells * least(tree.family.probability(tree.longest), share(alpha, cells, cells))
 
 
 def selection(

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rddrs.certification.cells import Course, Ruler, Severities, needed
-from rddrs.noise import Norm, Scale, family_of
-from rddrs.smoothing import least
+from rddrs.noise import Norm, Scale, Stream, family_of
+from rddrs.smoothing import Question, least
 
 WAVE = 16
 """Cells that are asked about at the same time, at most: one after a cell that was not proven, then twice as many."""
@@ -165,6 +165,12 @@ class Tree:
         )
         points = self._course.points(faces)
         return int(self._ruler.length(points[[1, 3]] - points[[0, 2]]).argmax())
+
+    def question(self, node: Node, stream: Stream, alpha: float) -> Question:
+        """What is asked of a cell; instead of it, where halving gains anything, its parts could be of half its reach."""
+        parts = 2 ** len(node.ends), self.family.probability((self.base + node.rho) / 2)
+        instead = None if self.ends_at(node) else parts
+        return Question(stream, node.anchor, self.family.probability(node.rho), alpha, instead)
 
     def ends_at(self, node: Node) -> bool:
         """Whether halving the cell would gain nothing, so that the path ends here."""

@@ -101,8 +101,9 @@ def audit_path(
     path = path.to(x.device)
     stated, flags = PathTerms.of(path), []
     terms = stated if terms is None else terms
-    if terms.budget is None:
-        terms = replace(terms, budget=_budget(smoothed, x, terms))
+    tree, asked = _tree(smoothed, x, terms), tuple(tuple(np.ravel(end).tolist()) for end in (terms.low, terms.high))
+    terms = replace(terms, budget=terms.budget or budget_of(tree, *asked, terms.alpha, terms.samples))
+    expected = tree.expected(*asked)
     if not torch.equal(path.x, x) or (index is not None and path.index != index):
         flags.append("input")
     same = path.scale.digest == smoothed.scale.to(x.device, x.dtype).digest
@@ -121,7 +122,7 @@ def audit_path(
     within &= all(cell.samples <= terms.samples for cell in cells)
     if not (ordered and max(waves, default=0) <= WAVE and within):
         flags.append("order")
-    if any(cell.alpha > share(terms.alpha, cell.order) for cell in cells):
+    if any(cell.alpha > share(terms.alpha, cell.order, expected) for cell in cells):
         flags.append("level")
     differences = _distance(chosen, path.selection_counts)
     differences += _differences(smoothed, path, top, terms.samples, stream, sampling)
@@ -225,13 +226,10 @@ def _possible(path: PathCertificate) -> bool:
         return False
 
 
-def _budget(smoothed: SmoothedClassifier, x: Float[Tensor, "*shape"], terms: PathTerms) -> int:
-    """The budget of the terms, for which none is given."""
-    low, high = (tuple(np.atleast_1d(end).tolist()) for end in (terms.low, terms.high))
-    scale = smoothed.scale.to(x.device, x.dtype)
-    course = Course(feared(terms.perturbation), x, terms.clamp)
-    tree = Tree(course, x, scale, smoothed.norm, terms.slack, terms.rounding, smoothed.grid)
-    return budget_of(tree, low, high, terms.alpha, terms.samples)
+def _tree(smoothed: SmoothedClassifier, x: Float[Tensor, "*shape"], terms: PathTerms) -> Tree:
+    """The tree of cells that the terms lead to."""
+    course, scale = Course(feared(terms.perturbation), x, terms.clamp), smoothed.scale.to(x.device, x.dtype)
+    return Tree(course, x, scale, smoothed.norm, terms.slack, terms.rounding, smoothed.grid)
 
 
 def _equal(stated: PathTerms, asked: PathTerms) -> bool:

@@ -124,7 +124,7 @@ def test_a_path_that_fails_takes_no_more_than_its_budget(oracle_of):
     whole, part, little = path(10**7), path(30_000), path(2500, samples=1000)
     assert whole.status == "unproven" and part.status == little.status == "budget" and part.prediction == 1
     assert part.samples <= 30_000 and 2000 < little.samples <= 2500 and whole.samples > 30_000
-    assert all(cell.alpha == share(1e-3, cell.order) for cell in part.cells)
+    assert all(cell.alpha == share(1e-3, cell.order, 8) for cell in part.cells)
     assert little.low == -2 * end  # no draw is kept from the other side
     assert 0.5 * end < cast(float, part.high) <= cast(float, whole.high) <= end
     assert not part.complete and path(high=0.4 * end).status == "complete"
@@ -141,8 +141,25 @@ def test_the_budget_where_none_is_given_is_of_the_path_and_not_of_its_draws(line
     assert 500 < short < 4000 < 4 * 150 * 50 < long < 4 * 600 * 120
 
 
-def test_levels_of_the_tests_sum_to_alpha():
-    assert math.isclose(math.fsum(share(0.01, order) for order in range(1, 10_001)), 0.01 * (1 - 1 / 10_001))
+@pytest.mark.parametrize("expected", [1, 64, 1024])
+def test_levels_of_the_tests_sum_to_alpha(expected):
+    levels = [share(0.01, order, expected) for order in range(1, 10_001)]
+    assert math.isclose(math.fsum(levels), 0.01 * (1 - expected / (expected + 10_000)))
+    assert levels[0] < 4.1 * levels[expected - 1]
+
+
+def test_a_question_is_given_up_where_its_halves_are_cheaper(linear):
+    """At p = Phi(1) a radius of 0.97 would need 100,000 draws or more, two of 0.485 about 250 each."""
+    smoothed = SmoothedClassifier(linear(torch.tensor([1.0, 0.0]), 0.0), Isotropic(1.0, 2))
+    point, options = torch.tensor([1.0, 0.0]), {"samples": 20_000}
+    whole, half = (Question(Stream(0, 0, Purpose.PATH), point, float(norm.cdf(0.97 / parts)), 1e-6) for parts in (1, 2))
+    (long,) = ask(smoothed, [whole], 1, **options)
+    (given,) = ask(smoothed, [whole._replace(instead=(2, half.probability))], 1, **options)
+    (short,) = ask(smoothed, [half], 1, **options)
+    assert long.samples == 20_000 and given.samples < 2000 and given.decision == "undecided"
+    assert short.decision == "yes" and short.samples < 1000
+    easy = whole._replace(point=torch.tensor([5.0, 0.0]))
+    assert ask(smoothed, [easy._replace(instead=(2, half.probability))], 1, **options) == ask(smoothed, [easy], 1, **options)
 
 
 @pytest.mark.parametrize("probability", [0.6, 0.7734, 0.9])
