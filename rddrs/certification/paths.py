@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rddrs.certification.cells import Course, Ruler, Severities
 from rddrs.certification.terms import ABSTAIN
-from rddrs.certification.walks import WAVE, Tree, Walk, anchors_of, certified_ends, groups, placed
+from rddrs.certification.walks import WAVE, Tree, Walk, anchors_of, placed
 from rddrs.noise import Family, Norm, Purpose, Scale, Stream, family_of, owned
 from rddrs.rounding import round_down
 from rddrs.smoothing import (
@@ -29,6 +29,7 @@ from rddrs.smoothing import (
     check_contract,
     check_evaluates,
     count,
+    least,
     owned_input,
 )
 from rddrs.threats import PERTURBATIONS, Perturbation
@@ -36,13 +37,19 @@ from rddrs.threats import PERTURBATIONS, Perturbation
 Feared = str | Perturbation | Sequence[str | Perturbation]
 """A perturbation or its name, or a pair, the first applied first: "rotation+brightness" is the pair of those names."""
 
+PathStatus = Literal["complete", "unproven", "budget"]
+"""Why a path ends: at the ends that were asked for, at a cell that cannot be proven, or with its budget of draws."""
+
+FULL_TESTS, FAIR = 10, 4
+"""The budget of a path, where none is given: so many full tests, and so many times what its tests cost at least."""
+
 
 @dataclass(frozen=True)
 class Cell:
     """A test of a path: does G_C answer the class at the cell's anchor, its middle, above the probability of rho?
 
-    `order` is the test's number k, from 1, and `alpha` its share alpha / (k (k + 1)) of the path's; those of one `wave`
-    were asked at the same time. `yes` proves that the answer is the class at every point of the cell.
+    `order` is the test's number k, from 1, and `alpha` its `share` of the path's; those of one `wave` were asked at the
+    same time. `yes` proves that the answer is the class at every point of the cell.
     """
 
     low: Severities
@@ -72,8 +79,9 @@ class PathCertificate:
     At confidence 1 - alpha, for the whole path together. `clamp` are the ends of the range that images are clipped to;
     with a `rounding`, a step h, every entry of them may be rounded to a multiple of h. Of two perturbations, the first
     applied first, `low`, `high` and what was `asked` are pairs, and the path is the box between them. `prediction` is
-    -1, and both ends are 0, where nothing is certified. `cells` are all tests in their order, proven or not, each of at
-    most `test_samples` draws; with seed, index and the micro-batch `batch` all draws can be made again.
+    -1, and both ends are 0, where nothing is certified. `status` says why it ends where it ends. `cells` are all tests
+    in their order, proven or not, each of at most `test_samples` draws, and all of `budget`; with seed, index and the
+    micro-batch `batch` all draws can be made again.
     """
 
     x: Float[Tensor, "*shape"]
@@ -85,11 +93,13 @@ class PathCertificate:
     asked: tuple[float, float] | tuple[Severities, Severities]
     cells: tuple[Cell, ...] = field(repr=False)
     selection_counts: tuple[int, ...]
+    status: PathStatus = field(kw_only=True)
     alpha: float = field(kw_only=True)
     slack: float = field(kw_only=True)
     clamp: tuple[float, float] | None = field(kw_only=True)
     rounding: float | None = field(kw_only=True)
     test_samples: int = field(kw_only=True)
+    budget: int = field(kw_only=True)
     selection_samples: int = field(kw_only=True)
     seed: int = field(kw_only=True)
     index: int = field(kw_only=True)
@@ -183,6 +193,7 @@ class PathTerms:
     clamp: tuple[float, float] | None = (0.0, 1.0)
     rounding: float | None = None
     samples: int = 20_000
+    budget: int | None = None
     selection_samples: int = 100
     seed: int = 0
 
@@ -194,7 +205,7 @@ class PathTerms:
     @classmethod
     def of(cls, path: PathCertificate) -> "PathTerms":
         """Those that a certificate states itself."""
-        names = ("alpha", "slack", "clamp", "rounding", "selection_samples", "seed")
+        names = ("alpha", "slack", "clamp", "rounding", "budget", "selection_samples", "seed")
         stated = {name: getattr(path, name) for name in names}
         return cls(path.perturbations, *path.asked, samples=path.test_samples, **stated)
 
@@ -211,6 +222,7 @@ def certify_path(
     clamp: tuple[float, float] | None = (0.0, 1.0),
     rounding: float | None = None,
     samples: int = 20_000,
+    budget: int | None = None,
     selection_samples: int = 100,
     seed: int = 0,
     index: int = 0,
@@ -219,11 +231,16 @@ def certify_path(
 ) -> PathCertificate:
     """Certify that G_C answers one class at every clip(T_t(x)), t from `low` to `high`, low <= 0 <= high.
 
-    `selection_samples` draws at x choose the class. The interval is a tree of cells, taken outward from 0, first above
-    it, then below. A cell that needs a longer radius at its anchor than is cheap (`longest_radius`) is halved without a
-    draw. Else fresh draws, at most `samples`, decide whether the class has more than that radius' probability at the
-    anchor: `yes` proves the cell, anything else halves it, down to a least width, where the path ends on that side. The
-    k-th test has alpha / (k (k + 1)), so that all that is said together is false with probability `alpha` at most.
+    `selection_samples` draws at x choose the class. The interval is a tree of cells, taken outward from 0. A cell that
+    needs a longer radius at its anchor than is cheap (`longest_radius`) is halved without a draw. Else fresh draws, at
+    most `samples`, decide whether the class has more than that radius' probability at the anchor: `yes` proves the
+    cell, anything else halves it, down to a least width, where the path ends on that side; a test is given up where its
+    halves are cheaper. Every test has a share of alpha, so that all that is said together is false with probability
+    `alpha` at most.
+
+    All draws together are at most `budget`, that of the path's length where none is given (`budget_of`), so that a path
+    that fails is not dearer than it is worth: where it is spent the path ends, with what is proven until then and the
+    status `budget`. A side of 0 where a cell was not proven waits for the other.
 
     Of a pair of perturbations, the first applied first, `low` and `high` are pairs: the cells of the box are taken by
     their distance from 0 in units of its sides, halved along the longer side (in C's norm), and the certified box is
@@ -241,6 +258,7 @@ def certify_path(
     _check(perturbations, *asked, alpha, slack, clamp, rounding, smoothed.grid)
     for name, value in {
         "samples": samples,
+        "budget": 1 if budget is None else budget,
         "selection_samples": selection_samples,
         "batch": batch,
         "workers": workers,
@@ -256,27 +274,29 @@ def certify_path(
     certified = SmoothedClassifier(smoothed.classifier, scale, smoothed.norm, smoothed.grid)
     stream = Stream(seed, index, Purpose.PATH)
     tree = Tree(Course(perturbations, x, clamp), x, scale, smoothed.norm, slack, rounding, smoothed.grid)
+    budget, expected = budget or budget_of(tree, *asked, alpha, samples), tree.expected(*asked)
     origin = tree.anchors(torch.zeros(1, len(perturbations)))[0]
     chosen = selection(certified, origin, stream, selection_samples, batch=batch, workers=workers)
-    top, cells, reached = int(torch.tensor(chosen).argmax()), [], []
-    for quadrants in groups(*asked):
-        walk, width = Walk(tree, quadrants), 1
-        while nodes := walk.ready(width):
-            first, wave = len(cells) + 1, 1 + (cells[-1].wave if cells else 0)
-            levels = [share(alpha, first + place) for place in range(len(nodes))]
-            questions = [
-                Question(stream.child(first + place), node.anchor, tree.family.probability(node.rho), level)
-                for place, (node, level) in enumerate(zip(nodes, levels, strict=True))
-            ]
-            answers = ask(certified, questions, top, samples=samples, batch=batch, workers=workers)
-            for question, node, answer in zip(questions, nodes, answers, strict=True):
-                ends = node.severities
-                cells.append(Cell(*ends, node.rho, question.alpha, len(cells) + 1, wave, *answer))
-            proven = [answer.decision == "yes" for answer in answers]
-            walk.tell(proven)
-            width = min(2 * width, WAVE) if all(proven) else 1
-        reached.append(walk.reached)
-    ends = certified_ends(*asked, reached)
+    top, cells, left = int(torch.tensor(chosen).argmax()), [], budget - selection_samples
+    walk, width = Walk(tree, *asked), 1
+    while nodes := walk.ready(min(width, max(1, left // samples))):
+        first, wave = len(cells) + 1, 1 + (cells[-1].wave if cells else 0)
+        questions = [
+            tree.question(node, stream.child(order), share(alpha, order, expected))
+            for order, node in enumerate(nodes, first)
+        ]
+        if left < min(samples, least(questions[0].probability, questions[0].alpha)):
+            walk.stop()
+            break
+        answers = ask(certified, questions, top, samples=min(samples, left), batch=batch, workers=workers)
+        for question, node, answer in zip(questions, nodes, answers, strict=True):
+            cells.append(Cell(*node.severities, node.rho, question.alpha, len(cells) + 1, wave, *answer))
+        left -= sum(answer.samples for answer in answers)
+        proven = [answer.decision == "yes" for answer in answers]
+        walk.tell(proven)
+        width = min(2 * width, WAVE) if all(proven) else 1
+    ends = walk.ends
+    status = "budget" if nodes else "complete" if ends == asked else "unproven"
     nothing = not any(map(any, ends))
     return PathCertificate(
         x=x,
@@ -288,11 +308,13 @@ def certify_path(
         asked=(_scalar(asked[0]), _scalar(asked[1])),  # pyright: ignore[reportArgumentType]
         cells=tuple(cells),
         selection_counts=chosen,
+        status=status,
         alpha=alpha,
         slack=slack,
         clamp=clamp,
         rounding=rounding,
         test_samples=samples,
+        budget=budget,
         selection_samples=selection_samples,
         seed=seed,
         index=index,
@@ -315,9 +337,21 @@ def feared(perturbation: Feared) -> tuple[Perturbation, ...]:
     return tuple(named[part] if isinstance(part, str) else part for part in parts)
 
 
-def share(alpha: float, order: int) -> float:
-    """The level of the k-th test, alpha / (k (k + 1)): together they are alpha, however many there are."""
-    return alpha / (order * (order + 1))
+def share(alpha: float, order: int, expected: int) -> float:
+    """The level of the k-th test, alpha N / ((N + k - 1) (N + k)): together they are alpha, however many there are.
+
+    N, the number of tests that are `expected`, is known before the first draw: those have nearly equal shares.
+    """
+    return alpha * expected / ((expected + order - 1) * (expected + order))
+
+
+def budget_of(tree: Tree, low: Severities, high: Severities, alpha: float, samples: int) -> int:
+    """The draws that a path may take where it is not said: ten full tests, and four times what its tests cost at least.
+
+    That is the draws of all its cells, of the longest radius, where every draw is right. No draw decides it.
+    """
+    cells = tree.expected(low, high)
+    return FULL_TESTS * samples + FAIR * cells * least(tree.family.probability(tree.longest), share(alpha, cells, cells))
 
 
 def selection(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import product
 from typing import Any, NamedTuple
 
 import torch
@@ -10,14 +11,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rddrs.certification.cells import Course, Ruler, Severities, needed
-from rddrs.noise import Norm, Scale, family_of
-from rddrs.smoothing import least
+from rddrs.noise import Norm, Scale, Stream, family_of
+from rddrs.smoothing import Question, least
 
 WAVE = 16
 """Cells that are asked about at the same time, at most: one after a cell that was not proven, then twice as many."""
 
 LEAST_WIDTH, LEAST_GAIN = 2.0**-12, 0.05
 """No cell of this share of its axis is halved, nor one whose radius exceeds what halving cannot lower by no more."""
+
+STEPS = torch.linspace(0, 1, 65, dtype=torch.float64)[:, None]
+"""Where the polygon has its corners that says how long a path is."""
 
 
 def anchors_of(
@@ -69,6 +73,8 @@ class Node(NamedTuple):
     ends: Severities
     near: tuple[float, ...]
     far: tuple[float, ...]
+    tried: int = 0
+    """How many cells that hold this one were asked about in vain."""
     rho: float = math.nan
     anchor: Any = None
     axis: int = 0
@@ -84,12 +90,12 @@ class Node(NamedTuple):
         pairs = [sorted((end * near, end * far)) for end, near, far in zip(self.ends, self.near, self.far, strict=True)]
         return tuple(low for low, _ in pairs), tuple(high for _, high in pairs)
 
-    def halves(self) -> list["Node"]:
+    def halves(self, tried: int) -> list["Node"]:
         """The two halves along the cell's axis, the nearer first."""
         middle = (self.near[self.axis] + self.far[self.axis]) / 2
         at = self.axis
         near, far = ((*ends[:at], middle, *ends[at + 1 :]) for ends in (self.near, self.far))
-        return [Node(self.ends, self.near, far), Node(self.ends, near, self.far)]
+        return [Node(self.ends, self.near, far, tried), Node(self.ends, near, self.far, tried)]
 
 
 class Tree:
@@ -109,6 +115,19 @@ class Tree:
         self._step, self._grid = rounding or grid, grid
         self.base = base_radius(self._ruler, x, slack, rounding)
         self.longest = longest_radius(norm, self.base)
+
+    def expected(self, low: Severities, high: Severities) -> int:
+        """About how many cells the path has, a power of two: the product of its lengths by that of a cell.
+
+        Lengths are those of a polygon along each axis, the other severity 0. No draw decides it.
+        """
+        ends, shares = torch.tensor([low, high], dtype=torch.float64, device=self._x.device), STEPS.to(self._x.device)
+        cells = 1.0
+        for axis, direction in enumerate(torch.eye(len(low), dtype=torch.float64, device=self._x.device)):
+            points = self._course.points((ends[0, axis] + shares * (ends[1, axis] - ends[0, axis])) * direction)
+            length = self._ruler.length(points.diff(dim=0)).sum().item()
+            cells *= max(1.0, length / (1.5 * (self.longest - self.base)) if self.longest > self.base else 1.0)
+        return 1 << int(math.log2(cells))
 
     def anchors(self, middles: Float[Tensor, "n q"]) -> Float[Tensor, "n *shape"]:
         """The anchors at so many severities."""
@@ -147,6 +166,12 @@ class Tree:
         points = self._course.points(faces)
         return int(self._ruler.length(points[[1, 3]] - points[[0, 2]]).argmax())
 
+    def question(self, node: Node, stream: Stream, alpha: float) -> Question:
+        """What is asked of a cell; instead of it, where halving gains anything, its parts could be of half its reach."""
+        parts = 2 ** len(node.ends), self.family.probability((self.base + node.rho) / 2)
+        instead = None if self.ends_at(node) else parts
+        return Question(stream, node.anchor, self.family.probability(node.rho), alpha, instead)
+
     def ends_at(self, node: Node) -> bool:
         """Whether halving the cell would gain nothing, so that the path ends here."""
         at = node.axis
@@ -154,17 +179,29 @@ class Tree:
 
 
 class Walk:
-    """The cells outward from 0, until one that cannot be proven: `reached` is the share of the way that is."""
+    """The cells of a path, outward from 0, until one on each side that cannot be proven; a box has one side, all of it.
 
-    def __init__(self, tree: Tree, quadrants: Sequence[Severities]) -> None:
-        self._tree = tree
-        self._pending = [Node(ends, (0.0,) * len(ends), (1.0,) * len(ends)) for ends in quadrants]
-        self.reached = 1.0
+    Where the next cell of a side is one that was halved because it was not proven, the other side comes first: what
+    is easily proven is, before a draw goes into what may never be.
+    """
+
+    def __init__(self, tree: Tree, low: Severities, high: Severities) -> None:
+        self._tree, self._low, self._high = tree, low, high
+        axes = [[end for end in pair if end] for pair in zip(high, low, strict=True)]
+        self._pending = [Node(ends, (0.0,) * len(ends), (1.0,) * len(ends)) for ends in product(*axes)]
+        self._reached = {self._side(node): 1.0 for node in self._pending}
+
+    def _side(self, node: Node) -> Severities:
+        return node.ends if len(node.ends) == 1 else ()
+
+    def _share(self, ends: Severities) -> float:
+        """Which share of the way to the ends is proven."""
+        return self._reached.get(ends if len(ends) == 1 else (), 0.0)
 
     def ready(self, width: int) -> list[Node]:
         """The next cells, at most `width`, that a draw is worth; none at the end."""
         while True:
-            self._pending = sorted((it for it in self._pending if it.distance < self.reached), key=_outward)
+            self._sort()
             unknown = [place for place, node in enumerate(self._pending[:WAVE]) if math.isnan(node.rho)]
             if not unknown:
                 return self._pending[:width]
@@ -175,37 +212,43 @@ class Walk:
             self._pending = [node for node in nodes if not node.rho > longest]
             for node in nodes:
                 if node.rho > longest:
-                    self._halve(node)
+                    self._halve(node, node.tried)
 
     def tell(self, proven: Sequence[bool]) -> None:
         """Whether the cells that were ready are proven."""
         nodes, self._pending = self._pending[: len(proven)], self._pending[len(proven) :]
         for node, done in zip(nodes, proven, strict=True):
             if not done:
-                self._halve(node)
+                self._halve(node, node.tried + 1)
 
-    def _halve(self, node: Node) -> None:
+    def stop(self) -> None:
+        """No cell that is still to be asked about is proven."""
+        for node in self._pending:
+            self._end(node)
+
+    @property
+    def ends(self) -> tuple[Severities, Severities]:
+        """The severities between which all is proven, given that the walk is at its end."""
+        low, high = (tuple(self._share(ends) * end + 0.0 for end in ends) for ends in (self._low, self._high))
+        return low, high
+
+    def _sort(self) -> None:
+        nodes = sorted((it for it in self._pending if it.distance < self._reached[self._side(it)]), key=_outward)
+        hard: dict[Severities, bool] = {}
+        for node in nodes:
+            hard.setdefault(self._side(node), node.tried > 0)
+        self._pending = sorted(nodes, key=lambda node: hard[self._side(node)])
+
+    def _halve(self, node: Node, tried: int) -> None:
         if self._tree.ends_at(node):
-            self.reached = min(self.reached, node.distance)
+            self._end(node)
         else:
-            self._pending += node.halves()
+            self._pending += node.halves(tried)
+
+    def _end(self, node: Node) -> None:
+        side = self._side(node)
+        self._reached[side] = min(self._reached[side], node.distance)
 
 
 def _outward(node: Node) -> Any:
     return node.distance, node.ends, node.near
-
-
-def groups(low: Severities, high: Severities) -> list[list[Severities]]:
-    """The ends of the cells that a walk begins with: an interval has a walk above 0 and one below, a box one in all."""
-    if len(low) == 1:
-        return [[end] for end in (high, low) if end != (0.0,)]
-    ends = [(first, second) for first in (high[0], low[0]) for second in (high[1], low[1]) if first and second]
-    return [ends]
-
-
-def certified_ends(low: Severities, high: Severities, reached: Sequence[float]) -> tuple[Severities, Severities]:
-    """The certified ends, given which share of its way every walk reached."""
-    if len(low) == 1:
-        shares = dict(zip((ends for (ends,) in groups(low, high)), reached, strict=True))
-        return (low[0] * shares.get(low, 0.0) + 0.0,), (high[0] * shares.get(high, 0.0),)
-    return tuple(reached[0] * end + 0.0 for end in low), tuple(reached[0] * end for end in high)

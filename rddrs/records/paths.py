@@ -7,8 +7,8 @@ from rddrs.certification import Cell, Certificate, PathCertificate, PathTerms
 from rddrs.certification.paths import feared
 
 _KEPT = (
-    *("prediction", "low", "high", "asked", "selection_counts", "alpha", "slack", "clamp", "rounding"),
-    *("test_samples", "selection_samples", "seed", "batch"),
+    *("prediction", "low", "high", "asked", "selection_counts", "status", "alpha", "slack", "clamp", "rounding"),
+    *("test_samples", "budget", "selection_samples", "seed", "batch"),
 )
 
 

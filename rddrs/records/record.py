@@ -180,7 +180,8 @@ def path_columns(path: PathCertificate) -> dict[str, Any]:
         found = {"share": float(min(reached / asked for reached, asked in zip(*ends, strict=True) if asked))}
     else:
         found = {"low": low, "high": high}
-    found |= {"asked": json.dumps(path.asked), "prediction": path.prediction, "complete": path.complete}
+    found |= {"asked": json.dumps(path.asked), "prediction": path.prediction, "status": path.status}
+    found |= {"complete": path.complete}
     return {path_column(path.name, part): value for part, value in (found | {"samples": path.samples}).items()}
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
+from scipy.special import rel_entr
 from torch import Tensor
 
 from rddrs.noise import Grid, Stream
@@ -25,12 +26,32 @@ MORE = 8
 
 
 class Question(NamedTuple):
-    """Is the class answered at `point` with more than `probability`? False `yes` with at most `alpha`."""
+    """Is the class answered at `point` with more than `probability`? False `yes` with at most `alpha`.
+
+    `instead` are how many questions, and of which lower probability, could be asked in its place: it is given up,
+    undecided, where these cost fewer draws than are left of it, at the rate of successes so far.
+    """
 
     stream: Stream
     point: Tensor
     probability: float
     alpha: float
+    instead: tuple[int, float] | None = None
+
+    def given_up(self, successes: int, drawn: int) -> bool:
+        """Whether the draws so far say that it is cheaper to ask the others."""
+        if self.instead is None:
+            return False
+        rate, (many, probability) = (successes + 1) / (drawn + 2), self.instead
+        left = _draws(rate, self.probability, self.alpha) - drawn
+        return many * _draws(rate, probability, self.alpha) < left
+
+
+def _draws(rate: float, probability: float, alpha: float) -> float:
+    """About how many draws, successes at this rate, answer `yes`: the evidence grows by the divergence of the two."""
+    if rate <= probability:
+        return math.inf
+    return -math.log(alpha) / float(rel_entr(rate, probability) + rel_entr(1 - rate, 1 - probability))
 
 
 class Answer(NamedTuple):
@@ -99,16 +120,18 @@ def ask(
         check_classes(classes := {*classes, found.shape[1]})
         for part, row in zip(parts, found, strict=True):
             counts[part.question] = counts[part.question] + row
+        going = []
         for place in active:
             successes = int(counts[place][top]) if top < found.shape[1] else 0
             question = questions[place]
             decisions[place] = decide(successes, spent[place], question.probability, question.alpha)
-        ends = [samples] * len(questions) if drawn is None else drawn
-        active = [
-            place
-            for place in active
-            if spent[place] < ends[place] and (drawn is not None or decisions[place] == "undecided")
-        ]
+            if drawn is not None:
+                more = spent[place] < drawn[place]
+            else:
+                more = spent[place] < samples and decisions[place] == "undecided"
+                more = more and not question.given_up(successes, spent[place])
+            going += [place] if more else []
+        active = going
     answers = zip(counts, spent, decisions, strict=True)
     return [Answer(tuple(row.tolist()), samples, decision) for row, samples, decision in answers]
 

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from rddrs.certification import ABSTAIN, Cell, PathCertificate, PathTerms
 from rddrs.certification.cells import Course, Ruler, needed
-from rddrs.certification.paths import feared, selection, share
-from rddrs.certification.walks import WAVE, base_radius, placed
+from rddrs.certification.paths import PathStatus, budget_of, feared, selection, share
+from rddrs.certification.walks import WAVE, Tree, base_radius, placed
 from rddrs.noise import LAST_BLOCK, Purpose, Stream
 from rddrs.smoothing import (
     Question,
@@ -55,12 +55,12 @@ class PathAttack:
 class PathAudit:
     """What the audit of one path found; `flags` name the ways in which it is broken, empty for an honest one.
 
-    `form`: numbers that no path has; nothing else is looked at then. `input`: another input's path. `terms`: it
-    states others than were asked for. `class`: not the one that the selection draws choose. `order`: the tests are
-    not numbered from 1 on, or in waves. `level`: a test has another share of alpha than its number's. `counts`: they
-    are not those of the keyed draws. `decision`: not the one that counts and level give. `radius`: smaller than its
-    cell needs. `ends`: not covered by proven cells without a gap. `walk`: other cells than those that are asked
-    about. `attack`: an image of the path has another class.
+    `form`: numbers that no path has; nothing else is looked at then. `input`: another input's path. `terms`: it states
+    others than were asked for. `class`: not the one that the selection draws choose. `order`: the tests are not
+    numbered from 1 on, or in waves, or took more draws than they may. `level`: a test has another share of alpha than
+    its number's. `counts`: they are not those of the keyed draws. `decision`: not the one that counts and level give.
+    `radius`: smaller than its cell needs. `ends`: not covered by proven cells without a gap. `walk`: other cells than
+    those that are asked about. `attack`: an image of the path has another class.
     """
 
     index: int
@@ -98,9 +98,12 @@ def audit_path(
     check_contract(smoothed.classifier, path.x, threads=workers > 1)
     if not _possible(path):
         return PathAudit(path.index, path.name, path.prediction, 0, None, ("form",))
+    path = path.to(x.device)
     stated, flags = PathTerms.of(path), []
     terms = stated if terms is None else terms
-    path = path.to(x.device)
+    tree, asked = _tree(smoothed, x, terms), tuple(tuple(np.ravel(end).tolist()) for end in (terms.low, terms.high))
+    terms = replace(terms, budget=terms.budget or budget_of(tree, *asked, terms.alpha, terms.samples))
+    expected = tree.expected(*asked)
     if not torch.equal(path.x, x) or (index is not None and path.index != index):
         flags.append("input")
     same = path.scale.digest == smoothed.scale.to(x.device, x.dtype).digest
@@ -115,9 +118,11 @@ def audit_path(
     cells = path.cells
     waves = [len([*group]) for _, group in groupby(cells, key=lambda cell: cell.wave)]
     ordered = [cell.order for cell in cells] == [*range(1, len(cells) + 1)]
-    if not (ordered and max(waves, default=0) <= WAVE and all(cell.samples <= terms.samples for cell in cells)):
+    within = path.samples <= max(path.budget, terms.selection_samples)
+    within &= all(cell.samples <= terms.samples for cell in cells)
+    if not (ordered and max(waves, default=0) <= WAVE and within):
         flags.append("order")
-    if any(cell.alpha > share(terms.alpha, cell.order) for cell in cells):
+    if any(cell.alpha > share(terms.alpha, cell.order, expected) for cell in cells):
         flags.append("level")
     differences = _distance(chosen, path.selection_counts)
     differences += _differences(smoothed, path, top, terms.samples, stream, sampling)
@@ -130,7 +135,7 @@ def audit_path(
         flags.append("ends")
     if tolerance == 0:
         again = terms.certify(smoothed, x, index=path.index, batch=path.batch, workers=workers)
-        claims = [(it.cells, it.prediction, it.low, it.high) for it in (path, again)]
+        claims = [(it.cells, it.prediction, it.low, it.high, it.status) for it in (path, again)]
         flags += ["walk"] if claims[0] != claims[1] else []
     found = None
     if path.prediction != ABSTAIN:
@@ -205,11 +210,12 @@ def _possible(path: PathCertificate) -> bool:
         ends = [np.ravel(end).tolist() for end in (path.low, path.high, *path.asked)]
         ends += [end for cell in path.cells for end in (cell.low, cell.high)]
         numbers = [*(path.clamp or ()), path.rounding or 0.0, *(value for end in ends for value in end)]
-        whole = [path.test_samples, path.selection_samples, path.batch, 1 + path.prediction - ABSTAIN]
+        whole = [path.test_samples, path.budget, path.selection_samples, path.batch, 1 + path.prediction - ABSTAIN]
         whole += [value for cell in path.cells for value in (cell.order, cell.samples)]
         counts = [*path.selection_counts, *(value for cell in path.cells for value in cell.counts)]
         return (
-            all(len(end) == len(path.perturbations) for end in ends)
+            path.status in get_args(PathStatus)
+            and all(len(end) == len(path.perturbations) for end in ends)
             and all(map(math.isfinite, numbers))
             and all(isinstance(value, int) and value >= 1 for value in whole)
             and all(isinstance(value, int) for value in counts)
@@ -218,6 +224,12 @@ def _possible(path: PathCertificate) -> bool:
         )
     except TypeError:  # of what is no number
         return False
+
+
+def _tree(smoothed: SmoothedClassifier, x: Float[Tensor, "*shape"], terms: PathTerms) -> Tree:
+    """The tree of cells that the terms lead to."""
+    course, scale = Course(feared(terms.perturbation), x, terms.clamp), smoothed.scale.to(x.device, x.dtype)
+    return Tree(course, x, scale, smoothed.norm, terms.slack, terms.rounding, smoothed.grid)
 
 
 def _equal(stated: PathTerms, asked: PathTerms) -> bool:

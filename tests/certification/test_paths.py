@@ -111,8 +111,55 @@ def test_on_the_threshold_a_path_is_false_as_often_as_alpha_allows(linear):
     assert 0 < false <= binom.isf(1e-6, 1000, alpha / 2)
 
 
-def test_levels_of_the_tests_sum_to_alpha():
-    assert math.isclose(math.fsum(share(0.01, order) for order in range(1, 10_001)), 0.01 * (1 - 1 / 10_001))
+def test_a_path_that_fails_takes_no_more_than_its_budget(oracle_of):
+    """The levels of the tests do not depend on it, and what is proven until it is spent is certified."""
+    oracle = oracle_of("isotropic", 6, radius=2.0, seed=3)
+    direction = -(oracle.scale.covariance @ oracle.classifier.weight.double()).numpy()
+    end = exact_end(oracle, direction)
+
+    def path(budget=None, **options):
+        options = {"low": -2 * end, "high": 2 * end, "budget": budget, "clamp": None, "seed": 1} | options
+        return certify_path(smoothed_of(oracle), oracle.x, push(direction), **options)
+
+    whole, part, little = path(10**7), path(30_000), path(2500, samples=1000)
+    assert whole.status == "unproven" and part.status == little.status == "budget" and part.prediction == 1
+    assert part.samples <= 30_000 and 2000 < little.samples <= 2500 and whole.samples > 30_000
+    assert all(cell.alpha == share(1e-3, cell.order, 8) for cell in part.cells)
+    assert little.low == -2 * end  # no draw is kept from the other side
+    assert 0.5 * end < cast(float, part.high) <= cast(float, whole.high) <= end
+    assert not part.complete and path(high=0.4 * end).status == "complete"
+    assert path(50).samples == 100 and path(50).prediction == -1
+
+
+def test_the_budget_where_none_is_given_is_of_the_path_and_not_of_its_draws(linear):
+    """Ten full tests, and more the longer the path is: a straight one of 400 units by one of 4 units."""
+    smoothed = SmoothedClassifier(linear(torch.tensor([1.0, 0.0]), 0.0), Isotropic(0.5, 2))
+    short, long = (
+        certify_path(smoothed, torch.zeros(2), push([1.0, 0.0]), -end, end, clamp=None, samples=50).budget
+        for end in (1.0, 100.0)
+    )
+    assert 500 < short < 4000 < 4 * 150 * 50 < long < 4 * 600 * 120
+
+
+@pytest.mark.parametrize("expected", [1, 64, 1024])
+def test_levels_of_the_tests_sum_to_alpha(expected):
+    levels = [share(0.01, order, expected) for order in range(1, 10_001)]
+    assert math.isclose(math.fsum(levels), 0.01 * (1 - expected / (expected + 10_000)))
+    assert levels[0] < 4.1 * levels[expected - 1]
+
+
+def test_a_question_is_given_up_where_its_halves_are_cheaper(linear):
+    """At p = Phi(1) a radius of 0.97 would need 100,000 draws or more, two of 0.485 about 250 each."""
+    smoothed = SmoothedClassifier(linear(torch.tensor([1.0, 0.0]), 0.0), Isotropic(1.0, 2))
+    point, options = torch.tensor([1.0, 0.0]), {"samples": 20_000}
+    whole, half = (Question(Stream(0, 0, Purpose.PATH), point, float(norm.cdf(0.97 / parts)), 1e-6) for parts in (1, 2))
+    (long,) = ask(smoothed, [whole], 1, **options)
+    (given,) = ask(smoothed, [whole._replace(instead=(2, half.probability))], 1, **options)
+    (short,) = ask(smoothed, [half], 1, **options)
+    assert long.samples == 20_000 and given.samples < 2000 and given.decision == "undecided"
+    assert short.decision == "yes" and short.samples < 1000
+    easy = whole._replace(point=torch.tensor([5.0, 0.0]))
+    assert ask(smoothed, [easy._replace(instead=(2, half.probability))], 1, **options) == ask(smoothed, [easy], 1, **options)
 
 
 @pytest.mark.parametrize("probability", [0.6, 0.7734, 0.9])
@@ -249,6 +296,7 @@ def test_places_on_a_grid_are_exact():
         ({"rounding": 0.0}, "rounding must be"),
         ({"rounding": 0.3}, "multiple of the step"),
         ({"samples": 0}, "samples must be"),
+        ({"budget": 0}, "budget must be"),
         ({"low": 1.0}, "low <= 0 <= high"),
         ({"low": 0.0, "high": 0.0}, "low < high"),
         ({"low": (0.0, 0.0)}, "1 ends each"),

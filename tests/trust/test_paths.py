@@ -23,8 +23,8 @@ def honest():
         return torch.stack([torch.zeros_like(answer), answer], dim=1)
 
     smoothed = SmoothedClassifier(classifier, Isotropic(0.15, 25), grid=1 / 64)
-    options: dict[str, Any] = {"slack": 0.05, "rounding": 1 / 64, "samples": 300, "index": 4, "seed": 2}
-    return smoothed, x, certify_path(smoothed, x, "rotation", -40, 5, **options)
+    options: dict[str, Any] = {"slack": 0.05, "rounding": 1 / 64, "samples": 300, "budget": 20_000, "seed": 2}
+    return smoothed, x, certify_path(smoothed, x, "rotation", -40, 5, index=4, **options)
 
 
 def audited(smoothed, path, x, **options):
@@ -39,9 +39,9 @@ def changed(path, place, **values):
 
 def test_an_honest_path_passes(honest):
     smoothed, x, path = honest
-    assert path.prediction == 1 and -40 < path.low < 0 < path.high and not path.complete
-    assert {cell.decision for cell in path.cells} == {"yes", "no", "undecided"}
-    terms = PathTerms("rotation", -40.0, 5.0, slack=0.05, rounding=1 / 64, samples=300, seed=2)
+    assert path.prediction == 1 and -40 < path.low < 0 < path.high and path.status == "unproven"
+    assert not path.complete and {cell.decision for cell in path.cells} == {"yes", "undecided"}
+    terms = PathTerms("rotation", -40.0, 5.0, slack=0.05, rounding=1 / 64, samples=300, budget=20_000, seed=2)
     found = audited(smoothed, path, x, index=4, terms=terms)
     assert found.flags == () and found.count_differences == 0
     assert found.attack is not None and path.low <= found.attack.severity[0] <= path.high
@@ -72,9 +72,9 @@ LIES = {
     "another class": ("class", lambda it: replace(it, prediction=0)),
     "a cell that is missing": ("ends", lost),
     "a cell that was not asked about": ("counts", invented),
-    "a cell that is wider": ("radius", lambda it: changed(it, 0, high=(it.cells[0].high[0] * 1.5,))),
+    "a cell that is wider": ("radius", lambda it: changed(it, 0, low=(it.cells[0].low[0] - 1,))),
     "a smaller radius": ("radius", lambda it: changed(it, 0, rho=0.5 * it.cells[0].rho)),
-    "a decision": ("decision", lambda it: changed(it, first(it, "no"), decision="yes")),
+    "a decision": ("decision", lambda it: changed(it, first(it, "undecided"), decision="yes")),
     "one count more": ("counts", lambda it: changed(it, 0, counts=(0, it.cells[0].samples + 1))),
     "counts of an undecided cell": (
         "counts",
@@ -88,6 +88,8 @@ LIES = {
     "a number": ("order", lambda it: changed(it, -1, order=1)),
     "selection counts": ("counts", lambda it: replace(it, selection_counts=(0, 101))),
     "more draws": ("order", lambda it: changed(it, 0, samples=500)),
+    "less that it might take": ("order", lambda it: replace(it, budget=it.samples - 1)),
+    "another reason to end": ("walk", lambda it: replace(it, status="budget")),
     "another slack": ("walk", lambda it: replace(it, slack=0.06)),
     "another seed": ("counts", lambda it: replace(it, seed=5)),
     "no rounding": ("walk", lambda it: replace(it, rounding=None)),
@@ -121,6 +123,7 @@ def test_numbers_that_no_path_has_are_one_flag(honest, name):
 def test_impossible_ends_and_classes_are_one_flag_and_no_cells_cover_nothing(honest):
     smoothed, x, path = honest
     lies: list[dict[str, Any]] = [{"low": math.nan}, {"high": (1.0, 2.0)}, {"prediction": -7}, {"batch": 0}]
+    lies += [{"budget": 0}]
     for lie in lies:
         assert audited(smoothed, replace(path, **lie), x).flags == ("form",)
     assert "ends" in audited(smoothed, replace(path, cells=()), x).flags
@@ -128,8 +131,9 @@ def test_impossible_ends_and_classes_are_one_flag_and_no_cells_cover_nothing(hon
 
 def test_terms_and_inputs_of_others_are_caught(honest):
     smoothed, x, path = honest
-    asked: dict[str, Any] = {"slack": 0.05, "rounding": 1 / 64, "samples": 300, "seed": 2}
-    for other in ({"slack": 0.1}, {"alpha": 1e-4}, {"low": -45.0}, {"perturbation": "shift"}, {"seed": 3}):
+    asked: dict[str, Any] = {"slack": 0.05, "rounding": 1 / 64, "samples": 300, "budget": 20_000, "seed": 2}
+    others: list[dict[str, Any]] = [{"slack": 0.1}, {"alpha": 1e-4}, {"low": -45.0}, {"perturbation": "shift"}]
+    for other in (*others, {"seed": 3}, {"budget": 99}):
         terms = PathTerms(**{"perturbation": "rotation", "low": -40.0, "high": 5.0, **asked, **other})
         assert "terms" in audited(smoothed, path, x, terms=terms, tolerance=10**9).flags
     assert "input" in audited(smoothed, path, x, index=5).flags
@@ -150,5 +154,6 @@ def test_a_box_passes_and_a_gap_in_it_is_caught(linear):
     x = torch.rand(1, 3, 3, generator=torch.Generator().manual_seed(0))
     path = certify_path(smoothed, x, "brightness+contrast", (-0.2, -0.2), (0.2, 0.2), samples=1000)
     assert path.prediction == 1 and len(path.cells) >= 8
-    assert audited(smoothed, path, x).flags == ()
+    terms = PathTerms("brightness+contrast", (-0.2, -0.2), (0.2, 0.2), samples=1000)  # the budget is found again
+    assert audited(smoothed, path, x, terms=terms).flags == ()
     assert "ends" in audited(smoothed, lost(path), x).flags
