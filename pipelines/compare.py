@@ -105,7 +105,7 @@ def comparison_key(names: list[str]) -> str:
 def compare_runs(root: Path, names: list[str], folder: Path | None = None) -> Path:
     """Tables, figures and a page of the named runs below `root`; returns the folder that they are written to."""
     from rddrs.files import replacing
-    from rddrs.report import compare, comparison_figures, literature, save, severity_figure, write_page
+    from rddrs.report import compare, comparison_figures, literature, save, write_page
 
     names = [full_name(root, name) for name in names]
     runs = name_apart([read_run(root / "runs" / name) for name in names])
@@ -117,10 +117,9 @@ def compare_runs(root: Path, names: list[str], folder: Path | None = None) -> Pa
     if len(beside := literature(runs)):
         with replacing(folder / "literature.csv") as part:
             beside.to_csv(part, index=False)
-    figures = comparison_figures(runs) | {"severities": severity_figure(runs)} | plane_figures(root, runs)
-    for name, figure in figures.items():
-        save(figure, folder / "figures" / name)
-    write_page(folder / "report.html", runs, figures, "Comparison of " + ", ".join(dict.fromkeys(table["label"])))
+    figures = comparison_figures(runs) | plane_figures(root, runs)
+    files = {name: save(figure, folder / "figures" / name)[0] for name, figure in figures.items()}
+    write_page(folder / "report.html", runs, files, "Comparison of " + ", ".join(dict.fromkeys(table["label"])))
     return folder
 
 

@@ -3,7 +3,6 @@
 With `runs=[KEY,KEY]` it sets finished runs side by side instead.
 """
 
-import shlex
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from pipelines.certify import certify, opened_store
 from pipelines.compare import compare_runs, plane_figures, show_comparison, show_logs
 from pipelines.entry import entry
 from pipelines.errors import SettingsError
+from pipelines.told import show_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,63 +28,78 @@ PICTURES = 500
 def report(prepared: "Prepared", complete: bool = False) -> None:
     """Merge the records, draw and log them, print the closing table; raises SettingsError where inputs are missing.
 
-    Nothing is trained or certified for it, but the counterpart under isotropic noise where `complete` is true.
+    Nothing is trained or certified for it, but the counterpart under isotropic noise where `complete` is true; then
+    what was drawn before, and not changed since, is not drawn again.
     """
-    from rich.console import Console
-
-    from pipelines.build import own_figures
-    from rddrs.files import replacing
-    from rddrs.records import write_manifest
-    from rddrs.records.tracking import Tracker, database, provenance
-    from rddrs.report import (
-        LOW_FIDELITY,
-        PER_INPUT,
-        Run,
-        closing_table,
-        evenly,
-        metrics_of,
-        path_table,
-        portrait,
-        publish,
-        run_figures,
-        save,
-        severity_figure,
-        severity_metrics,
-        summary_of,
-        threat_summary,
-        threat_table,
-        write_page,
-    )
-
     settings = prepared.settings
     if settings.logs:
         return show_logs(settings.root, settings.runs, settings.logs)
     if settings.runs:
         return show_comparison(compare_runs(settings.root, settings.runs))
     refuse_to_begin(prepared)
-    store, alpha = opened_store(prepared), settings.certify.alpha
+    store = opened_store(prepared)
     try:
         records = store.records(prepared.indices)
         if settings.certify.mode == "memory":
             records = remember(prepared, store, records)
     except ValueError as error:
         raise SettingsError(f"{store.folder}: {error}") from error
-    summary = summary_of(records, alpha)
+    from rddrs.report.threats import threat_summary
+
+    isotropic = isotropic_run(prepared, complete)
+    tested = tested_at(prepared, store, records, settings.threat_at)
+    other = isotropic[0].records if isotropic else None
+    severities = threat_summary(records, other, settings.threat_at, tested)
+    experiment = as_it_was(prepared, store, severities) if complete else None
+    if experiment is None:
+        experiment = written(prepared, store, records, isotropic, severities)
+    show_run(prepared, records, severities, experiment)
+
+
+def as_it_was(prepared: "Prepared", store: "Store", severities: "pd.DataFrame") -> str | None:
+    """The experiment of MLflow that shows the run, where all that a report writes is there and would be the same."""
+    from rddrs.records import is_as_written
+    from rddrs.records.dashboard import finished_in
+
+    table = store.folder / "severities.csv"
+    if not table.exists() or table.read_text() != severities.to_csv(index=False):
+        return None
+    if not is_as_written(store.folder, prepared.binding, prepared.configuration):
+        return None
+    return finished_in(prepared.settings.root, store.folder / "mlflow_run_id")
+
+
+def written(
+    prepared: "Prepared", store: "Store", records: "pd.DataFrame", isotropic: "list[Run]", severities: "pd.DataFrame"
+) -> str:
+    """Write tables, figures, the page and the manifest, and log them; the experiment of MLflow that shows them."""
+    from pipelines.build import own_figures
+    from rddrs.files import replacing
+    from rddrs.records import write_manifest
+    from rddrs.records.tracking import Tracker, provenance
+    from rddrs.report import (
+        PER_INPUT,
+        Run,
+        evenly,
+        metrics_of,
+        portrait,
+        publish,
+        run_figures,
+        save,
+        severity_metrics,
+        write_page,
+    )
+
+    settings, alpha = prepared.settings, prepared.settings.certify.alpha
     configuration = (store.folder / "config.yaml").read_text()
     run = Run(store.folder.name, settings.method.name, settings.sigma, records, store.load, configuration)
     publish(store.folder, records, alpha)
-    others, aimed = [], prepared.threat.perturbations
-    if aimed and not (settings.method.name == "rs" and settings.train.name != "covariance"):
-        others = isotropic_run(prepared, complete)
-    tested = tested_at(prepared, store, records, settings.threat_at)
-    severities = threat_summary(records, others[0].records if others else None, settings.threat_at, tested)
     with replacing(store.folder / "severities.csv") as part:
         severities.to_csv(part, index=False)
-    figures = run_figures(run) | {"severities": severity_figure([run, *others])} | plane_figures(settings.root, [run])
-    figures |= sheet_of(prepared, run) | paths_figure(prepared, run) | own_figures(settings.figures, run)
-    for name, figure in figures.items():
-        save(figure, store.folder / "figures" / name)
-    page = write_page(store.folder / "report.html", [run], figures, run.name, severities=severities)
+    figures = run_figures(run, *isotropic) | paths_figure(prepared, run) | sheet_of(prepared, run)
+    figures |= plane_figures(settings.root, [run]) | own_figures(settings.figures, run)
+    files = {name: save(figure, store.folder / "figures" / name)[0] for name, figure in figures.items()}
+    write_page(store.folder / "report.html", [run], files, run.name, severities=severities)
 
     tags = {"stage": "certify", "method": settings.method.name, "classifier": prepared.classifier_folder.name}
     tracker = Tracker(settings.root, store.folder.name, store.folder / "mlflow_run_id", tags)
@@ -109,25 +124,7 @@ def report(prepared: "Prepared", complete: bool = False) -> None:
     )
     tracker.link([store.folder / name for name in (*names, "report.html")], "records")
     tracker.finish()
-
-    console = Console()
-    console.print(closing_table(summary, records, store.folder.name))
-    if "paths" in summary:
-        console.print(path_table(summary["paths"]))
-    console.print(threat_table(severities, [it.name for it in aimed]))
-    if summary["fidelity"] < LOW_FIDELITY:
-        console.print(
-            f"[bold red]warning[/]: these certificates are vacuous: method={settings.method.name} has a mean fidelity "
-            f"of {summary['fidelity']:.3f}; its smoothed classifiers answer the same whatever the input is"
-        )
-    console.print(f"written to   {store.folder}", soft_wrap=True)
-    console.print(f"page         {page}", soft_wrap=True)
-    console.print(
-        f"dashboard    mlflow ui --backend-store-uri {shlex.quote(database(settings.root))}",
-        soft_wrap=True,
-        highlight=False,
-    )
-    console.print(f"             {tracker.address}", soft_wrap=True, highlight=False)
+    return tracker.experiment_id
 
 
 def refuse_to_begin(prepared: "Prepared") -> None:
@@ -143,10 +140,13 @@ def refuse_to_begin(prepared: "Prepared") -> None:
 
 
 def isotropic_run(prepared: "Prepared", make: bool) -> "list[Run]":
-    """The counterpart under isotropic noise, a run of its own; where it is not there, it is made or left out."""
+    """The counterpart under isotropic noise of a run that is aimed, a run of its own; it is made or left out."""
     from pipelines.prepare import counterpart
     from rddrs.report import open_run
 
+    settings = prepared.settings
+    if not prepared.threat.perturbations or (settings.method.name == "rs" and settings.train.name != "covariance"):
+        return []
     other = counterpart(prepared)
     if not (other.run_folder / "records.parquet").exists():
         if not make:

@@ -351,7 +351,8 @@ def budget_of(tree: Tree, low: Severities, high: Severities, alpha: float, sampl
     That is the draws of all its cells, of the longest radius, where every draw is right. No draw decides it.
     """
     cells = tree.expected(low, high)
-    return FULL_TESTS * samples + FAIR * cells * least(tree.family.probability(tree.longest), share(alpha, cells, cells))
+    fair = least(tree.family.probability(tree.longest), share(alpha, cells, cells))
+    return FULL_TESTS * samples + FAIR * cells * fair
 
 
 def selection(

@@ -167,7 +167,7 @@ class Tree:
         return int(self._ruler.length(points[[1, 3]] - points[[0, 2]]).argmax())
 
     def question(self, node: Node, stream: Stream, alpha: float) -> Question:
-        """What is asked of a cell; instead of it, where halving gains anything, its parts could be of half its reach."""
+        """What is asked of a cell; where halving gains anything, its parts, of half its reach, could be instead."""
         parts = 2 ** len(node.ends), self.family.probability((self.base + node.rho) / 2)
         instead = None if self.ends_at(node) else parts
         return Question(stream, node.anchor, self.family.probability(node.rho), alpha, instead)

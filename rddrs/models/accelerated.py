@@ -11,7 +11,6 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch._inductor import config as inductor
 
 from rddrs.models.adapters import Adapter
 from rddrs.models.identity import described
@@ -131,6 +130,8 @@ def compiled(network: nn.Module, like: Float[Tensor, "n *shape"]) -> Callable[[T
 
     It is compiled at once and for good: what runs later depends neither on the thread nor on the number of inputs.
     """
+    from torch._inductor import config as inductor  # as long as torch itself to import
+
     source = torch.Generator(like.device).manual_seed(0)
     example = torch.rand(ROWS, *like.shape[1:], generator=source, device=like.device).to(like.dtype)
     try:

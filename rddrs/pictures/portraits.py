@@ -25,7 +25,7 @@ def portrait(x: Float[Tensor, "*shape"], scale: Scale) -> Image.Image:
     elif image is None:
         tiles = [(f"noise, to {noise.max():.2g}", _coloured("Blues", noise[None], 0, noise.max()))]
     if image is not None:
-        shown = np.rint(255 * image).astype(np.uint8) if image.ndim == 3 else _coloured("gray_r", image, 0, 1)
+        shown = np.rint(255 * image).astype(np.uint8) if image.ndim == 3 else _coloured("gray", image, 0, 1)
         tiles = [
             ("input", shown),
             (f"noise, to {noise.max():.2g}", _coloured("Blues", _plane(noise, x), 0, noise.max())),

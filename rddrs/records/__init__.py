@@ -12,7 +12,7 @@ from rddrs.records.differences import (
 from rddrs.records.examination import Examined, examine, memory_again, worth_differences
 from rddrs.records.inputs import CertifiedInput, certify_input, remembered
 from rddrs.records.inventory import ANYWHERE, SIDE_BY_SIDE, strangers
-from rddrs.records.manifest import manifest_differences, provenance, versions, write_manifest
+from rddrs.records.manifest import is_as_written, manifest_differences, provenance, versions, write_manifest
 from rddrs.records.outcomes import Folder, Ledger, claims
 from rddrs.records.record import (
     PER_INPUT,
@@ -52,6 +52,7 @@ __all__ = [
     "differences",
     "examine",
     "flattened",
+    "is_as_written",
     "is_tested",
     "kept",
     "manifest_differences",

@@ -83,6 +83,13 @@ def manifest_differences(
     return wrong + [Difference(name, None, "file", "a file", MISSING) for name in strangers(found, FILES)]
 
 
+def is_as_written(folder: Path, binding: Binding, configuration: Mapping[str, Any]) -> bool:
+    """Whether the folder is, file for file, what this very code wrote of these; of changed code nothing is known."""
+    now = {"commit": commit(), **versions()}
+    same = provenance(folder) == now and not now["commit"].endswith("-dirty")
+    return same and not manifest_differences(folder, binding, configuration, folder.name)
+
+
 def provenance(folder: Path) -> dict[str, str]:
     """The commit and the versions that a run's manifest states; empty where there is none that can be read."""
     try:

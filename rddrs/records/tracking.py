@@ -22,6 +22,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from rddrs.files import replacing, write_text
+from rddrs.records.dashboard import address, database
 from rddrs.records.manifest import commit, versions
 
 if TYPE_CHECKING:
@@ -43,11 +44,6 @@ def provenance_tags(provenance: Mapping[str, str]) -> dict[str, str]:
         "mlflow.source.git.commit" if name == "commit" else f"version.{name}": value
         for name, value in provenance.items()
     }
-
-
-def database(root: Path) -> str:
-    """The tracking URI of the database below `root`."""
-    return f"sqlite:///{quote(str(root.resolve() / 'mlflow.db'))}"
 
 
 def follow(path: Path, before: str, now: str) -> None:
@@ -138,9 +134,8 @@ class Tracker:
 
     @property
     def address(self) -> str:
-        """Where `mlflow ui` shows the charts of all runs; without the query it opens a page about language models."""
-        page = "runs?workflowType=machine_learning&compareRunsMode=CHART"
-        return f"http://127.0.0.1:5000/#/experiments/{self.experiment_id}/{page}"
+        """Where `mlflow ui` shows all runs."""
+        return address(self.experiment_id)
 
     def lightning_logger(self, prefix: str = "") -> "MLFlowLogger":
         """A Lightning logger that writes to this run; `prefix` stands before the names of its metrics."""

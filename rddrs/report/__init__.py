@@ -9,9 +9,8 @@ from rddrs.records.record import path_names as path_names
 from rddrs.report.audits import audit_figure as audit_figure
 from rddrs.report.audits import audit_table as audit_table
 from rddrs.report.audits import outside_shares as outside_shares
-from rddrs.report.figures import accuracy_figure as accuracy_figure
-from rddrs.report.figures import ball_figure as ball_figure
-from rddrs.report.figures import comparison_figure as comparison_figure
+from rddrs.report.curves import accuracy_figure as accuracy_figure
+from rddrs.report.curves import comparison_figure as comparison_figure
 from rddrs.report.figures import comparison_figures as comparison_figures
 from rddrs.report.figures import evenly as evenly
 from rddrs.report.figures import fidelity_figure as fidelity_figure
@@ -19,6 +18,7 @@ from rddrs.report.figures import histogram_figure as histogram_figure
 from rddrs.report.figures import run_figures as run_figures
 from rddrs.report.figures import scatter_figure as scatter_figure
 from rddrs.report.figures import spectrum_figure as spectrum_figure
+from rddrs.report.gains import severity_figure as severity_figure
 from rddrs.report.literature import literature as literature
 from rddrs.report.literature import literature_table as literature_table
 from rddrs.report.logs import log_figure as log_figure
@@ -39,7 +39,6 @@ from rddrs.report.run import OpenedRun as OpenedRun
 from rddrs.report.run import open_run as open_run
 from rddrs.report.run import plane_figures as plane_figures
 from rddrs.report.severities import mean_severities as mean_severities
-from rddrs.report.severities import severity_figure as severity_figure
 from rddrs.report.shapes import eigenvector_figure as eigenvector_figure
 from rddrs.report.shapes import region_figure as region_figure
 from rddrs.report.style import save as save

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from rddrs.report.figures import draw_shares
+from rddrs.report.curves import draw_shares
 from rddrs.report.style import PALETTE, panels, styled
 from rddrs.report.tables import certified_accuracy
 from rddrs.rounding import round_down

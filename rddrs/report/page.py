@@ -35,6 +35,9 @@ from rddrs.report.tables import (
 )
 from rddrs.report.threats import threat_cells
 
+PICTURES = ("eigenvectors", "contact_sheet")
+"""Figures that hold pictures: many columns wide, on paper on any ground."""
+
 _SHEET_COLUMNS = 40
 _AXES = 3
 
@@ -44,7 +47,7 @@ Tile = UInt8[ndarray, "height width *rgb"]
 def write_page(
     path: Path,
     runs: Sequence[Run],
-    figures: Mapping[str, Figure],
+    figures: Mapping[str, Figure | Path],
     title: str,
     inputs: int = 500,
     severities: pd.DataFrame | None = None,
@@ -52,7 +55,8 @@ def write_page(
     """Write one page about one run or several, which needs no other file and no network.
 
     The gallery holds at most `inputs` cards, one for each input under each run, evenly spaced over a run's inputs.
-    `severities`, the `threat_summary` of a run, becomes a table.
+    A figure may be the file of vectors that `save` wrote of it. `severities`, the `threat_summary` of a run, becomes
+    a table.
     Raises ValueError where there is no run.
     """
     if not runs:
@@ -78,8 +82,8 @@ def write_page(
             {
                 "name": name.replace("_", " "),
                 "caption": CAPTIONS.get(name, ""),
-                "uri": _uri("image/svg+xml", vector_bytes(figure)),
-                "wide": figure.get_figwidth() > 7,
+                "uri": _uri("image/svg+xml", figure.read_bytes() if isinstance(figure, Path) else vector_bytes(figure)),
+                "wide": name in PICTURES,
             }
             for name, figure in figures.items()
         ],

@@ -15,7 +15,6 @@ from rddrs.certification import Certificate, Smoothed
 from rddrs.records import RunFolder, Store, claims
 from rddrs.report.deployed import network_of, smoothed_of
 from rddrs.report.figures import run_figures
-from rddrs.report.severities import severity_figure
 from rddrs.report.shapes import region_figure
 from rddrs.report.tables import Run, compare
 
@@ -53,7 +52,7 @@ class OpenedRun(Run):
     @property
     def figures(self) -> dict[str, Figure]:
         """The figures of the run's page by their names, drawn anew."""
-        return run_figures(self) | {"severities": severity_figure([self])}
+        return run_figures(self)
 
     def __repr__(self) -> str:
         return f"OpenedRun({self.name}: {len(self.records)} inputs)"

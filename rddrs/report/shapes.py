@@ -19,19 +19,23 @@ from rddrs.smoothing import Classifier
 
 @styled
 def eigenvector_figure(rows: Sequence[tuple[Run, int]], count: int = 3) -> Figure:
-    """For each (run, index): the input, its noise, the covariance, the first and the last eigenvectors of C."""
+    """For each (run, index): the input, its noise, the covariance, the first and the last eigenvectors of C.
+
+    All noise is on one colour scale, which a bar tells.
+    """
     names = labels(list(dict.fromkeys(run for run, _ in rows)))
     first, index = rows[0]
     figure, axes = panels(3 + min(2 * count, first.load(index)[0].numel()), len(rows), width=1.35, height=1.6)
+    most = max(noise_map(run.load(index)[1]).max() for run, index in rows)
     for row, (run, index) in zip(axes, rows, strict=True):
         x, scale = run.load(index)
         shown = brightness(x)
         if picture(shown) is None:
             shown = x.detach().double().cpu().numpy()
-        _draw_vector(row[0], shown, "gray_r", (shown.min(), max(1.0, shown.max())), "")
+        _draw_vector(row[0], shown, "gray", (shown.min(), max(1.0, shown.max())), "")
         row[0].set_ylabel("\n".join([*names[run].split(), f"input {index}"]), fontsize="small")
         noise = noise_map(scale)
-        _draw_vector(row[1], noise.reshape(x.shape), "Blues", (0, noise.max()), f"noise to {noise.max():.2g}")
+        _draw_vector(row[1], noise.reshape(x.shape), "Blues", (0, most), f"noise to {noise.max():.2g}")
         if (found := covariance_map(scale)) is not None:
             covariance, limit = found
             _draw_vector(row[2], covariance, "vlag", (-limit, limit), f"$C C$ to {limit:.3g}")
@@ -43,6 +47,8 @@ def eigenvector_figure(rows: Sequence[tuple[Run, int]], count: int = 3) -> Figur
                 panel.set_axis_off()
         if not row[3].has_data():
             row[3].text(0, 0.5, "C is a multiple of\nthe identity", va="center", in_layout=False)
+    if pictured := [panel.images[0] for panel in axes[:, 1] if panel.images]:
+        figure.colorbar(pictured[0], ax=axes[-1, 1], location="bottom", label="noise", ticks=[0, most], format="%.2g")
     return figure
 
 
@@ -57,7 +63,7 @@ def _draw_vector(
     if image is None:
         axes.bar(range(values.size), values.ravel(), color=PALETTE[0], width=1)
         axes.set_ylim(min(limits[0], -0.02), limits[1] * 1.05)
-    elif image.ndim == 3 and colors == "gray_r":
+    elif image.ndim == 3 and colors == "gray":
         axes.imshow(image)
     else:
         axes.imshow(image if image.ndim == 2 else image.mean(axis=2), cmap=colors, vmin=limits[0], vmax=limits[1])

@@ -11,7 +11,9 @@ from typing import Any, ParamSpec
 
 import matplotlib as mpl
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy import ndarray
 
 from rddrs.files import replacing
@@ -32,7 +34,11 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "rddrs",
 }
 PALETTE = sns.color_palette("colorblind").as_hex()
+SOFT = "#6b6b6b"
 DASHES = ["-", (0, (6, 2)), (0, (6, 2, 1, 2)), (0, (1, 1.2)), (0, (9, 2, 1, 2, 1, 2)), (0, (3, 1))]
+
+WIDTH = 4.6
+"""Inches."""
 
 _P = ParamSpec("_P")
 
@@ -45,7 +51,8 @@ def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
         with mpl.rc_context(STYLE):
             figure = draw(*args, **kwargs)
             # Every solution of the layout moves it a little: it is solved once, so that all files of a figure agree.
-            figure.draw_without_rendering()
+            if (layout := figure.get_layout_engine()) is not None:
+                layout.execute(figure)
             figure.set_layout_engine("none")
             return figure
 
@@ -70,6 +77,19 @@ def vector_bytes(figure: Figure) -> bytes:
         return buffer.getvalue()
 
 
+def a_row_each(count: int, height: float = 3.4) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels below each other, as wide as a page's column and a telephone: readable on both."""
+    figure, axes = panels(1, count, WIDTH, height)
+    return figure, [*axes[:, 0]]
+
+
+def name_below(figure: Figure) -> None:
+    """One legend below all panels, of what is named in any of them, where that is more than one thing."""
+    named = {name: mark for panel in figure.axes for mark, name in zip(*panel.get_legend_handles_labels(), strict=True)}
+    if len(named) > 1:
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, fontsize="small")
+
+
 def looks(runs: Sequence[Run]) -> dict[Run, dict]:
     """Colour, dashes and label of every run; runs of one label look alike in all panels."""
     names = labels(runs)
@@ -86,5 +106,5 @@ def looks(runs: Sequence[Run]) -> dict[Run, dict]:
 
 def panels(columns: int, rows: int = 1, width: float = 4.4, height: float = 3.4, **grid) -> tuple[Figure, ndarray]:
     """A figure of rows x columns panels, width x height inches each; the panels always come as a 2-D array."""
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    figure = Figure(figsize=(width * columns, height * rows), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
     return figure, figure.subplots(rows, columns, squeeze=False, **grid)

@@ -174,6 +174,11 @@ def labels(runs: Sequence[Run]) -> dict[Run, str]:
     return {run: run.label or (run.method if distinct else run.name) for run in runs}
 
 
+def baseline_of(runs: Sequence[Run]) -> Run:
+    """The run that others are compared with: the first of RS, else the first."""
+    return next((run for run in runs if run.method == "rs"), runs[0])
+
+
 def compare(runs: Sequence[Run]) -> pd.DataFrame:
     """One row a run: its name, label, method and sigma, then its summary, in full precision."""
     return pd.DataFrame(

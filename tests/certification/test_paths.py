@@ -159,7 +159,8 @@ def test_a_question_is_given_up_where_its_halves_are_cheaper(linear):
     assert long.samples == 20_000 and given.samples < 2000 and given.decision == "undecided"
     assert short.decision == "yes" and short.samples < 1000
     easy = whole._replace(point=torch.tensor([5.0, 0.0]))
-    assert ask(smoothed, [easy._replace(instead=(2, half.probability))], 1, **options) == ask(smoothed, [easy], 1, **options)
+    halved = easy._replace(instead=(2, half.probability))
+    assert ask(smoothed, [halved], 1, **options) == ask(smoothed, [easy], 1, **options)
 
 
 @pytest.mark.parametrize("probability", [0.6, 0.7734, 0.9])

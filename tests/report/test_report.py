@@ -17,7 +17,7 @@ import torch
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from rich.console import Console
-from scipy.stats import binomtest
+from scipy.stats import binomtest, bootstrap
 from torch import Tensor
 
 from rddrs import Diagonal, Full, Isotropic, certify
@@ -25,7 +25,6 @@ from rddrs.noise.scale import Scale
 from rddrs.pictures.images import noise_map, picture, principal_axes
 from rddrs.report import (
     Run,
-    ball_figure,
     certified_accuracy,
     closing_table,
     compare,
@@ -40,6 +39,7 @@ from rddrs.report import (
     summarize,
     write_page,
 )
+from rddrs.report.gains import gain
 from rddrs.report.style import vector_bytes
 from rddrs.report.tables import confidence_band, fidelity_interval
 
@@ -82,6 +82,8 @@ def make(method: str, shape: tuple[int, ...], scale_of: Callable[[int, int], Sca
                 "radius": certificate.radius,
                 "proxy_radius": certificate.proxy_radius,
                 "ball_radius": certificate.ball_radius,
+                "severity_brightness": certificate.ball_radius / 4,
+                "severity_mine": certificate.radius,
                 "fidelity": 0.8 if method == "rddrs" else 1.0,
                 "contradictions": index % 2,
                 "status": "finished" if index % 2 else "a <b>step</b> & more",
@@ -216,12 +218,22 @@ def test_saving_twice_gives_the_same_files(runs, tmp_path):
 def test_comparison_draws_the_certified_accuracy(runs):
     compared = [runs["isotropic"], runs["diagonal"], runs["full"]]
     figures = comparison_figures(compared)
-    assert {"certified_accuracy", "ball_coverage", "spectra", "fidelity", "scatter", "eigenvectors"} <= set(figures)
-    (axes,) = figures["certified_accuracy"].axes
-    for line, run in zip(axes.lines, compared, strict=True):
-        radii, shares = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
-        assert line.get_label() == run.method
-        assert shares[:-1] == pytest.approx(certified_accuracy(run.records, radii[:-1], "proxy_radius"))
+    assert {"certified_accuracy", "severities", "spectra", "fidelity", "scatter", "eigenvectors"} == set(figures)
+    for axes, column in zip(figures["certified_accuracy"].axes, ("ball_radius", "proxy_radius"), strict=True):
+        lines = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
+        for line, run in zip(lines, compared, strict=True):
+            radii, shares = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+            assert line.get_label() == run.method and shares[-1] == 0
+            assert shares[:-1] == pytest.approx(certified_accuracy(run.records, radii[:-1], column))
+    for axes in figures["scatter"].axes:
+        assert axes.get_xlim() == axes.get_ylim()
+
+
+def test_noise_is_drawn_on_one_scale(runs):
+    """The least noise is not drawn as dark as the most."""
+    figure = eigenvector_figure([(runs["isotropic"], 0), (runs["full"], 0)])
+    most = max(noise_map(runs[name].load(0)[1]).max() for name in ("isotropic", "full"))
+    assert [figure.axes[place].images[0].get_clim() for place in (1, 10)] == [(0, most)] * 2
 
 
 def test_runs_without_common_inputs_are_compared(runs):
@@ -230,11 +242,17 @@ def test_runs_without_common_inputs_are_compared(runs):
     assert "scatter" not in comparison_figures([runs["full"], moved])
 
 
-def test_ball_coverage_counts_regions_whatever_the_label(runs):
-    records = runs["full"].records
-    wrong = Run("wrong", "rddrs", SIGMA, records.assign(correct=False), runs["full"].load)
-    (axes,) = ball_figure([wrong]).axes
-    assert np.asarray(axes.lines[0].get_ydata())[0] == pytest.approx((records["prediction"] >= 0).mean())
+def test_a_gain_is_a_ratio_of_means_and_its_interval_is_scipys():
+    source = np.random.default_rng(0)
+    base = source.exponential(1, 60)
+    values = 2 * base + source.exponential(0.1, 60)
+    at, low, high = gain(values, base)
+    assert at == pytest.approx(values.mean() / base.mean())
+    found = bootstrap(
+        (values, base), lambda x, y, axis: x.mean(axis) / y.mean(axis), paired=True, method="percentile", rng=1
+    ).confidence_interval
+    assert (low, high) == pytest.approx((found.low, found.high), abs=0.02)
+    assert gain(base, base) == pytest.approx((1, 1, 1)) and np.isnan(gain(values, 0 * base)[0])
 
 
 @pytest.mark.parametrize("dim", [2, 5, 16, 100])

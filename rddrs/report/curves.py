@@ -1,0 +1,93 @@
+"""Certified accuracy against a radius: curves that fall to 0, each named where it ends."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from numpy import ndarray
+
+from rddrs.report.style import PALETTE, SOFT, a_row_each, looks, styled
+from rddrs.report.tables import Run, baseline_of, confidence_band, share_at_least
+
+RADIUS_NAMES = {
+    "ball_radius": r"ball radius  $\rho\,\lambda_{\min}$",
+    "proxy_radius": r"proxy radius  $\rho\,\det(C)^{1/d}$",
+}
+
+
+def draw_shares(axes: Axes, values: Float[ndarray, " n"], band: bool = True, **look) -> None:
+    """The share of inputs whose value is at least r, exactly, with its 95 % band; a negative value never counts."""
+    radii = np.unique([0.0, *values[values >= 0]])
+    share = share_at_least(values, radii)
+    if band:
+        lower, upper = confidence_band(share, len(values))
+        axes.fill_between(radii, lower, upper, step="pre", alpha=0.15, linewidth=0, color=look["color"])
+    # Beyond the largest value the share is 0: the curve falls there.
+    axes.plot([*radii, radii[-1]], [*share, 0.0], drawstyle="steps-pre", **look)
+    axes.set_xlim(0, max(0.1, 1.05 * radii[-1], axes.get_xlim()[1] if len(axes.lines) > 1 else 0))
+    axes.set_ylim(0, 1.02)
+
+
+def name_ends(axes: Axes) -> None:
+    """The name of every curve above the place where it falls to 0, the further to the right the lower."""
+    right = axes.get_xlim()[1]
+    ends = sorted(axes.lines, key=lambda line: -np.max(np.asarray(line.get_xdata(), dtype=float)))
+    for level, line in enumerate(ends):
+        end, height = float(np.max(np.asarray(line.get_xdata(), dtype=float))), 0.07 + 0.085 * level
+        color: Any = line.get_color()
+        axes.plot([end, end], [0, height - 0.01], color=color, linewidth=0.8, linestyle=":", zorder=1, label="_end")
+        axes.annotate(
+            str(line.get_label()), (end, height),
+            ha="right" if end > right / 2 else "left", color=color, fontsize="small", fontweight="bold",
+            path_effects=[withStroke(linewidth=3, foreground="white")], annotation_clip=False,
+        )  # fmt: skip
+
+
+def _certified(run: Run, column: str) -> Float[ndarray, " n"]:
+    return np.where(run.records["correct"], run.records[column], -1.0)
+
+
+@styled
+def accuracy_figure(run: Run, isotropic: Run | None = None) -> Figure:
+    """Certified accuracy of one run against ball radius and proxy radius, beside that under isotropic noise."""
+    figure, (axes,) = a_row_each(1, height=3.3)
+    curves = {"ball": _certified(run, "ball_radius"), "proxy": _certified(run, "proxy_radius")}
+    if np.allclose(curves["ball"], curves["proxy"], rtol=1e-6):
+        curves = {"ball and proxy": curves["ball"]}
+    for (name, values), color in zip(curves.items(), PALETTE, strict=False):
+        draw_shares(axes, values, color=color, label=name)
+    if isotropic is not None:
+        draw_shares(axes, _certified(isotropic, "ball_radius"), False, color=SOFT, label="RS", linestyle="--")
+    name_ends(axes)
+    axes.set(xlabel="radius", ylabel="certified accuracy")
+    return figure
+
+
+@styled
+def comparison_figure(runs: Sequence[Run], column: str | None = None) -> Figure:
+    """Certified accuracy, a panel for every sigma and radius, one line a run; of one radius with `column`.
+
+    The paper's figure 2. The band is that of the first run that is not the baseline.
+    """
+    columns = [column] if column else [*RADIUS_NAMES]
+    sigmas, look = sorted({run.sigma for run in runs}), looks(runs)
+    panels = [(sigma, each) for sigma in sigmas for each in columns]
+    figure, axes = a_row_each(len(panels), height=2.9)
+    for panel, (sigma, each) in zip(axes, panels, strict=True):
+        members = [run for run in runs if run.sigma == sigma]
+        chosen = banded(members)
+        for run in members:
+            draw_shares(panel, _certified(run, each), run is chosen, **look[run])
+        name_ends(panel)
+        panel.set(title=rf"$\sigma$ = {sigma:g}", xlabel=RADIUS_NAMES[each], ylabel="certified accuracy")
+    return figure
+
+
+def banded(runs: Sequence[Run]) -> Run:
+    """The run of one sigma that has a band: the first that is not the baseline, where there is another."""
+    base = baseline_of(runs)
+    return next((run for run in runs if run is not base), base)
