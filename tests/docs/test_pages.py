@@ -6,6 +6,7 @@ finds the command `rddrs` with its imports made.
 test_extend.py.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -14,8 +15,10 @@ from typing import Any
 
 import pytest
 
+import rddrs
+
 ROOT = Path(__file__).parents[2]
-PAGES = ("index", "own", "threats", "paths", "proven", "report", "configure", "sweeps", "deploy")
+PAGES = ("index", "own", "faq", "gallery", "threats", "paths", "proven", "report", "configure", "sweeps", "deploy")
 BLOCK = re.compile(r'^```(python|sh)(?: title="(.*?)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
 
 
@@ -48,5 +51,29 @@ def test_every_block_runs(
 
 
 def test_every_page_is_in_the_navigation() -> None:
-    stated = (ROOT / "mkdocs.yml").read_text()
-    assert all(f": {path.name}\n" in stated for path in (ROOT / "docs").glob("*.md"))
+    stated, docs = (ROOT / "mkdocs.yml").read_text(), ROOT / "docs"
+    assert all(f": {path.relative_to(docs)}\n" in stated for path in docs.rglob("*.md"))
+
+
+def test_the_reference_has_every_public_name() -> None:
+    """Of the library, on the page of its room and in the list of all; of two rooms whose names are their own."""
+    pages = "".join(path.read_text() for path in (ROOT / "docs" / "reference").glob("*.md"))
+    explained = {path.rsplit(".")[-1] for path in re.findall(r"^::: (\S+)$", pages, re.MULTILINE)}
+    public = set(rddrs.__all__) - {"__version__"}
+    assert explained >= public | set(rddrs.compat.__all__)
+    listed = re.findall(r"`(\w+)`", (ROOT / "docs" / "reference" / "index.md").read_text())
+    assert public <= set(listed)
+
+
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its code cells, one after the other, to a certified ellipsoid with more volume than the ball, and a path."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for cell in json.loads((ROOT / "docs" / "tutorial.ipynb").read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), "tutorial.ipynb", "exec"), names)
+    plain, shaped = names["plain"].certificate, names["shaped"].certificate
+    assert plain.prediction == shaped.prediction == names["label"]
+    assert shaped.proxy_radius > 2 * plain.proxy_radius and names["shaped"].fidelity.value > 0.9
+    assert shaped.contains(names["points"]).tolist() == [True, False]
+    assert names["right"] > 40 and names["path"].covers(0.0)
