@@ -21,9 +21,9 @@ from hydra import compose, initialize_config_dir
 from rich.progress import track
 
 import rddrs
-from pipelines.certify import share_scale, unseen
 from pipelines.config import load
 from pipelines.entry import CONFIGURATION
+from pipelines.means import share_scale, unseen
 from pipelines.prepare import Prepared, prepare
 from pipelines.train import train
 from rddrs.report import measured

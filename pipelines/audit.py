@@ -4,30 +4,32 @@
 but its folder, the weights and the data.
 """
 
+from pipelines.entry import entry
+
+if __name__ == "__main__":  # the configuration is read before torch is imported
+    entry("audit")()
+
 import json
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pipelines.entry import entry
-from pipelines.proof import findings, terms_of
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from pipelines.prepared import Prepared
+from pipelines.proof import findings
+from rddrs.files import replacing, write_text
+from rddrs.records import Difference, RunFolder
+from rddrs.records.tracking import Tracker
+from rddrs.report import audit_figure, audit_table, outside_shares, save
+from rddrs.trust import expected_false_alarms
 
-    from pipelines.prepare import Prepared
-    from rddrs.records import Difference
 
-
-def audit(prepared: "Prepared") -> None:
+def audit(prepared: Prepared) -> None:
     """Audit a finished run: tables, a figure, MLflow; exit status 1 if a certificate is broken or a value is wrong."""
-    import numpy as np
-    from rich.console import Console
-
-    from rddrs.files import replacing, write_text
-    from rddrs.report import audit_figure, audit_table, outside_shares, save
-
-    settings, folder, options = prepared.settings, prepared.run_folder, prepared.settings.audit
+    settings, folder, options = prepared.settings, prepared.places, prepared.settings.audit
     found = findings(prepared)
     table, wrong = found.table, found.wrong
     if not len(table):
@@ -40,21 +42,22 @@ def audit(prepared: "Prepared") -> None:
         "overlaps": len(found.pairs),
         "wrong_values": len(wrong),
         "contradictions": int(np.nansum(table["contradictions"].to_numpy(float))),
-        "expected_false_alarms": len(table)
-        * ((2 + len(prepared.paths)) * options.false_alarm + (1 + len(prepared.paths)) * settings.certify.alpha),
+        "expected_false_alarms": expected_false_alarms(
+            len(table), len(prepared.paths), options.false_alarm, settings.certify.alpha
+        ),
     }
     summary |= {f"outside/{name}": share for name, share in outside_shares(table).items()}
-    details = {"terms": asdict(terms_of(prepared)), "overlapping_pairs": found.pairs, "notes": found.notes}
+    details = {"terms": asdict(prepared.terms), "overlapping_pairs": found.pairs, "notes": found.notes}
     details["differences"] = [asdict(it) for it in wrong]
-    with replacing(folder / "audit.parquet") as part:
+    with replacing(folder.audit_table) as part:
         table.to_parquet(part, index=False)
-    write_text(folder / "audit.json", json.dumps(summary | details, indent=2, default=str) + "\n")
-    save(audit_figure(table), folder / "figures" / "audit")
+    write_text(folder.audit, json.dumps(summary | details, indent=2, default=str) + "\n")
+    save(audit_figure(table), folder.figures / "audit")
     if settings.run is None:
         track(prepared, summary)
     console = Console(soft_wrap=True)
     console.print(audit_table(summary, table))
-    console.print(f"written to   {folder / 'audit.parquet'}")
+    console.print(f"written to   {folder.audit_table}")
     for note in found.notes:
         console.print(f"note         {note}", markup=False, highlight=False)
     name(wrong, folder)
@@ -66,29 +69,20 @@ def audit(prepared: "Prepared") -> None:
         sys.exit(1)
 
 
-def name(wrong: "list[Difference]", folder: "Path") -> None:
+def name(wrong: list[Difference], folder: RunFolder) -> None:
     """Say which values are wrong: file, input and column of each."""
-    from rich.console import Console
-    from rich.markup import escape
-
     console = Console(soft_wrap=True)
     for difference in wrong[:20]:
         console.print(f"[bold red]wrong[/]  {escape(str(difference))}", highlight=False)
     if len(wrong) > 20:
-        console.print(f"and {len(wrong) - 20} more in {folder}")
+        console.print(f"and {len(wrong) - 20} more in {folder.path}")
 
 
-def track(prepared: "Prepared", summary: dict[str, Any]) -> None:
+def track(prepared: Prepared, summary: dict[str, Any]) -> None:
     """Add what the audit found to the run in MLflow."""
-    from rddrs.records.tracking import Tracker
-
-    folder = prepared.run_folder
-    tracker = Tracker(prepared.settings.root, folder.name, folder / "mlflow_run_id", {"stage": "certify"})
+    folder = prepared.places
+    tracker = Tracker(prepared.settings.root, folder.name, folder.mlflow_run, {"stage": "certify"})
     tracker.metrics({f"audit/{name}": value for name, value in summary.items()})
-    tracker.link([folder / "audit.parquet", folder / "audit.json"], "audit")
-    tracker.link((folder / "figures").glob("audit.*"), "figures")
+    tracker.link([folder.audit_table, folder.audit], "audit")
+    tracker.link(folder.figures.glob("audit.*"), "figures")
     tracker.finish()
-
-
-if __name__ == "__main__":
-    entry(audit)()

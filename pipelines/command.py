@@ -52,8 +52,7 @@ def main() -> None:
         print(f"error: there is no stage {name}{first}\n{USAGE}", file=sys.stderr)
         sys.exit(2)
     sys.argv[1:] = words[1:]
-    stage = words[0]
-    entry(getattr(import_module(f"pipelines.{stage}"), stage))()
+    entry(words[0])()
 
 
 def complete() -> None:

@@ -17,10 +17,16 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
+from pipelines.compare import compare_runs
 from pipelines.config import explain, load
 from pipelines.entry import CONFIGURATION
 from pipelines.errors import SettingsError
+from pipelines.prepare import prepare
+from pipelines.run import run
 from pipelines.settings import Group, Settings
+from pipelines.train import train as train_classifier
+from rddrs.files import write_text
+from rddrs.records import ComparisonFolder
 
 COPIES = Path("outputs/dvc")
 
@@ -60,13 +66,9 @@ def read_matrix(path: Path = Path("params.yaml")) -> Matrix:
 
 def train(matrix: Matrix, sigma: str) -> None:
     """Train the classifier of a noise level; its copy names it and its weights."""
-    from pipelines import train as stage
-    from pipelines.prepare import prepare
-    from rddrs.files import write_text
-
     prepared = prepare(matrix.settings(sigma))
-    stage.train(prepared)
-    weights = (prepared.classifier_folder / "weights.safetensors").read_bytes()
+    train_classifier(prepared)
+    weights = prepared.classifier_places.weights.read_bytes()
     manifest = {"classifier": prepared.classifier_folder.name, "sha256": hashlib.sha256(weights).hexdigest()}
     place = COPIES / "classifiers" / f"sigma{sigma}.json"
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -75,33 +77,25 @@ def train(matrix: Matrix, sigma: str) -> None:
 
 def certify(matrix: Matrix, sigma: str, method: str) -> None:
     """Run a method at a noise level; its copies are the records, the summary and the names that lead to the rest."""
-    from pipelines.prepare import prepare
-    from pipelines.run import run
-    from rddrs.files import write_text
-
     prepared = prepare(matrix.settings(sigma, method))
     run(prepared)
     folder = COPIES / "runs" / f"{method}-sigma{sigma}"
-    copy((prepared.run_folder / name for name in ("records.parquet", "summary.json")), folder)
+    copy([prepared.places.records, prepared.places.summary], folder)
     manifest = {"run": prepared.run_folder.name, "classifier": prepared.classifier_folder.name}
     write_text(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
 
 
 def compare(matrix: Matrix) -> None:
     """Set all runs side by side; those of which DVC had only the copies are run again."""
-    from pipelines.compare import compare_runs
-    from pipelines.prepare import prepare
-    from pipelines.run import run
-
     folders = []
     for settings in (matrix.settings(sigma, method) for sigma in matrix.sigmas for method in matrix.methods):
         prepared = prepare(settings)
         folders.append(prepared.run_folder)
-        if not (prepared.run_folder / "records.parquet").exists():
+        if not prepared.places.is_finished:
             run(prepared)
-    folder = compare_runs(folders[0].parents[1], [folder.name for folder in folders])
-    copy([folder / "comparison.csv"], COPIES / "comparison")
-    copy((folder / "figures").glob("*.png"), COPIES / "comparison" / "figures")
+    places = ComparisonFolder(compare_runs(folders[0].parents[1], [folder.name for folder in folders]))
+    copy([places.table], COPIES / "comparison")
+    copy(places.figures.glob("*.png"), COPIES / "comparison" / "figures")
 
 
 def copy(files: Iterable[Path], folder: Path) -> None:

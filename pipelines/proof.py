@@ -2,21 +2,33 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pipelines.certify import path_owner, share_scale, unseen, worker_pool
+import pandas as pd
+
 from pipelines.errors import SettingsError
+from pipelines.means import measured_batch, paths_owner, share_scale, standard_of, unseen, worker_pool
+from pipelines.prepared import Prepared
 from pipelines.progress import progress_bar
-from pipelines.report import claims
-from pipelines.shown import in_place, made_elsewhere, shown, stated_settings
-from pipelines.train import is_trained, measured_batch, standard_of, train
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from pipelines.prepare import Prepared
-    from rddrs.certification import Certificate, Terms
-    from rddrs.records import Difference, Store
+from pipelines.shown import made_elsewhere, shown, stated_settings
+from pipelines.train import train
+from rddrs import audit as audit_certificate
+from rddrs import audit_path, fidelity
+from rddrs.certification import Certificate
+from rddrs.records import (
+    Difference,
+    Store,
+    claims,
+    differences,
+    examine_run,
+    manifest_differences,
+    provenance,
+    versions,
+    worth_differences,
+)
+from rddrs.smoothing import SmoothedClassifier
+from rddrs.trust import audited_inputs, overlaps
+from rddrs.trust.audit import count_differences
 
 
 @dataclass(frozen=True)
@@ -26,142 +38,93 @@ class Findings:
     `notes` say what could not be checked here, and what of the run's provenance is not so here.
     """
 
-    table: "pd.DataFrame"
+    table: pd.DataFrame
     pairs: Sequence[object]
-    wrong: "list[Difference]"
+    wrong: list[Difference]
     notes: list[str]
 
 
-def findings(prepared: "Prepared") -> Findings:
+def findings(prepared: Prepared) -> Findings:
     """All that an audit of a run finds; raises SettingsError where there is no run, or its weights are not here."""
-    import pandas as pd
-
-    from rddrs.records import Store
-    from rddrs.trust import overlaps
-
-    folder = prepared.run_folder
+    folder, settings = prepared.run_folder, prepared.settings
     if not folder.is_dir():
         raise SettingsError(f"{folder} holds no finished run: python -m pipelines.run with the same keys makes it")
-    if not is_trained(prepared):
+    if not prepared.is_trained:
         raise SettingsError(
             f"the weights are not in {prepared.classifier_folder}: classifier.checkpoint=FILE says where they are"
         )
     train(prepared)
-    store, terms = Store(folder), terms_of(prepared)
-    records, wrong = examined(prepared, store, terms)
+    store = Store(folder)
+    records, wrong = examined(prepared, store)
     notes = made_elsewhere(prepared) + unproposed(prepared)
     if not len(records):
         return Findings(pd.DataFrame(), [], wrong, notes)
     found, told = shown(prepared, records, lambda: counterpart_records(prepared))
     wrong, notes = wrong + found, notes + told
     unreadable = {it.input for it in wrong if it.column == "file"}
-    chosen = [index for index in chosen_of(prepared) if index in set(records["index"]) - unreadable]
-    claimed = claims(prepared, store)
-    table, found = attacked(prepared, store, terms, chosen, claimed)
+    readable = set(records["index"]) - unreadable
+    chosen = [index for index in audited_inputs(prepared.indices, settings.audit.inputs) if index in readable]
+    claimed = claims(store, settings.certify.mode)
+    table, found = attacked(prepared, store, chosen, claimed)
     return Findings(table, overlaps(map(claimed, sorted(chosen)), claimed), wrong + found, notes)
 
 
-def terms_of(prepared: "Prepared") -> "Terms":
-    """What the configuration asks of every certificate."""
-    settings, changed = prepared.settings, {"clamp": prepared.clamp, "rounding": prepared.rounding}
-    return settings.certify.terms(grid=prepared.grid, seed=settings.seed, **changed)
-
-
-def examined(prepared: "Prepared", store: "Store", terms: "Terms") -> "tuple[pd.DataFrame, list[Difference]]":
-    """The records that follow from the regions, one at a time, and where what the run states of them differs.
+def examined(prepared: Prepared, store: Store) -> tuple[pd.DataFrame, list[Difference]]:
+    """The records that follow from the regions, and where what the run states of them differs.
 
     That is its manifest, its `config.yaml`, its regions and the outcomes of its memory.
     """
-    import pandas as pd
-
-    from rddrs.records import Difference, examine, manifest_differences, memory_again
-
-    settings, data = prepared.settings, prepared.data
-    binding = prepared.binding
-    measuring, told = data.reference(settings.data.reference, settings.seed), prepared.threat.reported
+    settings, data, folder = prepared.settings, prepared.data, prepared.places
     known: dict[str, Any] = {"mode": "global" if prepared.method.one_scale else "per_input"}
     known |= {} if settings.run is not None else {"baseline": standard_of(prepared)[0]}
-    known |= {"paths_of": path_owner(prepared)} if prepared.paths else {}
+    known |= {"paths_of": paths_owner(prepared)} if prepared.paths else {}
     known |= {"batch": settings.certify.batch} if settings.certify.batch else {}
-    rows: dict[int, dict[str, Any]] = {}
-    scales: list[str | None] = []
-    folder = prepared.run_folder
-    wrong = manifest_differences(folder, binding, prepared.configuration, folder.name if in_place(prepared) else None)
+    name = folder.path.name if folder.is_below(prepared.root) else None
+    wrong = manifest_differences(folder.path, prepared.binding, prepared.configuration, name)
     wrong += stated_settings(prepared)
-    for index in prepared.indices:
-        x, label = data.test_inputs[index], int(data.test_labels[index])
-        found = examine(
-            store,
-            index,
-            x,
-            label,
-            measuring,
-            terms=terms,
-            binding=binding,
-            known=known,
-            perturbations=told,
-            paths=prepared.paths,
-        )
-        wrong += found.differences
-        if found.record is not None:
-            rows[index] = found.record
-            known.setdefault("batch", found.record["batch"])  # whatever it is, it is that of all
-            scales.append(found.scale)
-            if prepared.method.one_scale and found.scale != scales[0]:
-                wrong.append(Difference(f"regions/{index}.safetensors", index, "scale", found.scale, scales[0]))
-    kept = {f"regions/{index}.safetensors" for index in prepared.indices}
-    kept |= {f"memory/{index}.json" for index in prepared.indices if settings.certify.mode == "memory"}
-    kept |= {f"scales/{scale}.safetensors" for scale in scales}
-    files = [path for kind in ("regions", "memory", "scales") for path in sorted(folder.glob(f"{kind}/[!.]*"))]
-    for name in (path.relative_to(folder).as_posix() for path in files):
-        wrong += [] if name in kept else [Difference(name, None, "file", "of no input of the run", "nothing")]
-    if settings.certify.mode == "memory":
-        rows, found = memory_again(store, terms, rows, measuring, told)
-        wrong += found
-    return pd.DataFrame([rows[index] for index in prepared.indices if index in rows]), wrong
+    records, found = examine_run(
+        store,
+        prepared.labelled(),
+        data.reference(settings.data.reference, settings.seed),
+        terms=prepared.terms,
+        binding=prepared.binding,
+        known=known,
+        perturbations=prepared.threat.reported,
+        paths=prepared.paths,
+        one_scale=prepared.method.one_scale,
+        memory=settings.certify.mode == "memory",
+    )
+    return records, wrong + found
 
 
-def counterpart_records(prepared: "Prepared") -> "tuple[pd.DataFrame | None, list[Difference]]":
+def counterpart_records(prepared: Prepared) -> tuple[pd.DataFrame | None, list[Difference]]:
     """What follows of the counterpart, whose counts are drawn again; None where it is not here."""
-    from pipelines.prepare import counterpart
-    from rddrs.records import Store
-
-    other = counterpart(prepared)
-    if not (is_trained(other) and (other.run_folder / "records.parquet").exists()):
+    other = prepared.counterpart
+    if not (other.is_trained and other.places.is_finished):
         return None, []
     train(other)
-    store, terms = Store(other.run_folder), terms_of(other)
-    records, wrong = examined(other, store, terms)
-    known = [index for index in chosen_of(other) if len(records) and index in set(records["index"])]
+    store = Store(other.run_folder)
+    records, wrong = examined(other, store)
+    known = set(records["index"]) if len(records) else set()
+    chosen = [index for index in audited_inputs(other.indices, other.settings.audit.inputs) if index in known]
     proposed = proposals(other, store)
     with worker_pool(other.settings) as pool:
-        found = pool.map(lambda index: repeated(other, store, terms, index) + proposed(index), known)
+        found = pool.map(lambda index: repeated(other, store, index) + proposed(index), chosen)
         wrong += [it for each in found for it in each]
     return records, [replace(it, file=f"{other.run_folder.name}/{it.file}") for it in wrong]
 
 
-def chosen_of(prepared: "Prepared") -> list[int]:
-    """The inputs that are audited, evenly spaced over the run's."""
-    count = min(prepared.settings.audit.inputs or len(prepared.indices), len(prepared.indices))
-    return [prepared.indices[position * len(prepared.indices) // count] for position in range(count)]
-
-
-def repeated(prepared: "Prepared", store: "Store", terms: "Terms", index: int) -> "list[Difference]":
+def repeated(prepared: Prepared, store: Store, index: int) -> list[Difference]:
     """Where the counts of a certificate are not those of its own samples, drawn again."""
-    from rddrs.records import Difference
-    from rddrs.trust.audit import count_differences
-
-    certificate = store.certificate(index).under(terms).to(prepared.settings.device)
+    certificate = store.certificate(index).under(prepared.terms).to(prepared.settings.device)
     other = count_differences(prepared.network, certificate)
     if other <= prepared.settings.audit.tolerance:
         return []
     return [Difference(f"regions/{index}.safetensors", index, "counts", f"{other} that differ", "its samples'")]
 
 
-def unproposed(prepared: "Prepared") -> list[str]:
+def unproposed(prepared: Prepared) -> list[str]:
     """Why proposals are not made again, if they are not: then other last digits, or another start, give another C."""
-    from rddrs.records import provenance, versions
-
     settings, method, stated = prepared.settings, prepared.method, provenance(prepared.run_folder)
     reason = None
     if settings.audit.tolerance > 0:
@@ -175,19 +138,17 @@ def unproposed(prepared: "Prepared") -> list[str]:
     return [f"C, status, sigma_x and iterations are not proposed again: {reason}"] if reason else []
 
 
-def proposals(prepared: "Prepared", store: "Store") -> "Callable[[int], list[Difference]]":
+def proposals(prepared: Prepared, store: Store) -> Callable[[int], list[Difference]]:
     """Where the scale, the status, sigma_x or the iterations of an input are not what the method proposes there."""
-    from rddrs.records import differences
-
     if unproposed(prepared):
         return lambda index: []
     settings, method = prepared.settings, prepared.method
-    reference = prepared.data.reference(settings.data.reference, settings.seed, 1).to(settings.device)
+    reference = prepared.reference(1)
     keyed: dict[str, Any] = {"sigma": settings.sigma, "seed": settings.seed}
     if settings.run is None:
         share_scale(prepared, reference)
 
-    def proposed(index: int) -> "list[Difference]":
+    def proposed(index: int) -> list[Difference]:
         certificate, record = store.certificate(index), store.record(index)
         if settings.run is not None and method.shared_scale:  # C came with the run
             method.shared_scale.adopt(prepared.network, certificate.scale, **keyed)
@@ -203,34 +164,27 @@ def proposals(prepared: "Prepared", store: "Store") -> "Callable[[int], list[Dif
 
 
 def attacked(
-    prepared: "Prepared",
-    store: "Store",
-    terms: "Terms",
+    prepared: Prepared,
+    store: Store,
     chosen: list[int],
-    claimed: "Callable[[int], Certificate]",
-) -> "tuple[pd.DataFrame, list[Difference]]":
+    claimed: Callable[[int], Certificate],
+) -> tuple[pd.DataFrame, list[Difference]]:
     """The audit of the chosen certificates, and where their fidelity is not the one that is stated."""
-    import pandas as pd
-
-    from rddrs import audit as audit_certificate
-    from rddrs import fidelity
-    from rddrs.records import worth_differences
-
     settings, options = prepared.settings, prepared.settings.audit
     batch = measured_batch(prepared)
-    reference = prepared.data.reference(settings.data.reference, settings.seed).to(settings.device)
+    reference = prepared.reference()
     baseline, held_out = unseen(prepared)
     proposed = proposals(prepared, store)
     keyed: dict[str, Any] = {"sigma": settings.sigma, "seed": settings.seed, "norm": settings.certify.norm}
 
-    def one(index: int) -> "tuple[dict[str, Any], list[Difference]]":
+    def one(index: int) -> tuple[dict[str, Any], list[Difference]]:
         certificate = claimed(index)
         found = audit_certificate(
             prepared.network,
             certificate,
             prepared.data.test_inputs[index].to(settings.device),
             index=index,
-            terms=terms,
+            terms=prepared.terms,
             reference=reference,
             perturbations=prepared.threat.perturbations,
             samples=options.samples,
@@ -252,11 +206,8 @@ def attacked(
     return pd.DataFrame([row for row, _ in done]), [it for _, wrong in done for it in wrong]
 
 
-def path_flags(prepared: "Prepared", store: "Store", index: int, batch: int) -> list[str]:
+def path_flags(prepared: Prepared, store: Store, index: int, batch: int) -> list[str]:
     """The ways in which the paths of an input are broken, each after the name of its path."""
-    from rddrs import audit_path
-    from rddrs.smoothing import SmoothedClassifier
-
     options, flags = prepared.settings.audit, []
     for name, asked in prepared.paths.items():
         try:

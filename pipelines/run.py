@@ -1,21 +1,25 @@
 """The whole pipeline: `python -m pipelines.run method=rddrs sigma=0.5` trains, certifies and reports."""
 
-from typing import TYPE_CHECKING
+from pipelines.entry import entry
+
+if __name__ == "__main__":  # the configuration is read before torch is imported
+    entry("run")()
 
 from pipelines.certify import certify
-from pipelines.entry import entry
+from pipelines.prepared import Prepared
 from pipelines.report import report
 
-if TYPE_CHECKING:
-    from pipelines.prepare import Prepared
 
-
-def run(prepared: "Prepared") -> None:
+def run(prepared: Prepared) -> None:
     """Train, certify and report; a shard of several leaves the report to `python -m pipelines.report`."""
     certify(prepared)
     if prepared.settings.shard.count == 1:
-        report(prepared, complete=True)
+        complete(prepared)
 
 
-if __name__ == "__main__":
-    entry(run)()
+def complete(prepared: Prepared) -> None:
+    """Report what is certified, beside its counterpart under isotropic noise, which is made where it is not there."""
+    if prepared.is_compared and prepared.is_certified and not prepared.counterpart.places.is_finished:
+        certify(prepared.counterpart)
+        report(prepared.counterpart)
+    report(prepared, anew=False)

@@ -1,21 +1,17 @@
 """What a run says at its end."""
 
 import shlex
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
+from rich.console import Console
 
-    from pipelines.prepare import Prepared
+from pipelines.prepared import Prepared
+from rddrs.records.dashboard import address, database
+from rddrs.report import LOW_FIDELITY, closing_table, path_table, summary_of, threat_table
 
 
-def show_run(prepared: "Prepared", records: "pd.DataFrame", severities: "pd.DataFrame", experiment: str) -> None:
+def show_run(prepared: Prepared, records: pd.DataFrame, severities: pd.DataFrame, experiment: str) -> None:
     """Print the tables of a run, where it lies, and where a dashboard shows it."""
-    from rich.console import Console
-
-    from rddrs.records.dashboard import address, database
-    from rddrs.report import LOW_FIDELITY, closing_table, path_table, summary_of, threat_table
-
     settings, folder = prepared.settings, prepared.run_folder
     summary = summary_of(records, settings.certify.alpha)
     console = Console()
@@ -29,7 +25,7 @@ def show_run(prepared: "Prepared", records: "pd.DataFrame", severities: "pd.Data
             f"of {summary['fidelity']:.3f}; its smoothed classifiers answer the same whatever the input is"
         )
     console.print(f"written to   {folder}", soft_wrap=True)
-    console.print(f"page         {folder / 'report.html'}", soft_wrap=True)
+    console.print(f"page         {prepared.places.page}", soft_wrap=True)
     console.print(
         f"dashboard    mlflow ui --backend-store-uri {shlex.quote(database(settings.root))}",
         soft_wrap=True,

@@ -2,24 +2,20 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from pipelines.build import told
 from pipelines.errors import SettingsError
+from pipelines.prepared import Prepared
 from rddrs.models import bare
-
-if TYPE_CHECKING:
-    from pipelines.prepare import Prepared
+from rddrs.training.fit import begin
 
 
 @contextmanager
 def as_trained(network: nn.Module, kept_frozen: tuple[str, ...]) -> Iterator[None]:
     """The network as training sees it; afterwards it is as it was, its weights and statistics included."""
-    from rddrs.training.fit import begin
-
     tensors = [*network.parameters(), *network.buffers()]
     before = [tensor.detach().clone() for tensor in tensors]
     thaw(network, kept_frozen)
@@ -41,7 +37,7 @@ def thaw(network: nn.Module, kept_frozen: tuple[str, ...]) -> None:
         weight.requires_grad_(name not in kept_frozen and weight.is_floating_point())
 
 
-def try_training(prepared: "Prepared") -> None:
+def try_training(prepared: Prepared) -> None:
     """Raise SettingsError where a step of training would fail: on a small batch, and on a last batch of one input."""
     settings, network = prepared.settings, prepared.network
     inputs, labels = prepared.data.trained_on(settings.seed)

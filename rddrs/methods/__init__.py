@@ -11,6 +11,7 @@ from rddrs.methods.moments import moment_of, slopes, spreads_of
 from rddrs.methods.rddrs import RDDRS
 from rddrs.methods.rddrs_paper import RDDRSPaper
 from rddrs.methods.rs import RS
+from rddrs.methods.sigma_x import kept_sigma_x
 from rddrs.methods.structures import Basis, Structure, structured
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Track",
     "flat_at",
     "is_start",
+    "kept_sigma_x",
     "margin_radius",
     "margins",
     "moment_of",

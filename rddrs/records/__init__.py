@@ -1,16 +1,7 @@
 """What is kept: certificates and records in files, and runs in MLflow (`records.tracking`, imported by module)."""
 
 from rddrs.records.binding import Binding
-from rddrs.records.differences import (
-    Difference,
-    as_read,
-    differences,
-    flattened,
-    reading_differences,
-    table_differences,
-)
-from rddrs.records.examination import Examined, examine, memory_again, worth_differences
-from rddrs.records.inputs import CertifiedInput, certify_input, remembered
+from rddrs.records.inputs import CertifiedInput, certify_input, remembered, remembered_records
 from rddrs.records.inventory import ANYWHERE, SIDE_BY_SIDE, strangers
 from rddrs.records.manifest import is_as_written, manifest_differences, provenance, versions, write_manifest
 from rddrs.records.outcomes import Folder, Ledger, claims
@@ -26,7 +17,16 @@ from rddrs.records.record import (
     severity_column,
     worth,
 )
+from rddrs.records.reproof import Examined, examine, examine_run, memory_again, worth_differences
 from rddrs.records.run_folder import ClassifierFolder, ComparisonFolder, OutputRoot, RunFolder
+from rddrs.records.stated import (
+    Difference,
+    as_read,
+    differences,
+    flattened,
+    reading_differences,
+    table_differences,
+)
 from rddrs.records.store import Store, kept, rebuild
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "derived",
     "differences",
     "examine",
+    "examine_run",
     "flattened",
     "is_as_written",
     "is_tested",
@@ -65,6 +66,7 @@ __all__ = [
     "reading_differences",
     "rebuild",
     "remembered",
+    "remembered_records",
     "severity_column",
     "strangers",
     "table_differences",

@@ -5,13 +5,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
 from rddrs.certification import Bound, Certificate, Terms, certify
 from rddrs.methods import RDDRS, Method, Proposal
 from rddrs.noise import Norm
+from rddrs.records.outcomes import Ledger
 from rddrs.records.record import derived, left_by_memory, worth
+from rddrs.records.store import Store
 from rddrs.smoothing import Classifier, Fidelity, Reference, fidelity
 from rddrs.threats import PERTURBATIONS, Perturbation
 from rddrs.trust import Memory, admit_in_order
@@ -157,3 +160,20 @@ def remembered(
                 rounding=rounding,
             )
         yield record | changed | left_by_memory(outcome)
+
+
+def remembered_records(
+    store: Store,
+    records: pd.DataFrame,
+    measuring: Reference,
+    perturbations: Sequence[Perturbation] = PERTURBATIONS,
+    clamp: tuple[float, float] | None = None,
+    rounding: float | None = None,
+) -> pd.DataFrame:
+    """The records of a run after its memory, whose outcomes are kept beside the regions, in the order that they had."""
+    memory = Memory(Ledger(store.places.memory, store.certificate), reference=measuring.inputs)
+    rows = records.set_index("index", drop=False).to_dict("index")
+    certificates = map(store.certificate, sorted(rows))
+    found = remembered(memory, certificates, rows, measuring, perturbations, clamp, rounding)
+    by_index = {row["index"]: row for row in found}
+    return pd.DataFrame([by_index[index] for index in records["index"]])

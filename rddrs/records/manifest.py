@@ -14,8 +14,8 @@ import torch
 from rddrs.digests import file_digest
 from rddrs.files import write_text
 from rddrs.records.binding import Binding
-from rddrs.records.differences import MISSING, Difference, differences, flattened
 from rddrs.records.inventory import FILES, strangers
+from rddrs.records.stated import MISSING, Difference, differences, flattened
 from rddrs.version import __version__
 
 PACKAGES = ("torch", "numpy", "scipy", "pytorch-lightning", "geomstats", "mlflow")

@@ -6,9 +6,11 @@ from rddrs.records.record import PER_INPUT as PER_INPUT
 from rddrs.records.record import is_tested as is_tested
 from rddrs.records.record import measured as measured
 from rddrs.records.record import path_names as path_names
-from rddrs.report.audits import audit_figure as audit_figure
-from rddrs.report.audits import audit_table as audit_table
-from rddrs.report.audits import outside_shares as outside_shares
+from rddrs.report.apart import comparison_differences as comparison_differences
+from rddrs.report.apart import name_apart as name_apart
+from rddrs.report.audit_result import audit_figure as audit_figure
+from rddrs.report.audit_result import audit_table as audit_table
+from rddrs.report.audit_result import outside_shares as outside_shares
 from rddrs.report.curves import accuracy_figure as accuracy_figure
 from rddrs.report.curves import comparison_figure as comparison_figure
 from rddrs.report.figures import comparison_figures as comparison_figures
@@ -25,6 +27,7 @@ from rddrs.report.logs import log_figure as log_figure
 from rddrs.report.logs import log_summary as log_summary
 from rddrs.report.logs import log_table as log_table
 from rddrs.report.page import write_page as write_page
+from rddrs.report.paths import clean_accuracy as clean_accuracy
 from rddrs.report.paths import path_figure as path_figure
 from rddrs.report.paths import path_summary as path_summary
 from rddrs.report.paths import path_table as path_table
@@ -51,6 +54,8 @@ from rddrs.report.tables import comparison_table as comparison_table
 from rddrs.report.tables import summarize as summarize
 from rddrs.report.threats import contact_sheet as contact_sheet
 from rddrs.report.threats import severity_metrics as severity_metrics
+from rddrs.report.threats import sheet_of as sheet_of
+from rddrs.report.threats import tested_at as tested_at
 from rddrs.report.threats import threat_summary as threat_summary
 from rddrs.report.threats import threat_table as threat_table
 from rddrs.rounding import round_down as round_down

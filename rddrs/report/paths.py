@@ -1,21 +1,27 @@
 """What paths are worth over all inputs: the share that is certified as a whole, and how far the others come."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from numpy import ndarray
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from torch import Tensor
 
+from rddrs.certification import PathTerms
+from rddrs.certification.cells import Course
+from rddrs.certification.paths import feared
 from rddrs.records.record import path_column, path_names
 from rddrs.report.severities import unit_of
 from rddrs.report.style import looks, panels, styled
 from rddrs.report.tables import Run, confidence_band, round_down
+from rddrs.smoothing import Classifier
 
 
 def path_summary(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -80,12 +86,29 @@ def grid_of(records: pd.DataFrame, name: str, count: int = 201) -> Float[ndarray
     return np.linspace(0, 1, count) if isinstance(asked[0], list) else np.linspace(asked[0], asked[1], count)
 
 
+def clean_accuracy(
+    classifier: Classifier,
+    labelled: Iterable[tuple[Float[Tensor, "*shape"], int]],
+    terms: PathTerms,
+    count: int = 21,
+) -> tuple[Float[ndarray, " s"], Float[ndarray, " s"]] | None:
+    """`count` severities of a path, and the accuracy there, on labelled inputs, without noise; None of a box."""
+    if isinstance(terms.low, tuple) or isinstance(terms.high, tuple):
+        return None
+    severities, right = torch.linspace(terms.low, terms.high, count, dtype=torch.float64), []
+    for x, label in labelled:
+        images = Course(feared(terms.perturbation), x, terms.clamp).points(severities[:, None].to(x.device))
+        with torch.inference_mode():
+            answers = classifier(images.to(x.dtype).view(-1, *x.shape)).argmax(dim=1)
+        right.append((answers == label).cpu().numpy())
+    return severities.numpy(), np.mean(right, axis=0)
+
+
 @styled
-def path_figure(runs: Sequence[Run], clean: Mapping[str, tuple[ndarray, ndarray]] | None = None) -> Figure:
+def path_figure(runs: Sequence[Run], clean: Mapping[str, tuple[ndarray, ndarray] | None] | None = None) -> Figure:
     """The share of inputs that are right and certified up to each severity, a panel a path, a curve a run.
 
-    `clean` has, by the path's name, severities and the network's accuracy there without noise. Of a box the axis is
-    the share of its sides.
+    `clean` has, by the path's name, the `clean_accuracy` of the network. Of a box the axis is the share of its sides.
     """
     names = list(dict.fromkeys(name for run in runs for name in path_names(run.records)))
     figure, axes = panels(min(3, len(names)), -(-len(names) // 3), sharey=True)
@@ -95,8 +118,8 @@ def path_figure(runs: Sequence[Run], clean: Mapping[str, tuple[ndarray, ndarray]
             if name in path_names(run.records):
                 severities = grid_of(run.records, name)
                 axis.plot(severities, reached(run.records, name, severities), **appearance[run])
-        if clean is not None and name in clean:
-            axis.plot(*clean[name], color="#777777", linestyle=":", label="without noise")
+        if curve := (clean or {}).get(name):
+            axis.plot(*curve, color="#777777", linestyle=":", label="without noise")
         axis.set(title=name.replace("_", " "), xlabel=unit_of(name) or "share of the box", ylim=(0, 1.03))
         axis.legend(loc="lower center")
     for axis in axes.flat[len(names) :]:

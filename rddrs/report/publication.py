@@ -12,10 +12,10 @@ import pandas as pd
 from rddrs.compat import log_of, write_log
 from rddrs.digests import file_digest
 from rddrs.files import replacing, write_text
-from rddrs.records.differences import Difference, as_read, differences, reading_differences, table_differences
 from rddrs.records.inventory import audited
 from rddrs.records.record import PER_INPUT
 from rddrs.records.run_folder import RunFolder
+from rddrs.records.stated import Difference, as_read, differences, reading_differences, table_differences
 from rddrs.report.paths import path_metrics, path_summary
 from rddrs.report.severities import mean_severities
 from rddrs.report.tables import summarize

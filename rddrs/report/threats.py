@@ -1,6 +1,6 @@
 """What an aimed certificate is worth: severities beside those of isotropic noise, and what they look like."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,12 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from torch import Tensor
 
+from rddrs.certification import Certificate, inside
 from rddrs.pictures.images import picture
 from rddrs.records.record import is_tested, severity_column
 from rddrs.report.severities import mean_severities, unit_of
 from rddrs.report.style import panels, styled
-from rddrs.report.tables import confidence_band, round_down
+from rddrs.report.tables import Run, confidence_band, round_down
 from rddrs.threats import Perturbation, stored
 
 SHARES = (0.0, 0.5, 1.0, 2.0)
@@ -52,6 +53,27 @@ def threat_summary(
             row |= {"at": asked[name], "share": share, "low": low, "high": high}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def tested_at(
+    asked: Mapping[str, float],
+    records: pd.DataFrame,
+    claimed: Callable[[int], Certificate],
+    perturbations: Sequence[Perturbation],
+    clamp: tuple[float, float] | None = None,
+    rounding: float | None = None,
+) -> dict[str, list[bool]]:
+    """The `inside` of `threat_summary`, of what is only tested: by the certificates that are `claimed` of inputs."""
+    found = {}
+    for it in perturbations:
+        if it.name in asked and is_tested(records, it.name):
+            at = asked[it.name]
+            severities = torch.tensor([at, -at] if it.two_sided else [at], dtype=torch.float64)
+            certificates = map(claimed, records["index"])
+            found[it.name] = [
+                bool(inside(each, it, severities, clamp=clamp, rounding=rounding).all()) for each in certificates
+            ]
+    return found
 
 
 def threat_cells(summary: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
@@ -133,3 +155,22 @@ def contact_sheet(
     for axis, heading in zip(axes[0], ("the input", "half of it", "certified", "twice that"), strict=True):
         axis.set_title(f"{heading}\n{axis.get_title(loc='center')}", fontsize=8, loc="center", fontweight="normal")
     return figure
+
+
+def sheet_of(
+    run: Run, aimed: Sequence[Perturbation], clamp: tuple[float, float] | None = None, rounding: float | None = None
+) -> dict[str, Figure]:
+    """The contact sheet of the right answer in the middle, by the severity of what the scale is aimed at first.
+
+    Empty where nothing is aimed at, no answer is right or inputs are no pictures.
+    """
+    right = run.records.query("correct")
+    if not aimed or right.empty:
+        return {}
+    order = right[severity_column(aimed[0].name)].to_numpy().argsort()
+    row = right.iloc[int(order[len(right) // 2])]
+    x, _ = run.load(int(row["index"]))
+    if picture(x.numpy()) is None:
+        return {}
+    certified = {it.name: row[severity_column(it.name, "_high")] for it in aimed}
+    return {"contact_sheet": contact_sheet(x, certified, aimed, clamp, rounding)}

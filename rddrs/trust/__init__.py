@@ -3,6 +3,7 @@
 from rddrs.trust.attack import Attack, attack
 from rddrs.trust.audit import Audit, audit
 from rddrs.trust.contradictions import contradictions
+from rddrs.trust.extent import audited_inputs, expected_false_alarms
 from rddrs.trust.memory import Memory, admit_in_order, overlaps
 from rddrs.trust.outcome import Outcome, Recalled, Volatile, certificate_digest
 from rddrs.trust.paths import PathAttack, PathAudit, attack_path, audit_path
@@ -21,7 +22,9 @@ __all__ = [
     "attack_path",
     "audit",
     "audit_path",
+    "audited_inputs",
     "certificate_digest",
     "contradictions",
+    "expected_false_alarms",
     "overlaps",
 ]

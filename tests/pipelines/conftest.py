@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from pipelines.compare import compare_runs
-from pipelines.prepare import counterpart
 from pipelines.run import run
 from tests.pipelines.liars import Liar, at
 
@@ -18,7 +17,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("honest")
     prepared = at(root)
     run(prepared)
-    names = [prepared.run_folder.name, counterpart(prepared).run_folder.name]
+    names = [prepared.run_folder.name, prepared.counterpart.run_folder.name]
     compare_runs(root, names)
     return root
 

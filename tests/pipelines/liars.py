@@ -12,7 +12,7 @@ import pandas as pd
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from pipelines.prepare import Prepared, counterpart, prepare
+from pipelines.prepare import Prepared, prepare
 from pipelines.settings import Settings
 from rddrs.digests import file_digest
 from rddrs.files import write_text
@@ -50,7 +50,7 @@ class Liar:
 
     @property
     def counterpart(self) -> Path:
-        return counterpart(self.prepared).run_folder
+        return self.prepared.counterpart.run_folder
 
     @property
     def comparison(self) -> Path:

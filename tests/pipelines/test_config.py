@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from pipelines.config import load
 from pipelines.entry import CONFIGURATION
 from pipelines.errors import SettingsError
-from pipelines.prepare import Prepared, counterpart, prepare
+from pipelines.prepare import Prepared, prepare
 from pipelines.settings import Settings
 from rddrs.models.perceptron import Perceptron
 
@@ -199,7 +199,7 @@ def test_a_co_training_begins_with_the_classifier_of_its_objective(name: str) ->
 def test_the_counterpart_of_a_co_training_is_trained_as_long() -> None:
     """And certifies every input, whatever shard asks for it."""
     rounds = ["train.rounds=3", "train.round_epochs=2", "train.last_epochs=5", "shard.count=4", "shard.index=2"]
-    other = counterpart(prepared("train=covariance", "train.epochs=10", *rounds))
+    other = prepared("train=covariance", "train.epochs=10", *rounds).counterpart
     assert other.settings.shard.count == 1
     assert other.classifier_folder == prepared("train=gaussian", "train.epochs=19").classifier_folder
 

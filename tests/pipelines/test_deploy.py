@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 import rddrs
-from pipelines.certify import certify, opened_store
+from pipelines.certify import certify
 from pipelines.command import main
 from pipelines.prepare import Prepared, prepare
 from rddrs.data import digits
@@ -167,7 +167,7 @@ NESTED = (
 def finished(prepared: Prepared) -> Path:
     """The folder of its run, certified, without a report."""
     certify(prepared)
-    store = opened_store(prepared)
+    store = prepared.store
     publish(store.folder, store.records(prepared.indices), prepared.settings.certify.alpha)
     write_manifest(store.folder, prepared.binding, prepared.configuration)
     return store.folder

@@ -11,11 +11,11 @@ import pytest
 
 from pipelines.compare import compare_runs
 from pipelines.proof import findings
-from pipelines.shown import side_by_side
 from rddrs.files import write_text
-from rddrs.records import ANYWHERE
+from rddrs.records import ANYWHERE, ComparisonFolder
 from rddrs.records.inventory import FILES, MLFLOW, SIDE_BY_SIDE
 from rddrs.records.record import STATED
+from rddrs.report import comparison_differences
 from tests.pipelines.liars import INDEX, Liar
 
 REGION = f"regions/{INDEX}.safetensors"
@@ -292,7 +292,7 @@ def test_labels_beside_the_literature_are_checked(liar: Liar) -> None:
     place = compare_runs(liar.root, [first.name, second.name])
     records = pd.read_parquet(first / "records.parquet")
     assert len(pd.read_csv(place / "literature.csv")) == 2
-    assert side_by_side(place / "comparison.csv", first.name, records) == []
+    assert comparison_differences(ComparisonFolder(place), first.name, records) == []
     liar.table("literature.csv", lambda table: table.assign(run=[*table["run"]][::-1]), place)
-    (wrong,) = side_by_side(place / "comparison.csv", first.name, records)
+    (wrong,) = comparison_differences(ComparisonFolder(place), first.name, records)
     assert (wrong.file, wrong.column) == (f"comparisons/{place.name}/literature.csv", "run")

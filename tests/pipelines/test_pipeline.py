@@ -19,8 +19,9 @@ import torch
 from mlflow import MlflowClient
 
 from pipelines.audit import audit
-from pipelines.certify import certify, share_scale
+from pipelines.certify import certify
 from pipelines.errors import SettingsError
+from pipelines.means import share_scale
 from pipelines.prepare import Prepared, prepare
 from pipelines.report import report
 from pipelines.run import run

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from pipelines.audit import audit
 from pipelines.certify import certify
 from pipelines.errors import SettingsError
-from pipelines.prepare import Prepared, counterpart, prepare
-from pipelines.proof import examined, terms_of
+from pipelines.prepare import Prepared, prepare
+from pipelines.proof import examined
 from pipelines.report import report
 from pipelines.run import run
 from rddrs import Diagonal
@@ -39,7 +39,7 @@ def found(prepared: Prepared) -> set[tuple[str, int | None, str]]:
 
 def test_an_honest_run_passes(root: Path) -> None:
     """Again after the audit wrote to it, after its report was drawn again with other questions, and its counterpart."""
-    for prepared in (at(root), at(root), counterpart(at(root))):
+    for prepared in (at(root), at(root), at(root).counterpart):
         audit(prepared)
         stated = json.loads((prepared.run_folder / "audit.json").read_text())
         assert (stated["audited"], stated["broken"], stated["differences"], stated["notes"]) == (1, 0, [], [])
@@ -63,7 +63,7 @@ def test_one_c_for_all_inputs_is_one(root: Path) -> None:
     certificate = store.certificate(INPUT)
     other = replace(certificate, scale=Diagonal(torch.tensor([0.5, 0.7])))
     store.save(other, store.record(INPUT))
-    _, wrong = examined(prepared, Store(prepared.run_folder), terms_of(prepared))
+    _, wrong = examined(prepared, Store(prepared.run_folder))
     assert (f"regions/{INPUT}.safetensors", "scale") in {(it.file, it.column) for it in wrong}
 
 

@@ -10,12 +10,14 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from pipelines.command import STAGES, main
-from pipelines.compare import full_name
-from pipelines.entry import CONFIGURATION, check_place
+from pipelines.compare import compare_runs
+from pipelines.entry import CONFIGURATION
 from pipelines.errors import SettingsError
 from pipelines.prepare import prepare
 from pipelines.report import report
 from pipelines.words import explained, readable
+from pipelines.work import check_place
+from rddrs.records import OutputRoot
 from tests.pipelines.test_config import settings
 
 SIGNS = [
@@ -165,9 +167,10 @@ def test_runs_are_named_by_how_they_begin(tmp_path: Path) -> None:
     for name in ("abc-1", "abc-2", "abd", "abd-3"):
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / "records.parquet").write_bytes(b"")
-    assert [full_name(tmp_path, name) for name in ("abc-1", "abd", "abd-", "none")] == ["abc-1", "abd", "abd-3", "none"]
-    with pytest.raises(SettingsError, match="runs=abc: several begin so: abc-1, abc-2"):
-        full_name(tmp_path, "abc")
+    named = OutputRoot(tmp_path).named
+    assert [named(name) for name in ("abc-1", "abd", "abd-", "none")] == ["abc-1", "abd", "abd-3", "none"]
+    with pytest.raises(SettingsError, match="runs: abc: several begin so: abc-1, abc-2"):
+        compare_runs(tmp_path, ["abc"])
 
 
 def test_an_exception_of_a_users_own_code_is_shown_without_ours(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pipelines.certify import worker_pool
+from pipelines.means import worker_pool
 from rddrs import Isotropic, certify
 from rddrs.noise import Purpose, Stream
 from rddrs.smoothing import SmoothedClassifier, hard_counts, measure_batch, worker_threads

@@ -1,21 +1,23 @@
 """Whether what a run keeps of its inputs follows from counts, data and configuration; no file is believed."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from rddrs.certification import Certificate, PathTerms, Terms
 from rddrs.records.binding import Binding
-from rddrs.records.differences import MISSING, Difference, differences
 from rddrs.records.inputs import remembered
 from rddrs.records.outcomes import Ledger
 from rddrs.records.record import STATED, derived, path_column, path_columns, worth
+from rddrs.records.stated import MISSING, Difference, differences
 from rddrs.records.store import Store
 from rddrs.smoothing import Fidelity, Reference
 from rddrs.threats import PERTURBATIONS, Perturbation
@@ -84,6 +86,50 @@ def examine(
             found.append(Difference(file, index, f"path_{name}", str(error), "one that can be read"))
     found += differences(file, stated["record"], follows, index)
     return Examined(found, follows, certificate.scale.digest)
+
+
+def examine_run(
+    store: Store,
+    labelled: Iterable[tuple[int, Float[Tensor, "*shape"], int]],
+    measuring: Reference,
+    *,
+    terms: Terms,
+    binding: Binding,
+    known: Mapping[str, Any],
+    perturbations: Sequence[Perturbation] = PERTURBATIONS,
+    paths: Mapping[str, PathTerms] | None = None,
+    one_scale: bool = False,
+    memory: bool = False,
+) -> tuple[pd.DataFrame, list[Difference]]:
+    """The records that follow from the regions of a run, and where these, and the outcomes of its memory, differ.
+
+    `labelled` are index, input and label of all that it certified; they are looked at one at a time, as by `examine`.
+    Without a batch that is `known` all have that of the first. With `one_scale` a region that has another is wrong.
+    """
+    known, rows, scales = dict(known), {}, []
+    wrong: list[Difference] = []
+    expected: set[Path] = set()
+    for index, x, label in labelled:
+        found = examine(
+            store, index, x, label, measuring, terms=terms, binding=binding, known=known, perturbations=perturbations,
+            paths=paths,
+        )  # fmt: skip
+        wrong += found.differences
+        expected |= {store.places.region(index)} | ({store.places.outcome(index)} if memory else set())
+        if found.record is not None and found.scale is not None:
+            rows[index] = found.record
+            known.setdefault("batch", found.record["batch"])
+            scales.append(found.scale)
+            expected.add(store.places.scale(found.scale))
+            if one_scale and found.scale != scales[0]:
+                wrong.append(Difference(f"regions/{index}.safetensors", index, "scale", found.scale, scales[0]))
+    kinds = (store.places.regions, store.places.memory, store.places.scales)
+    for path in (path for folder in kinds for path in sorted(folder.glob("[!.]*")) if path not in expected):
+        wrong.append(Difference(store.places.relative(path), None, "file", "of no input of the run", "nothing"))
+    if memory:
+        rows, found = memory_again(store, terms, rows, measuring, perturbations)
+        wrong += found
+    return pd.DataFrame(list(rows.values())), wrong
 
 
 def worth_differences(index: int, stated: Mapping[str, Any], measured: Fidelity, tolerance: float) -> list[Difference]:

@@ -1,0 +1,123 @@
+"""What a sweep does while its jobs run and at its end: a run in MLflow, a note of every job, a comparison."""
+
+import json
+import traceback
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.markup import escape
+
+from pipelines.compare import compare_runs, show_comparison
+from pipelines.config import load
+from pipelines.errors import JobError, SettingsError
+from pipelines.prepare import prepare
+from pipelines.run import complete
+from pipelines.settings import Settings
+from rddrs.files import write_text
+from rddrs.records import ComparisonFolder
+from rddrs.records.tracking import Tracker
+
+
+def parent(folder: Path) -> Tracker:
+    """The sweep's run in MLflow, made by the first that asks."""
+    places = ComparisonFolder(folder)
+    places.jobs.mkdir(parents=True, exist_ok=True)
+    with FileLock(places.lock):
+        return Tracker(places.root.path, f"sweep {places.name}", places.mlflow_run, {"stage": "sweep"})
+
+
+def stop(folder: Path) -> None:
+    """Say in MLflow that the multirun ended before its end."""
+    if ComparisonFolder(folder).mlflow_run.exists():
+        parent(folder).finish("KILLED")
+
+
+def outlive_killed_jobs(folder: Path) -> None:
+    """Leave the note of a job that was killed outright: submitit would end the multirun, whatever else runs."""
+    import submitit
+    from submitit.core.utils import FailedJobError, UncompletedJobError
+
+    places, results = ComparisonFolder(folder), submitit.Job.results
+
+    def outcome(self: submitit.Job[JobReturn]) -> list[JobReturn]:
+        try:
+            return results(self)
+        except (FailedJobError, UncompletedJobError):
+            overrides, _, number, *_ = self.submission().args
+            error = f"job {self.job_id} ended without a result (state {self.state}); see {self.paths.stderr}"
+            places.jobs.mkdir(parents=True, exist_ok=True)
+            write_text(places.job(number), json.dumps({"overrides": overrides, "error": error}))
+            return [JobReturn(overrides, status=JobStatus.COMPLETED)]
+
+    submitit.Job.results = outcome
+
+
+def leave_note(folder: Path, number: int, job: JobReturn) -> None:
+    """Write what a job did, or why it failed, and call it done."""
+    assert job.cfg is not None
+    note: dict[str, Any] = {"overrides": list(job.overrides or []), "configuration": OmegaConf.to_yaml(job.cfg)}
+    if job.status is JobStatus.FAILED:
+        error = job._return_value
+        if not isinstance(error, JobError):
+            traceback.print_exception(error)
+        note["error"] = str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {error}"
+        job.status, job.return_value = JobStatus.COMPLETED, None
+    else:
+        note["run"] = job.return_value
+        adopt(folder, note["run"])
+    write_text(ComparisonFolder(folder).job(number), json.dumps(note))
+
+
+def adopt(folder: Path, name: str) -> None:
+    """Make the run of a job, if it is there, a child of this sweep: of the latest that had it as a job."""
+    note = ComparisonFolder(folder).root.run(name).mlflow_run
+    if note.exists():
+        parent(folder).adopt(note.read_text())
+
+
+def read_note(note: dict[str, Any]) -> Settings:
+    """The settings of a job from the note that it left."""
+    configuration = OmegaConf.create(note["configuration"])
+    assert isinstance(configuration, DictConfig)
+    return load(configuration)
+
+
+def end(folder: Path, overrides: list[str]) -> bool:
+    """Merge shards, compare what is finished, name what failed; whether anything did."""
+    places = ComparisonFolder(folder)
+    notes = sorted(places.jobs.glob("*.json"), key=lambda path: int(path.stem))
+    jobs = [json.loads(path.read_text()) for path in notes]
+    failures = {" ".join(job["overrides"]): job["error"] for job in jobs if "error" in job}
+    runs = {job["run"]: read_note(job) for job in jobs if "error" not in job}
+    failures |= merge(folder, {name: settings for name, settings in runs.items() if settings.shard.count > 1})
+    tracker = parent(folder)
+    if done := [name for name in runs if places.root.run(name).is_finished]:
+        compare_runs(places.root.path, done, folder)
+        tracker.link(places.figures.iterdir(), "figures")
+        tracker.link([*folder.glob("*.csv"), places.page], "records")
+        show_comparison(folder)
+    tracker.tags({"overrides": " ".join(overrides)})
+    tracker.metrics({"jobs": len(jobs), "failed": len(failures)})
+    tracker.finish("FAILED" if failures else "FINISHED")
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    for name, message in failures.items():
+        console.print(f"[bold red]failed[/]  {escape(name)}\n        {escape(message)}")
+    if failures:
+        console.print(f"{len(failures)} of {len(jobs)} jobs failed; the same command takes up what is not finished")
+    return bool(failures)
+
+
+def merge(folder: Path, shards: dict[str, Settings]) -> dict[str, str]:
+    """Report the runs that were split into shards; what is missing, by the run's name."""
+    missing = {}
+    for name, settings in shards.items():
+        try:
+            complete(prepare(settings))
+            adopt(folder, name)
+        except SettingsError as error:
+            missing[name] = str(error)
+    return missing

@@ -1,0 +1,56 @@
+"""A stage at work: its settings are read and prepared, and whatever ends it early is told in one sentence."""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from omegaconf import DictConfig
+from safetensors import SafetensorError
+
+from pipelines.build import is_of_a_user, told
+from pipelines.config import load
+from pipelines.errors import KEPT, Ended, SettingsError
+from pipelines.prepare import prepare
+from rddrs.data import BrokenInput
+from rddrs.files import Unreadable
+from rddrs.records import OutputRoot
+from rddrs.smoothing import keep_freed_memory
+
+
+def work(stage: str, configuration: DictConfig) -> str:
+    """Do a stage; returns the run's name. Raises Ended."""
+    root = None
+    try:
+        settings = load(configuration)
+        root = OutputRoot(settings.root)
+        check_place(settings.root)
+        keep_freed_memory()
+        prepared = prepare(settings)
+        for note in prepared.notes:
+            print(f"note: {note}", file=sys.stderr)
+        getattr(import_module(f"pipelines.{stage}"), stage)(prepared)
+        return prepared.run_folder.name
+    except (SettingsError, BrokenInput) as error:
+        raise Ended(f"error: {error}", 2) from error
+    except Unreadable as error:
+        raise Ended(f"error: {error}", 1) from error
+    except (OSError, SafetensorError) as error:
+        raise Ended(f"error: {error}; {KEPT}", 1) from error
+    except Exception as error:
+        if root is not None and type(error).__module__.partition(".")[0] in ("mlflow", "sqlalchemy"):
+            raise Ended(f"error: {root.database}: {str(error).splitlines()[0]}; {KEPT}", 1) from error
+        if not is_of_a_user(error):
+            raise
+        raise Ended(f"error: {told(error)}", 2) from error
+
+
+def check_place(root: Path) -> None:
+    """Raise SettingsError where results cannot be written."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        told = f"output_root={root}: {error.strerror}"
+        raise SettingsError(f"{told}: a folder that can be written is needed") from error

@@ -1,0 +1,80 @@
+"""What a run shows: tables, figures, a page, a manifest, and all of it in MLflow."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy import ndarray
+
+from pipelines.build import own_figures
+from pipelines.prepared import Prepared
+from rddrs.files import replacing
+from rddrs.records import write_manifest
+from rddrs.records.tracking import Tracker, provenance
+from rddrs.report import (
+    PER_INPUT,
+    OpenedRun,
+    clean_accuracy,
+    evenly,
+    metrics_of,
+    open_run,
+    path_figure,
+    plane_figures,
+    portrait,
+    publish,
+    run_figures,
+    save,
+    severity_metrics,
+    sheet_of,
+    write_page,
+)
+
+PICTURES = 500
+"""At most so many inputs of a run are drawn for the dashboard, evenly spaced."""
+
+
+def write_run(prepared: Prepared, records: pd.DataFrame, severities: pd.DataFrame, isotropic: OpenedRun | None) -> str:
+    """Write tables, figures, the page and the manifest, and log them; the experiment of MLflow that shows them."""
+    places = prepared.places
+    publish(places.path, records, prepared.settings.certify.alpha)
+    with replacing(places.severities) as part:
+        severities.to_csv(part, index=False)
+    run = open_run(places.path)
+    figures = figures_of(prepared, run, isotropic)
+    files = {name: save(figure, places.figures / name)[0] for name, figure in figures.items()}
+    write_page(places.page, [run], files, run.name, severities=severities)
+    write_manifest(places.path, prepared.binding, prepared.configuration)
+    return track(prepared, run, severities)
+
+
+def figures_of(prepared: Prepared, run: OpenedRun, isotropic: OpenedRun | None) -> dict[str, Figure]:
+    """The figures of the run by their names."""
+    figures = run_figures(run, *([isotropic] if isotropic else []))
+    if prepared.paths:
+        figures |= {"paths": path_figure([run], {name: clean_of(prepared, name) for name in prepared.paths})}
+    figures |= sheet_of(run, prepared.threat.perturbations, prepared.clamp, prepared.rounding)
+    return figures | plane_figures([run], prepared.network) | own_figures(prepared.settings.figures, run)
+
+
+def clean_of(prepared: Prepared, name: str) -> tuple[ndarray, ndarray] | None:
+    """The accuracy of the network along a path, without noise."""
+    labelled = ((x.to(prepared.settings.device), label) for _, x, label in prepared.labelled())
+    return clean_accuracy(prepared.network, labelled, prepared.paths[name])
+
+
+def track(prepared: Prepared, run: OpenedRun, severities: pd.DataFrame) -> str:
+    """The run in MLflow; returns its experiment."""
+    settings, places, records = prepared.settings, prepared.places, run.records
+    tags = {"stage": "certify", "method": settings.method.name, "classifier": prepared.classifier_folder.name}
+    tracker = Tracker(settings.root, places.name, places.mlflow_run, tags)
+    tracker.parameters(prepared.shown_settings)
+    tracker.tags(provenance())
+    tracker.per_input(records, PER_INPUT)
+    tracker.metrics(metrics_of(records, settings.certify.alpha) | severity_metrics(severities))
+    tracker.link(places.regions.glob("*.safetensors"), "regions")
+    tracker.link(places.scales.glob("*.safetensors"), "scales")
+    tracker.link(places.memory.glob("*.json"), "memory")
+    tracker.link(places.figures.iterdir(), "figures")
+    tracker.pictures("input/region", evenly(records, PICTURES), lambda index: portrait(*run.load(index)))
+    tables = [places.records, places.records_csv, places.summary, places.severities, places.log]
+    tracker.link([places.configuration, places.manifest, *tables, places.page], "records")
+    tracker.finish()
+    return tracker.experiment_id
