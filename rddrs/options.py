@@ -23,11 +23,15 @@ def check(options: Any) -> None:
 
 def sentence(wrong: Any, prefix: str = "") -> str:
     """What is wrong with one field, an item of `ValidationError.errors()`: its name, the value, what would be right."""
-    name = ".".join([*filter(None, [prefix]), *map(str, wrong["loc"])])
+    names = [*filter(None, [prefix]), *map(str, wrong["loc"])]
+    name = ".".join(names)
     if wrong["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{name}: there is no such key"
     if wrong["type"] == "value_error":
-        return f"{name}: {wrong['ctx']['error']}"
+        reason = str(wrong["ctx"]["error"])
+        if not names or reason.startswith(f"{names[-1]}="):  # it names itself
+            return ".".join([*names[:-1], reason])
+        return f"{name}: {reason}"
     return f"{name}={wrong['input']}: {wrong['msg']}"
 
 

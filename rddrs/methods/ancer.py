@@ -5,7 +5,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from rddrs.methods.base import Method, Problem, Proposal
 from rddrs.methods.guard import Guard
-from rddrs.methods.objective import gap
+from rddrs.methods.papers import gap
 from rddrs.noise import Diagonal
 from rddrs.smoothing import soft_probabilities
 
@@ -32,14 +32,14 @@ class ANCER(Method):
         theta = torch.full_like(problem.x.flatten(), problem.sigma_x).requires_grad_()
         guard.offer(Diagonal(theta.detach().clone()))
         optimizer = torch.optim.Adam([theta], lr=self.gamma, maximize=True)
-        status = "done"
+        status, step = "done", 0
         for step in range(self.iterations):
             noise = problem.draw(self.samples, step) * theta
             probabilities = soft_probabilities(problem.classifier, problem.x, noise)
             radius = gap(probabilities, problem.label, problem.norm)
-            objective = radius * (theta.log().mean().exp() + self.kappa * theta.min())
+            size = radius * (theta.log().mean().exp() + self.kappa * theta.min())
             optimizer.zero_grad()
-            (theta.grad,) = torch.autograd.grad(objective, theta)
+            (theta.grad,) = torch.autograd.grad(size, theta)
             optimizer.step()
             with torch.no_grad():
                 theta.clamp_(min=problem.sigma_x)

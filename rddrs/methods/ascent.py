@@ -34,7 +34,7 @@ def margin_radius(margins: Float[Tensor, "m n"], norm: Norm = "l2") -> Float[Ten
     return family_of(norm).margin_radius((margins.mean(dim=1) / deviation).clamp(0.0, LARGEST_RADIUS))
 
 
-def objective(
+def height(
     radii: Float[Tensor, " m"],
     gain: Float[Tensor, ""],
     smallest: Float[Tensor, ""] | float,

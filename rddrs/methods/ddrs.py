@@ -6,7 +6,7 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 
 from rddrs.methods.base import GRID, Method, Problem, Proposal
-from rddrs.methods.objective import gap
+from rddrs.methods.papers import gap
 from rddrs.noise import Isotropic
 from rddrs.smoothing import soft_probabilities
 

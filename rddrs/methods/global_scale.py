@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr
 
-from rddrs.methods.ascent import BACKTRACKS, climb, margin_radius, margins, objective
+from rddrs.methods.ascent import BACKTRACKS, climb, height, margin_radius, margins
 from rddrs.methods.base import Method, Problem, Proposal, Track, untracked
 from rddrs.methods.flats import Flat, flat_at
 from rddrs.methods.moments import moment_of, slopes, spreads_of
@@ -124,7 +124,7 @@ class GlobalScale(Method):
             found = margins(logits_of(classifier, noisy.view(-1, *shape)), labels, self.temperature)
             smallest = (flat.lowest(sigma).neg() + a).min().exp()
             radii = margin_radius(found.view(self.inputs, self.samples), self.norm)
-            return objective(radii, flat.aim(a), smallest, found, kappa=self.kappa, mu=self.mu)
+            return height(radii, flat.aim(a), smallest, found, kappa=self.kappa, mu=self.mu)
 
         return climb(value, flat.lowest(sigma), self.iterations, self.gamma)
 

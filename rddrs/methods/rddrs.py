@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr
 from torch import Tensor
 
-from rddrs.methods.ascent import BACKTRACKS, climb, margin_radius, margins, objective
+from rddrs.methods.ascent import BACKTRACKS, climb, height, margin_radius, margins
 from rddrs.methods.base import Method, Problem, Proposal
 from rddrs.methods.flats import Flat, flat_at
 from rddrs.methods.global_scale import GlobalScale
@@ -69,7 +69,7 @@ class RDDRS(Method):
         sigma_x = problem.sigma_x if self.uses_sigma_x else problem.sigma
         floor = sigma_x if isinstance(self.floor, str) else self.floor
         start = self._start(problem, floor)
-        status, scale = "done", start
+        status, scale, turn = "done", start, 0
         for turn in range(self.rounds):
             flat = self._flat(problem, scale, turn)
             try:
@@ -130,7 +130,7 @@ class RDDRS(Method):
             found = margins(logits_of(problem.classifier, noisy), labels, self.temperature)
             radii = margin_radius(found[None, :half], self.norm)
             mu = self.mu if problem.reference is not None else 0.0
-            return objective(radii, flat.aim(a), (a - lowest).min().exp(), found[half:], kappa=self.kappa, mu=mu)
+            return height(radii, flat.aim(a), (a - lowest).min().exp(), found[half:], kappa=self.kappa, mu=mu)
 
         return climb(value, lowest, self.iterations, self.gamma)
 

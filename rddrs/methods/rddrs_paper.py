@@ -12,7 +12,7 @@ from torch.linalg import LinAlgError  # pyright: ignore[reportAttributeAccessIss
 
 from rddrs.methods.base import Method, Problem, Proposal
 from rddrs.methods.guard import Guard
-from rddrs.methods.objective import gap, size
+from rddrs.methods.papers import gap, size
 from rddrs.noise import Full, spd
 from rddrs.smoothing import soft_probabilities
 
@@ -65,7 +65,7 @@ class RDDRSPaper(Method):
         values = torch.full_like(vectors[0], problem.sigma_x)
         base = spd.compose(values, vectors)
         guard.offer(Full(base.to(problem.x.dtype)))
-        status = "done"
+        status, step = "done", 0
         for step in range(self.iterations):
             try:
                 gradient = spd.riemannian_gradient(base, self.gradient(problem, values, vectors, step), self.metric)

@@ -24,7 +24,7 @@ from rddrs import (
     certify_input,
 )
 from rddrs.certification import Terms, certified_severity
-from rddrs.methods.objective import gap
+from rddrs.methods.papers import gap
 from rddrs.noise import Purpose, Stream, family_of
 from rddrs.smoothing import SmoothedClassifier, hard_counts
 from rddrs.threats import PERTURBATIONS

@@ -44,7 +44,7 @@ def test_terms_out_of_range_are_one_message(shapes_unchecked):
         ({"samples": 0}, "samples=0: Input should be greater than 0"),
         ({"target_radius": -1.0}, "target_radius=-1.0: Input should be greater than 0"),
         ({"bound": "best"}, "bound=best: Input should be 'clopper_pearson', "),
-        ({"norm": "linf"}, "norm=linf: Input should be 'l2' or 'l1'"),
+        ({"norm": "linf"}, "norm='linf': it must be one of l2, l1"),
     ]
     for values, message in cases:
         with pytest.raises(ValueError, match=message):

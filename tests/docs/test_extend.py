@@ -63,10 +63,10 @@ USED: dict[str, Callable[[Path], bool]] = {
 
 
 @pytest.mark.filterwarnings("ignore")  # a reader's session has no such filter
-@pytest.mark.parametrize(("name", "command"), zip(USED, COMMANDS, strict=True), ids=USED)
+@pytest.mark.parametrize(("name", "command"), [*zip(USED, COMMANDS, strict=True)], ids=USED)
 def test_a_recipe_is_followed(folder: Path, name: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"{name}.py" in FILES and f"{name}." in command
-    monkeypatch.setattr(sys, "argv", shlex.split(command))
+    monkeypatch.setattr(sys, "argv", shlex.split(command.replace("\\\n", "")))
     main()
     last = max(folder.glob("outputs/runs/*/report.html"), key=lambda page: page.stat().st_mtime)
     assert USED[name](last.parent)

@@ -1,4 +1,4 @@
-"""The geodesic ascent: laws of the flat, the objective's gradient, the linear oracle, the guard's two ends."""
+"""The geodesic ascent: laws of the flat, the gradient of its height, the linear oracle, the guard's two ends."""
 
 from functools import partial
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from rddrs import Full, Isotropic, Kronecker, Reference, fidelity
 from rddrs.data import Stored
-from rddrs.methods.ascent import climb, margin_radius, margins, objective
+from rddrs.methods.ascent import climb, height, margin_radius, margins
 from rddrs.methods.flats import FullFlat, KroneckerFlat, flat_at
 from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.moments import moment_of, slopes, spreads_of
@@ -96,7 +96,7 @@ def test_the_scale_respects_the_floor(flat):
     assert plane.scale(torch.full((6,), -3.0, dtype=torch.float64), 0.4).eigenvalues[0] >= 0.4 - 1e-12
 
 
-def test_the_gradient_of_the_objective_against_finite_differences(flat):
+def test_the_gradient_of_the_height_against_finite_differences(flat):
     """With common random numbers, through the noise, the network, the margin radius and the soft accuracy."""
     _, plane = flat
     network, x, z = Smooth(6), normal(6, seed=2), normal(32, 6, seed=3)
@@ -107,7 +107,7 @@ def test_the_gradient_of_the_objective_against_finite_differences(flat):
     def value(a):
         noisy = torch.cat([x.expand(16, -1), other]) + 0.3 * plane.noise(a, z)
         found = margins(network(noisy), labels, 2.0)
-        return objective(
+        return height(
             margin_radius(found[:16].view(2, 8)), plane.aim(a), a.min().exp(), found[16:], kappa=0.3, mu=2.0
         )
 

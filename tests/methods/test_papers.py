@@ -1,4 +1,4 @@
-"""The objective against finite differences and known values; RDDRSPaper's gradient with common random numbers."""
+"""What the papers maximise against finite differences and known values; RDDRSPaper's gradient with common random numbers."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from scipy.stats import norm
 
 from rddrs import Full, RDDRSPaper
 from rddrs.methods.base import Problem
-from rddrs.methods.objective import P_MAX, gap, size
+from rddrs.methods.papers import P_MAX, gap, size
 
 
 def differences(function, matrix, step=1e-5):
@@ -78,7 +78,7 @@ def test_the_ascent_gradient_against_finite_differences(spd_matrix, samples, bat
     z = torch.cat([problem.draw(size, first + block) for block, size in enumerate(sizes)])
     label = problem.label
 
-    def objective(matrix):
+    def maximised(matrix):
         radius = gap(torch.softmax(network(x + z @ matrix), dim=1).mean(dim=0), label)
         scale = Full(matrix)
         return radius * (scale.geometric_mean + 0.7 * scale.eigenvalues[0])
@@ -87,4 +87,4 @@ def test_the_ascent_gradient_against_finite_differences(spd_matrix, samples, bat
     values, vectors = torch.linalg.eigh(matrix)
     found = method.gradient(problem, values, vectors, step)
     assert found.dtype == torch.float64
-    torch.testing.assert_close(found, differences(objective, matrix), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(found, differences(maximised, matrix), rtol=1e-5, atol=1e-7)

@@ -1,4 +1,4 @@
-"""What the ascents maximise, as pure functions, and the gradients that are known in closed form."""
+"""What the ascents of the papers maximise, as pure functions, and the gradients that are known in closed form."""
 
 import torch
 from jaxtyping import Float
