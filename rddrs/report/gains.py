@@ -43,6 +43,11 @@ def gain(
     return at, float(low), float(high)
 
 
+def mean_interval(values: Float[ndarray, " n"]) -> tuple[float, float]:
+    """The 95 % bootstrap interval of the mean of the values."""
+    return gain(values)[1:]
+
+
 @styled
 def severity_figure(runs: Sequence[Run]) -> Figure:
     """Mean certified severities of every perturbation, one panel a sigma, one row a perturbation, largest first.

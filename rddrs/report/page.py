@@ -1,47 +1,28 @@
-"""One self-contained HTML page for a run or a comparison: tables, figures and a gallery of inputs."""
+"""One self-contained HTML page for a run or a comparison: what was found, figures, tables and a gallery of inputs."""
 
-import base64
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
-import numpy as np
 import pandas as pd
-import seaborn as sns
-from jaxtyping import UInt8
 from matplotlib.figure import Figure
-from numpy import ndarray
-from PIL import Image
 
-from rddrs.certification import ABSTAIN
 from rddrs.files import write_text
-from rddrs.noise import Scale
-from rddrs.pictures.images import brightness, noise_map, picture, principal_axes
-from rddrs.report.figures import CAPTIONS, evenly, outcomes
+from rddrs.report.figures import CAPTIONS
+from rddrs.report.gallery import data_uri, gallery
+from rddrs.report.headline import headline, tiles
+from rddrs.report.sheet import accuracy_cells, comparison_cells, severity_cells
 from rddrs.report.style import vector_bytes
-from rddrs.report.tables import (
-    HEADINGS,
-    LOW_FIDELITY,
-    RADII,
-    Run,
-    certified_accuracy,
-    compare,
-    fidelity_interval,
-    labels,
-    round_down,
-    shown,
-)
+from rddrs.report.tables import LOW_FIDELITY, Run, compare, round_down
 from rddrs.report.threats import threat_cells
 
 PICTURES = ("eigenvectors", "contact_sheet")
 """Figures that hold pictures: many columns wide, on paper on any ground."""
 
-_SHEET_COLUMNS = 40
-_AXES = 3
 
-Tile = UInt8[ndarray, "height width *rgb"]
+FIRST = ("certified_accuracy", "paths")
+"""Figures that come before the others."""
 
 
 def write_page(
@@ -51,48 +32,58 @@ def write_page(
     title: str,
     inputs: int = 500,
     severities: pd.DataFrame | None = None,
+    isotropic: Run | None = None,
+    command: str = "",
+    made: str = "",
 ) -> Path:
     """Write one page about one run or several, which needs no other file and no network.
 
-    The gallery holds at most `inputs` cards, one for each input under each run, evenly spaced over a run's inputs.
-    A figure may be the file of vectors that `save` wrote of it. `severities`, the `threat_summary` of a run, becomes
-    a table.
-    Raises ValueError where there is no run.
+    The gallery holds at most `inputs` rows, one for each input under each run, evenly spaced over a run's inputs.
+    A figure may be the file of vectors that `save` wrote of it. Of a run alone: `severities`, its `threat_summary`,
+    becomes a table, `isotropic`, its counterpart, stands beside its figures, `command` makes it again, and it was
+    `made` on a day. Raises ValueError where there is no run.
     """
     if not runs:
         raise ValueError("a page needs at least one run")
-    comparison = compare(runs)
-    pictures, maps, cards = _gallery(runs, max(1, inputs // len(runs)))
+    runs = sorted(runs, key=lambda run: (run.sigma, run.method != "rs", run.method))
+    alone = len(runs) == 1
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
+    found = gallery(runs, max(1, inputs // len(runs)))
+    sentence, details = headline(runs, made)
+    told = None if alone else severity_cells(runs)
+    if severities is not None:
+        told = (*threat_cells(severities), set())
     text = environment.get_template("page.html").render(
         title=title,
-        headings=[heading.replace("-\n", "").replace("\n", " ") for heading in HEADINGS.values()],
-        rows=shown(comparison),
-        doubts=_doubts(comparison.to_dict("records")),
-        radii=[f"{radius:g}" for radius in RADII],
-        accuracies=[
-            (label, f"{run.sigma:g}", name, *map(round_down, certified_accuracy(run.records, RADII, f"{name}_radius")))
-            for run, label in labels(runs).items()
-            for name in ("proxy", "ball")
-        ],
-        severities=None if severities is None else threat_cells(severities),
+        headline=sentence,
+        details=details,
+        command=command,
+        tiles=tiles(runs[0], isotropic) if alone else [],
+        comparison=comparison_cells(runs),
+        accuracies=accuracy_cells(runs),
+        severities=told,
+        doubts=_doubts(compare(runs).to_dict("records")),
         figures=[
             {
-                "name": name.replace("_", " "),
+                "name": name.replace("_", " ").capitalize(),
                 "caption": CAPTIONS.get(name, ""),
-                "uri": _uri("image/svg+xml", figure.read_bytes() if isinstance(figure, Path) else vector_bytes(figure)),
-                "wide": name in PICTURES,
+                "uri": data_uri(
+                    "image/svg+xml", figure.read_bytes() if isinstance(figure, Path) else vector_bytes(figure)
+                ),
+                "pictures": name in PICTURES,
             }
-            for name, figure in figures.items()
+            for name, figure in sorted(figures.items(), key=lambda pair: pair[0] not in FIRST)
         ],
         configurations=[(run.name, run.configuration) for run in runs if run.configuration],
-        pictures=pictures,
-        maps=maps,
+        pictures=found["pictures"],
+        maps=found["maps"],
+        most=found["most"],
+        shades=found["shades"],
         # "<" could end the script element that holds the cards.
-        cards=json.dumps(cards, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
-        total=sum(len(run.records) for run in runs),
+        cards=json.dumps(found["cards"], allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
+        total=len(set().union(*(run.records["index"] for run in runs))),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
@@ -118,84 +109,3 @@ def _doubts(rows: Sequence[dict]) -> list[str]:
             times = row["contradictions"]
             found.append(f"{name}: {times} times a reference input of another class lies inside a certified region.")
     return found
-
-
-def _gallery(runs: Sequence[Run], count: int) -> tuple[dict, dict, list[dict]]:
-    """The sheet of input pictures, the sheet of noise maps and eigenvectors, and a card for every input and run."""
-    pictures: list[Tile] = []
-    maps: list[Tile] = []
-    cards = []
-    for run, label in labels(runs).items():
-        records = run.records.assign(outcome=outcomes(run.records)).set_index("index")
-        for index in evenly(run.records, count):
-            row = records.loc[index]
-            x, scale = run.load(index)
-            image = picture(brightness(x))
-            tiles = [] if image is None else _maps(scale, x.shape)
-            cards.append(
-                {
-                    "run": f"{label}, sigma {run.sigma:g}",
-                    "index": index,
-                    "label": int(row["label"]),
-                    "prediction": "none" if row["prediction"] == ABSTAIN else int(row["prediction"]),
-                    "outcome": row["outcome"],
-                    "status": str(row["status"]),
-                    "contradictions": int(row["contradictions"]),
-                    **{name: round_down(row[name]) for name in ("proxy_radius", "ball_radius", "radius", "fidelity")},
-                    "interval": fidelity_interval(row.to_dict()),
-                    "picture": len(pictures) if image is not None else -1,
-                    "values": [] if image is not None else [f"{value:.3g}" for value in x.flatten()[:8].tolist()],
-                    "maps": len(maps),
-                    "captions": [caption for caption, _ in tiles],
-                }
-            )
-            maps += [tile for _, tile in tiles]
-            if image is not None:
-                # Grey pictures are drawn as ink on paper.
-                pictures.append(np.rint(255 * (image if image.ndim == 3 else 1 - image)).astype(np.uint8))
-    palette = [*sns.color_palette("Blues", 128), *sns.color_palette("vlag", 128)]
-    return _sheet(pictures), _sheet(maps, palette), cards
-
-
-def _maps(scale: Scale, shape: Sequence[int]) -> list[tuple[str, Tile]]:
-    """Noise map and longest axes as captioned tiles: 0 to 127 counts the noise, 128 to 255 an eigenvector's sign."""
-
-    def tile(values: ndarray, limit: float, low: int) -> Tile:
-        image = picture(values.reshape(shape))
-        assert image is not None
-        image = image if image.ndim == 2 else image.mean(axis=2)
-        share = image / limit if low == 0 else (image / limit + 1) / 2
-        return (low + np.rint(127 * share)).astype(np.uint8)
-
-    noise = noise_map(scale)
-    return [
-        (f"noise {noise.max():.2g}", tile(noise, noise.max(), 0)),
-        *(
-            (f"\u03bb{rank} = {value:.2g}", tile(vector, np.abs(vector).max(), 128))
-            for rank, value, vector in principal_axes(scale, _AXES)
-        ),
-    ]
-
-
-def _sheet(tiles: Sequence[Tile], palette: Sequence[tuple[float, ...]] | None = None) -> dict:
-    """All tiles side by side on one PNG, and how many columns and rows it has; tiles are padded to the largest."""
-    if not tiles:
-        return {"uri": "", "columns": 1, "rows": 1}
-    height, width = max(len(tile) for tile in tiles), max(tile.shape[1] for tile in tiles)
-    columns = min(_SHEET_COLUMNS, len(tiles))
-    rows = -(-len(tiles) // columns)
-    depth = max(tile.ndim for tile in tiles)
-    sheet = np.full((rows * height, columns * width, 3)[:depth], 255, dtype=np.uint8)
-    for place, tile in enumerate(tiles):
-        top, left = place // columns * height, place % columns * width
-        sheet[top : top + len(tile), left : left + tile.shape[1]] = tile if tile.ndim == depth else tile[..., None]
-    image = Image.fromarray(sheet)
-    if palette is not None:
-        image.putpalette(np.rint(255 * np.array(palette)).astype(np.uint8).tobytes())
-    with io.BytesIO() as buffer:
-        image.save(buffer, format="PNG", optimize=True)
-        return {"uri": _uri("image/png", buffer.getvalue()), "columns": columns, "rows": rows}
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

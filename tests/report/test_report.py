@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -40,8 +41,10 @@ from rddrs.report import (
     write_page,
 )
 from rddrs.report.gains import gain
+from rddrs.report.headline import tiles
+from rddrs.report.sheet import accuracy_cells, best_of, comparison_cells, severity_cells
 from rddrs.report.style import vector_bytes
-from rddrs.report.tables import confidence_band, fidelity_interval
+from rddrs.report.tables import HEADINGS, confidence_band, fidelity_interval
 
 ALPHA = 1e-3
 SIGMA = 0.5
@@ -310,6 +313,39 @@ def test_a_page_has_the_severities_of_a_run(runs, tmp_path):
     assert "Certified severities" not in write_page(tmp_path / "r.html", [runs["full"]], {}, "plain").read_text()
 
 
+def test_a_page_says_first_what_was_certified_and_how_sure_it_is(runs, tmp_path):
+    stated = "{data: {name: digits}, classifier: {_target_: a.Net}, certify: {samples: 1000, alpha: 0.001}}"
+    run, isotropic = (replace(runs[name], configuration=stated) for name in ("full", "isotropic"))
+    words = {"command": "rddrs run sigma=0.5", "made": "27 November 2026"}
+    text = write_page(tmp_path / "r.html", [run], {}, run.name, isotropic=isotropic, **words).read_text()
+    assert "rddrs certifies the answers of a Net to 20 test inputs of digits, under noise of sigma 0.5" in text
+    assert "n = 1,000 samples an input, each false with probability at most alpha = 0.001" in text
+    assert all(word in text for word in words.values())
+    summary, other = summarize(run.records), summarize(isotropic.records)
+    correct = round(summary["certified_accuracy"] * 20)
+    exact = binomtest(correct, 20).proportion_ci(0.95, method="exact")
+    shown = {tile["name"]: tile for tile in tiles(run, isotropic)}
+    low, high = map(float, shown["Certified accuracy"]["interval"].split("-"))
+    assert 0 <= exact.low - low < 1e-3 and 0 <= high - exact.high < 1e-3
+    for name, key in (("Mean ball radius", "acr_ball"), ("Mean proxy radius", "acr_proxy")):
+        low, high = map(float, shown[name]["interval"].split("-"))
+        assert low < float(shown[name]["value"]) <= summary[key] < high
+        told, _, more = shown[name]["versus"].removeprefix("RS ").partition(": ")
+        assert 0 <= other[key] - float(told) < 1e-3 and 0 <= summary[key] - other[key] - float(more) < 1e-3
+
+
+def test_the_best_of_each_sigma_are_marked_and_no_column_is_all_0(runs):
+    compared = [runs["isotropic"], runs["diagonal"], runs["full"]]
+    headings, rows, best = accuracy_cells(compared)
+    assert all(any(float(row[column]) for row in rows) for column in range(4, len(headings)))
+    _, _, best = comparison_cells(compared)
+    table = compare(compared)
+    assert {row for row, column in best if column == [*HEADINGS].index("acr_ball")} == {table["acr_ball"].argmax()}
+    assert best_of([1.0, 2.0, 2.0, 3.0, 5.0, 5.0], [0, 0, 0, 1, 2, 2]) == {1, 2}
+    _, (brightness, *_), best = severity_cells(compared) or ([], [[]], set())
+    assert brightness[0] == "brightness" and any(row == 0 for row, _ in best)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_page_is_one_safe_file(runs, kind, tmp_path):
     figures = {"radii": histogram_figure(runs[kind])}
@@ -334,5 +370,18 @@ def test_gallery_sorts_and_filters_in_a_browser(runs, tmp_path, page):
     down = expected["proxy_radius"].map(lambda radius: float(round_down(radius)))
     order = expected.assign(shown=down).sort_values(["shown", "index"], ascending=[False, True])["index"]
     assert re.findall(r'<li data-index="(\d+)"', document) == [str(index) for index in order]
-    assert f"{len(expected)} of {2 * len(records)} inputs" in document
+    assert f"{len(expected)} of {len(records)} inputs" in document
+    assert page.locator("#more").is_hidden(), "there is no more"
+    page.goto("about:blank")
+    page.goto(path.as_uri())
+    page.wait_for_function("document.querySelector('#cards li')")
+    assert page.locator("#cards li").count() == len(records), "a card an input"
+    assert page.locator("#cards li:first-child tbody tr").count() == len(compared), "a row a run"
+    painted = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(it => it)"
+    assert page.locator("#cards canvas").first.evaluate(painted)
+    for medium, width in (("screen", 390), ("print", 800)):
+        page.emulate_media(media=medium)
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("form").is_hidden() and page.locator("nav").is_hidden(), "nothing to press on paper"
     assert "a &lt;b&gt;step&lt;/b&gt; &amp; more" in document

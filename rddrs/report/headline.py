@@ -1,0 +1,60 @@
+"""What a page says first: one sentence on what was certified, and four numbers with their intervals."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import yaml
+
+from rddrs.report.gains import mean_interval
+from rddrs.report.tables import Run, confidence_band, fidelity_interval, labels, standard_name, summarize
+from rddrs.rounding import round_down, round_up
+from rddrs.version import __version__
+
+
+def headline(runs: Sequence[Run], made: str = "") -> tuple[str, str]:
+    """A sentence on what the runs certify, and how: samples, alpha, version and day."""
+    stated: dict[str, Any] = yaml.safe_load(runs[0].configuration) or {} if runs[0].configuration else {}
+    data, network = stated.get("data", {}).get("name"), stated.get("classifier", {}).get("_target_", "")
+    certify = stated.get("certify", {})
+    inputs = f"{len(runs[0].records)} test inputs" + (f" of {data}" if data else "")
+    under = f" of a {network.rpartition('.')[2]}" if network else ""
+    if len(runs) == 1:
+        sentence = f"{runs[0].method} certifies the answers{under} to {inputs}, under noise of sigma {runs[0].sigma:g}"
+    else:
+        names = list(dict.fromkeys(labels(runs).values()))
+        told = f"{', '.join(names[:-1])} and {names[-1]}" if 1 < len(names) <= 6 else f"{len(runs)} runs"
+        sentence = f"{told} side by side, on {inputs}" + (f" and a {network.rpartition('.')[2]}" if network else "")
+    terms = []
+    if "samples" in certify:
+        alpha = f", each false with probability at most alpha = {certify['alpha']:g}" if len(runs) == 1 else ""
+        terms.append(f"n = {certify['samples']:,} samples an input{alpha}")
+    return sentence, "; ".join([*terms, f"rddrs {__version__}", *([made] if made else [])])
+
+
+def tiles(run: Run, isotropic: Run | None = None) -> list[dict[str, str]]:
+    """Certified accuracy, mean ball and proxy radius, and fidelity: `name`, `value`, `interval`, and what RS has.
+
+    Values, and what they have more than RS, are rounded down, intervals outward. Intervals are 95 %: of the accuracy
+    Clopper-Pearson, of mean radii bootstrap over the inputs.
+    """
+    summary = summarize(run.records)
+    other = None if isotropic is None else summarize(isotropic.records)
+    low, high = (float(it[0]) for it in confidence_band(np.array([summary["certified_accuracy"]]), len(run.records)))
+    found = [_tile("Certified accuracy", summary, other, "certified_accuracy", (low, high))]
+    for name, column in (("ball", "ball_radius"), ("proxy", "proxy_radius")):
+        values = run.records[column].to_numpy(float) * run.records["correct"].to_numpy(float)
+        found.append(_tile(f"Mean {name} radius", summary, other, f"acr_{name}", mean_interval(values)))
+    fidelity = {"name": "Fidelity", "value": round_down(summary["fidelity"]), "interval": fidelity_interval(summary)}
+    return [*found, fidelity | {"versus": f"1: as good as {standard_name(run.records)}"}]
+
+
+def _tile(
+    name: str, summary: dict[str, Any], other: dict[str, Any] | None, key: str, interval: tuple[float, float]
+) -> dict[str, str]:
+    low, high = interval
+    told = {"name": name, "value": round_down(summary[key]), "interval": f"{round_down(low)}-{round_up(high)}"}
+    if other is None:
+        return told | {"versus": ""}
+    more = round_down(summary[key] - other[key])
+    return told | {"versus": f"RS {round_down(other[key])}: {more if more.startswith('-') else '+' + more}"}

@@ -1,0 +1,92 @@
+"""The tables of a page: headings, rows of text, and which cells are the best of their column."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rddrs.report.severities import mean_severities, unit_of
+from rddrs.report.tables import (
+    HEADINGS,
+    RADII,
+    Run,
+    certified_accuracy,
+    compare,
+    confidence_band,
+    labels,
+    shown,
+)
+from rddrs.rounding import round_down, round_up
+
+Cells = tuple[list[str], list[list[str]], set[tuple[int, int]]]
+"""Headings, rows, and the places (row, column) of the best."""
+
+
+def interval_of(share: float, inputs: int) -> str:
+    """The 95 % Clopper-Pearson interval of a share of the inputs, rounded outward."""
+    low, high = (float(bound[0]) for bound in confidence_band(np.array([share]), inputs))
+    return f"{round_down(low)}-{round_up(high)}"
+
+
+def best_of(values: Sequence[float], groups: Sequence[float]) -> set[int]:
+    """The places of the largest value of each group that has several; of none where all are the same."""
+    found = set()
+    for group in set(groups):
+        places = [place for place, it in enumerate(groups) if it == group]
+        most, least = (choose(values[place] for place in places) for choose in (max, min))
+        found |= {place for place in places if values[place] == most > least}
+    return found
+
+
+def comparison_cells(runs: Sequence[Run]) -> Cells:
+    """A row a run: what `compare` has, certified accuracy with its interval; the best of each sigma are marked."""
+    table = compare(runs)
+    headings = [heading.replace("-\n", "").replace("\n", " ") for heading in HEADINGS.values()]
+    rows, names = shown(table), [*HEADINGS]
+    place = names.index("certified_accuracy")
+    for row, run, share in zip(rows, runs, table["certified_accuracy"], strict=True):
+        row[place] += f" ({interval_of(share, len(run.records))})"
+    best = {
+        (row, names.index(name))
+        for name in ("certified_accuracy", "acr_proxy", "acr_ball", "fidelity")
+        for row in best_of(table[name].tolist(), table["sigma"].tolist())
+    }
+    return headings, rows, best
+
+
+def accuracy_cells(runs: Sequence[Run]) -> Cells:
+    """Two rows a run: certified accuracy at each radius that an input reaches; the best of a sigma are marked."""
+    kinds, pairs = ("ball", "proxy"), list(labels(runs).items())
+    shares = np.array(
+        [certified_accuracy(run.records, RADII, f"{kind}_radius") for kind in kinds for run, _ in pairs]
+    ).reshape(len(kinds), len(pairs), len(RADII))
+    used = [place for place in range(len(RADII)) if place == 0 or shares[..., place].any()]
+    rows, best = [], set()
+    for kind, each in zip(kinds, shares, strict=True):
+        for column, place in enumerate(used):
+            found = best_of(each[:, place].tolist(), [run.sigma for run in runs])
+            best |= {(len(rows) + row, column + 3) for row in found}
+        rows += [
+            [label, f"{run.sigma:g}", kind, *(round_down(row[place]) for place in used)]
+            for (run, label), row in zip(pairs, each, strict=True)
+        ]
+    return ["run", "sigma", "radius", *(f"{RADII[place]:g}" for place in used)], rows, best
+
+
+def severity_cells(runs: Sequence[Run]) -> Cells | None:
+    """A row a perturbation, a column a run: mean certified severities; the best of each sigma are marked.
+
+    None where no run has severities.
+    """
+    pairs = [(label, run, mean_severities(run.records)) for run, label in labels(runs).items()]
+    names = list(dict.fromkeys(name for *_, means in pairs for name in means))
+    if not names:
+        return None
+    sigmas = [run.sigma for run in runs]
+    several = len({*sigmas}) > 1
+    headings = ["perturbation", *(f"{label}, {run.sigma:g}" if several else label for label, run, _ in pairs), "unit"]
+    rows, best = [], set()
+    for row, name in enumerate(names):
+        values = [means.get(name, float("nan")) for *_, means in pairs]
+        best |= {(row, place + 1) for place in best_of(np.nan_to_num(values, nan=-1.0).tolist(), sigmas)}
+        rows.append([name.replace("_", " "), *map(round_down, values), unit_of(name)])
+    return headings, rows, best
