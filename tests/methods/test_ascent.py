@@ -14,7 +14,8 @@ from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.moments import moment_of, slopes, spreads_of
 from rddrs.methods.rddrs import RDDRS
 from rddrs.methods.structures import structured
-from rddrs.noise import FAMILIES, Gaussian, spd
+from rddrs.noise import FAMILIES, spd
+from rddrs.noise.gaussian import Gaussian
 from rddrs.threats import Threat
 from rddrs.training.cotraining import grow, mean_radius, pilot
 
