@@ -5,27 +5,22 @@ from rddrs.noise.ellipsoids import Ellipsoid, clearance, disjoint
 from rddrs.noise.families import FAMILIES, Norm, family_of
 from rddrs.noise.family import Family
 from rddrs.noise.full import Full
-from rddrs.noise.gaussian import Gaussian
 from rddrs.noise.grid import Grid, whole
 from rddrs.noise.isotropic import Isotropic
 from rddrs.noise.kronecker import Kronecker, rotate
-from rddrs.noise.polytopes import CrossPolytope
 from rddrs.noise.scale import Axis, Scale, owned, require_tensor
 from rddrs.noise.streams import LAST_BLOCK, Draws, Purpose, Stream
 from rddrs.noise.tensors import from_tensors, load_scale, save_scale
-from rddrs.noise.uniform import Uniform
 
 __all__ = [
     "FAMILIES",
     "LAST_BLOCK",
     "Axis",
-    "CrossPolytope",
     "Diagonal",
     "Draws",
     "Ellipsoid",
     "Family",
     "Full",
-    "Gaussian",
     "Grid",
     "Isotropic",
     "Kronecker",
@@ -33,7 +28,6 @@ __all__ = [
     "Purpose",
     "Scale",
     "Stream",
-    "Uniform",
     "clearance",
     "disjoint",
     "family_of",

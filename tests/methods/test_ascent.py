@@ -14,7 +14,8 @@ from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.moments import moment_of, slopes, spreads_of
 from rddrs.methods.rddrs import RDDRS
 from rddrs.methods.structures import structured
-from rddrs.noise import FAMILIES, Gaussian, spd
+from rddrs.noise import FAMILIES, spd
+from rddrs.noise.gaussian import Gaussian
 from rddrs.threats import Threat
 from rddrs.training.cotraining import grow, mean_radius, pilot
 
@@ -107,9 +108,7 @@ def test_the_gradient_of_the_height_against_finite_differences(flat):
     def value(a):
         noisy = torch.cat([x.expand(16, -1), other]) + 0.3 * plane.noise(a, z)
         found = margins(network(noisy), labels, 2.0)
-        return height(
-            margin_radius(found[:16].view(2, 8)), plane.aim(a), a.min().exp(), found[16:], kappa=0.3, mu=2.0
-        )
+        return height(margin_radius(found[:16].view(2, 8)), plane.aim(a), a.min().exp(), found[16:], kappa=0.3, mu=2.0)
 
     a = (0.1 * normal(6, seed=8)).requires_grad_()
     assert margin_radius(margins(network(x + 0.3 * plane.noise(a, z[:16])), labels[:16])[None]).item() < 3.6
@@ -122,6 +121,21 @@ def test_the_margin_radius_of_a_linear_network_is_exact(oracle_of):
     noise = oracle.scale.spread(normal(20_000, 8, dtype=torch.float32))
     found = margins(oracle.classifier(oracle.x + noise), torch.ones(20_000, dtype=torch.long))
     assert margin_radius(found[None]).item() == pytest.approx(oracle.radius, rel=0.05)
+
+
+def test_slopes_and_pilots_of_l1_are_under_the_noise_that_is_certified(scale_of):
+    """B z for z in the cube, whatever the basis of C: C z would leave it by half of the corners."""
+    scale, x, seen = scale_of("kronecker", 12), torch.zeros(12), []
+
+    def network(inputs):
+        seen.append(inputs.detach().clone())
+        return torch.stack([inputs.sum(dim=1), -inputs.sum(dim=1)], dim=1)
+
+    zeros = torch.zeros(300, dtype=torch.long)
+    list(slopes(network, x[None], zeros[:1], zeros, scale, torch.Generator(), "l1"))
+    flat = flat_at(scale, torch.ones(12))
+    for noise in (torch.cat(seen), flat.noise(torch.zeros(12), flat.aligned(pilot(scale, x, 0, "l1")))):
+        assert 0.9 < scale.whiten(noise).abs().max().item() <= 1 + 1e-5
 
 
 class Given(Gaussian):

@@ -1,4 +1,4 @@
-"""What the papers maximise against finite differences and known values; RDDRSPaper's gradient with common random numbers."""
+"""What the papers maximise, against finite differences and known values; RDDRSPaper's gradient, with common noise."""
 
 import pytest
 import torch

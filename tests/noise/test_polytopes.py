@@ -6,7 +6,8 @@ import torch
 from scipy.optimize import linprog
 
 from rddrs import Kronecker
-from rddrs.noise import CrossPolytope, Ellipsoid, clearance, polytopes
+from rddrs.noise import Ellipsoid, clearance, polytopes
+from rddrs.noise.polytopes import CrossPolytope
 
 KINDS = ["isotropic", "diagonal", "full", "kronecker"]
 

@@ -19,6 +19,13 @@ def test_a_stream_is_numpys_twister_in_a_hashed_state():
     assert drawn.tolist() == (twister.random_raw(2_000) % (1 << 31)).tolist()
 
 
+def test_an_empty_path_is_that_of_the_first_micro_batch():
+    streams = [Stream(3, 7, Purpose.PATH, path) for path in ((), (0,), (0, 0), (1,))]
+    first, same, below, other = (stream.generator().initial_seed() for stream in streams)
+    assert first == same and len({first, below, other}) == 3
+    assert streams[0].child(4).child(2) == Stream(3, 7, Purpose.PATH, (4, 2))
+
+
 def test_no_two_streams_of_a_run_coincide():
     """10,000 inputs, 20 streams each: in 32 bits about five pairs of them would be the same, in 64 none."""
     keys = [(index, purpose, block) for index in range(10_000) for purpose in list(Purpose)[:5] for block in range(4)]
