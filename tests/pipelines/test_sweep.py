@@ -46,6 +46,14 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, output, errors
 
 
+def whole(commands: Path, root: Path, *overrides: str) -> tuple[int, str, str]:
+    """A multirun that nobody stops: the process that launches its jobs has made its imports."""
+    command = [commands / "rddrs", "run", "--multirun", *SMALL, f"output_root={root}", *overrides]
+    environment = os.environ | {"COLUMNS": "120", "PYTHONPATH": str(CONFIGURATION.parent)}
+    done = subprocess.run(command, cwd=CONFIGURATION.parent, env=environment, capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
 def tracked(root: Path, stage: str) -> list[Run]:
     client = MlflowClient(database(root))
     experiment = client.get_experiment_by_name("rddrs")
@@ -54,11 +62,11 @@ def tracked(root: Path, stage: str) -> list[Run]:
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str, str]:
+def swept(commands: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str, str]:
     """Three jobs, two at a time, of which the last cannot be run; the root, exit status and outputs."""
     root = tmp_path_factory.mktemp("sweep")
     jobs = ["method=rs,ancer", "data.subset=6,999", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    return root, *finish(start(root, *jobs))
+    return root, *whole(commands, root, *jobs)
 
 
 def test_a_sweep_is_a_parent_run_with_its_jobs_as_children(swept) -> None:
@@ -91,10 +99,10 @@ def killed(**_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_job_that_is_killed_outright_is_named_and_the_others_are_compared(tmp_path: Path) -> None:
+def test_a_job_that_is_killed_outright_is_named_and_the_others_are_compared(commands: Path, tmp_path: Path) -> None:
     pytest.importorskip("submitit", reason="needs the extra slurm")
     jobs = [f"classifier._target_={__name__}.killed,rddrs.models.Perceptron", "method=rs", "data.subset=6"]
-    status, output, errors = finish(start(tmp_path, *jobs, "hydra/launcher=submitit_local"))
+    status, output, errors = whole(commands, tmp_path, *jobs, "hydra/launcher=submitit_local")
     assert status == 1 and "Traceback" not in errors
     assert f" classifier._target_={__name__}.killed method=rs data.subset=6\n        job " in errors
     assert "1 of 2 jobs failed" in errors
@@ -104,7 +112,9 @@ def test_a_job_that_is_killed_outright_is_named_and_the_others_are_compared(tmp_
     assert (parent.info.status, parent.data.metrics) == ("FAILED", {"jobs": 2, "failed": 1})
 
 
-def test_a_sweep_that_is_stopped_goes_on_under_the_same_parent_and_merges_its_shards(tmp_path: Path) -> None:
+def test_a_sweep_that_is_stopped_goes_on_under_the_same_parent_and_merges_its_shards(
+    commands: Path, tmp_path: Path
+) -> None:
     jobs = ["method=rddrs_paper", "method.samples=500", "method.iterations=5", "data.subset=12"]
     jobs += ["shard.count=2", "shard.index=0,1"]
     process = start(tmp_path, *jobs)
@@ -119,7 +129,7 @@ def test_a_sweep_that_is_stopped_goes_on_under_the_same_parent_and_merges_its_sh
     assert stopped.info.status == "KILLED"
     written = {path: path.stat().st_mtime_ns for path in done}
 
-    assert finish(start(tmp_path, *jobs))[0] == 0
+    assert whole(commands, tmp_path, *jobs)[0] == 0
     (parent,) = tracked(tmp_path, "sweep")
     (child,) = tracked(tmp_path, "certify")
     assert (parent.info.run_id, parent.info.status) == (stopped.info.run_id, "FINISHED")
