@@ -78,7 +78,7 @@ def known(words: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 def told(keys: Sequence[str], found: dict[str, tuple[str, str]], width: int) -> Iterator[str]:
     """The keys, a line each where the terminal is wide enough."""
-    column = min(34, width // 2)
+    column = min(34, width // 2 - 2)
     for key in keys:
         value, meaning = found[key]
         left = f"  {key}={'' if value == '???' else value}"

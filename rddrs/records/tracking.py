@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "rddrs"
 _METRICS_A_BATCH = 1_000
-COLUMNS = ("certified_accuracy", "acr_ball", "acr_proxy", "fidelity", "acr_radius")
+COLUMNS = ("certified_accuracy", "acr_ball", "acr_proxy", "fidelity")
 VIEW = json.dumps(
     {
         "searchFilter": "tags.stage = 'certify'",
         "orderByKey": "attributes.start_time",
         "orderByAsc": False,
-        "selectedColumns": [*(f"metrics.`{name}`" for name in COLUMNS), "params.`sigma`", "attributes.`Dataset`"],
+        "selectedColumns": [*(f"metrics.`{name}`" for name in COLUMNS), "params.`sigma`"],
         "runListHidden": False,
     }
 )

@@ -105,7 +105,7 @@ def threat_table(summary: pd.DataFrame, aimed: Sequence[str] = ()) -> Table:
     headings, rows = threat_cells(summary)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for place, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if place == 0 or heading == "unit" else "right")
+        table.add_column(heading, justify="left" if place == 0 or heading == "unit" else "right", overflow="fold")
     for name, (first, *cells) in zip(summary["perturbation"], rows, strict=True):
         table.add_row(f"[bold]{first}[/]" if name in aimed else first, *cells)
     return table
