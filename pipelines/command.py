@@ -22,7 +22,7 @@ USAGE = "\n".join(
     [
         "usage: rddrs STAGE [KEY=VALUE ...] [--multirun]",
         *(f"  {name:9}{told}" for name, told in (STAGES | PLAIN).items()),
-        'rddrs STAGE --help shows every key; rddrs --version; eval "$(rddrs -sc install=bash)" completes them',
+        'rddrs STAGE --help shows its keys; rddrs --version; eval "$(rddrs -sc install=bash)" completes them',
     ]
 )
 
@@ -39,6 +39,10 @@ def main() -> None:
         return print(version("rddrs"))
     if name in PLAIN:
         return getattr(import_module(f"pipelines.{name}"), name)(words[1:])
+    if name in STAGES and not {"-h", "--help"}.isdisjoint(words):
+        from pipelines.help import stage_help
+
+        return print(stage_help(name, STAGES[name], words))
     from pipelines.entry import entry
 
     sys.path.insert(0, "")  # as `python -m` does: the user's own modules are found

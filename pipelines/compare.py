@@ -6,6 +6,7 @@ import pandas as pd
 from rich.console import Console
 
 from pipelines.errors import SettingsError
+from pipelines.told import near, show_dashboard
 from rddrs.compat import read_log
 from rddrs.files import replacing
 from rddrs.records import ComparisonFolder, OutputRoot
@@ -23,6 +24,7 @@ from rddrs.report import (
     open_run,
     plane_figures,
     save,
+    severity_table,
     write_page,
 )
 
@@ -53,14 +55,20 @@ def compare_runs(root: Path, names: list[str], folder: Path | None = None) -> Pa
     return places.path
 
 
-def show_comparison(folder: Path) -> None:
-    """Print the tables of a comparison, and where it lies."""
+def show_comparison(folder: Path, experiment: str | None = None) -> None:
+    """Print the tables of a comparison, where it lies, and where a dashboard shows its runs."""
     console, places = Console(), ComparisonFolder(folder)
-    console.print(comparison_table(pd.read_csv(places.table)))
+    table = pd.read_csv(places.table)
+    console.print(comparison_table(table, console.width))
+    runs = read_runs(places.root, table["run"].tolist())
+    if (severities := severity_table(runs, console.width)) is not None:
+        console.print(severities)
     if places.literature.exists():
         console.print(literature_table(pd.read_csv(places.literature)))
-    console.print(f"written to   {folder}", soft_wrap=True)
-    console.print(f"page         {places.page}", soft_wrap=True)
+    console.print(f"written to   {near(folder)}", soft_wrap=True)
+    console.print(f"page         {near(places.page)}", soft_wrap=True)
+    if experiment is not None:
+        show_dashboard(console, places.root.path, experiment)
 
 
 def show_logs(root: Path, names: list[str], files: list[str]) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipelines.prepared import Prepared
-from pipelines.progress import tracked
+from pipelines.progress import bar_of, tracked
 from pipelines.settings import CovarianceTrain
 from pipelines.trial import thaw, try_training
 from rddrs.data.inputs import Stored
@@ -98,4 +98,6 @@ def _fit(
         augmentation=prepared.augmentation,
     )
     thaw(prepared.network, prepared.frozen)
-    fit(module, epochs=epochs, folder=folder, device=settings.device, logger=tracker.lightning_logger(prefix))
+    logger = tracker.lightning_logger(prefix)
+    with bar_of(epochs, "train") as done:
+        fit(module, epochs=epochs, folder=folder, device=settings.device, logger=logger, done=done)

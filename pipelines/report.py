@@ -20,11 +20,11 @@ from rddrs.records.dashboard import finished_in
 from rddrs.report import OpenedRun, open_run, tested_at, threat_summary
 
 
-def report(prepared: Prepared, anew: bool = True) -> None:
+def report(prepared: Prepared, anew: bool = True, brief: bool = False) -> None:
     """Merge the records, draw and log them, print the closing table; raises SettingsError where inputs are missing.
 
     Nothing is trained or certified for it. What stands beside its counterpart does so if that is finished. What was
-    written before, and not changed since, is written again where `anew` is true.
+    written before, and not changed since, is written again where `anew` is true. `brief` says less at the end.
     """
     settings = prepared.settings
     if settings.logs:
@@ -40,7 +40,7 @@ def report(prepared: Prepared, anew: bool = True) -> None:
         from pipelines.written import write_run  # MLflow takes a second to import
 
         experiment = write_run(prepared, records, severities, isotropic)
-    show_run(prepared, records, severities, experiment)
+    show_run(prepared, records, severities, experiment, brief)
 
 
 def refuse_to_begin(prepared: Prepared) -> None:

@@ -21,5 +21,5 @@ def complete(prepared: Prepared) -> None:
     """Report what is certified, beside its counterpart under isotropic noise, which is made where it is not there."""
     if prepared.is_compared and prepared.is_certified and not prepared.counterpart.places.is_finished:
         certify(prepared.counterpart)
-        report(prepared.counterpart)
+        report(prepared.counterpart, brief=True)
     report(prepared, anew=False)

@@ -99,7 +99,7 @@ def end(folder: Path, overrides: list[str]) -> bool:
         compare_runs(places.root.path, done, folder)
         tracker.link(places.figures.iterdir(), "figures")
         tracker.link([*folder.glob("*.csv"), places.page], "records")
-        show_comparison(folder)
+        show_comparison(folder, tracker.experiment_id)
     tracker.tags({"overrides": " ".join(overrides)})
     tracker.metrics({"jobs": len(jobs), "failed": len(failures)})
     tracker.finish("FAILED" if failures else "FINISHED")

@@ -1,8 +1,12 @@
 """What a run says at its end."""
 
+import os
 import shlex
+from pathlib import Path
 
 import pandas as pd
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from rich.console import Console
 
 from pipelines.prepared import Prepared
@@ -10,25 +14,46 @@ from rddrs.records.dashboard import address, database
 from rddrs.report import LOW_FIDELITY, closing_table, path_table, summary_of, threat_table
 
 
-def show_run(prepared: Prepared, records: pd.DataFrame, severities: pd.DataFrame, experiment: str) -> None:
-    """Print the tables of a run, where it lies, and where a dashboard shows it."""
+def show_run(
+    prepared: Prepared, records: pd.DataFrame, severities: pd.DataFrame, experiment: str, brief: bool = False
+) -> None:
+    """Print the tables of a run, where it lies, and where a dashboard shows it.
+
+    A job of a sweep leaves severities and dashboard to the sweep's end, and so does a run that is `brief`.
+    """
     settings, folder = prepared.settings, prepared.run_folder
     summary = summary_of(records, settings.certify.alpha)
+    brief = brief or (HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN)
     console = Console()
     console.print(closing_table(summary, records, folder.name))
     if "paths" in summary:
         console.print(path_table(summary["paths"]))
-    console.print(threat_table(severities, [it.name for it in prepared.threat.perturbations]))
+    if not brief:
+        console.print(threat_table(severities, [it.name for it in prepared.threat.perturbations]))
+    if "refused" in summary:
+        console.print(
+            f"[bold]note[/]: for {summary['refused']} of {summary['inputs']} inputs no C but sigma I kept what is "
+            "asked for (method.guard): there this run is RS"
+        )
     if summary["fidelity"] < LOW_FIDELITY:
         console.print(
             f"[bold red]warning[/]: these certificates are vacuous: method={settings.method.name} has a mean fidelity "
             f"of {summary['fidelity']:.3f}; its smoothed classifiers answer the same whatever the input is"
         )
-    console.print(f"written to   {folder}", soft_wrap=True)
-    console.print(f"page         {prepared.places.page}", soft_wrap=True)
-    console.print(
-        f"dashboard    mlflow ui --backend-store-uri {shlex.quote(database(settings.root))}",
-        soft_wrap=True,
-        highlight=False,
-    )
+    console.print(f"written to   {near(folder)}", soft_wrap=True)
+    console.print(f"page         {near(prepared.places.page)}", soft_wrap=True)
+    if not brief:
+        show_dashboard(console, settings.root, experiment)
+
+
+def show_dashboard(console: Console, root: Path, experiment: str) -> None:
+    """Print the command of the dashboard and where it shows the runs."""
+    uri = shlex.quote(database(root))
+    console.print(f"dashboard    mlflow ui --backend-store-uri {uri}", soft_wrap=True, highlight=False)
     console.print(f"             {address(experiment)}", soft_wrap=True, highlight=False)
+
+
+def near(path: Path) -> str:
+    """A path from here, where it lies below."""
+    found = os.path.relpath(path)
+    return str(path) if found.startswith("..") else found

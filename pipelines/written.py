@@ -1,9 +1,12 @@
 """What a run shows: tables, figures, a page, a manifest, and all of it in MLflow."""
 
+from datetime import datetime
+
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy import ndarray
 
+from pipelines.again import command_of
 from pipelines.build import own_figures
 from pipelines.prepared import Prepared
 from rddrs.files import replacing
@@ -14,6 +17,7 @@ from rddrs.report import (
     OpenedRun,
     clean_accuracy,
     evenly,
+    headline,
     metrics_of,
     open_run,
     path_figure,
@@ -40,7 +44,9 @@ def write_run(prepared: Prepared, records: pd.DataFrame, severities: pd.DataFram
     run = open_run(places.path)
     figures = figures_of(prepared, run, isotropic)
     files = {name: save(figure, places.figures / name)[0] for name, figure in figures.items()}
-    write_page(places.page, [run], files, run.name, severities=severities)
+    begun = datetime.fromtimestamp(places.configuration.stat().st_mtime)
+    words = {"command": command_of(prepared.settings), "made": f"{begun:%-d %B %Y}"}
+    write_page(places.page, [run], files, run.name, severities=severities, isotropic=isotropic, **words)
     write_manifest(places.path, prepared.binding, prepared.configuration)
     return track(prepared, run, severities)
 
@@ -67,8 +73,8 @@ def track(prepared: Prepared, run: OpenedRun, severities: pd.DataFrame) -> str:
     tracker = Tracker(settings.root, places.name, places.mlflow_run, tags)
     tracker.parameters(prepared.shown_settings)
     tracker.tags(provenance())
-    tracker.per_input(records, PER_INPUT)
     tracker.metrics(metrics_of(records, settings.certify.alpha) | severity_metrics(severities))
+    tracker.per_input(records, PER_INPUT)
     tracker.link(places.regions.glob("*.safetensors"), "regions")
     tracker.link(places.scales.glob("*.safetensors"), "scales")
     tracker.link(places.memory.glob("*.json"), "memory")
@@ -76,5 +82,6 @@ def track(prepared: Prepared, run: OpenedRun, severities: pd.DataFrame) -> str:
     tracker.pictures("input/region", evenly(records, PICTURES), lambda index: portrait(*run.load(index)))
     tables = [places.records, places.records_csv, places.summary, places.severities, places.log]
     tracker.link([places.configuration, places.manifest, *tables, places.page], "records")
+    tracker.describe(". ".join(headline([run])), settings.data.name, prepared.binding.data)
     tracker.finish()
     return tracker.experiment_id

@@ -5,6 +5,8 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
+VIEW_KEY = "certified"
+
 
 def database(root: Path) -> str:
     """The tracking URI of the database below `root`."""
@@ -26,5 +28,5 @@ def finished_in(root: Path, note: Path) -> str | None:
 
 
 def address(experiment: str) -> str:
-    """Where `mlflow ui` shows the charts of all runs; without the query it opens a page about language models."""
-    return f"http://127.0.0.1:5000/#/experiments/{experiment}/runs?workflowType=machine_learning&compareRunsMode=CHART"
+    """Where `mlflow ui` shows the runs under their certificates."""
+    return f"http://127.0.0.1:5000/#/experiments/{experiment}/runs?viewStateShareKey={VIEW_KEY}"

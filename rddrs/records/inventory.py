@@ -41,6 +41,7 @@ MLFLOW = {
     "params/*": SETTINGS,
     "tags/*": SETTINGS,
     "tags/mlflow.loggedImages": UNKNOWN,
+    "tags/mlflow.note.content": UNKNOWN,
     "tags/mlflow.parentRunId": UNKNOWN,
     "tags/mlflow.user": UNKNOWN,
     "artifacts/*": COPIED,

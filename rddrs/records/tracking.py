@@ -1,5 +1,6 @@
 """Runs in MLflow: a sqlite database and artifact folders below one root. The only importer of mlflow."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -17,12 +18,12 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 import pandas as pd
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from rddrs.files import replacing, write_text
-from rddrs.records.dashboard import address, database
+from rddrs.records.dashboard import VIEW_KEY, address, database
 from rddrs.records.manifest import commit, versions
 
 if TYPE_CHECKING:
@@ -31,6 +32,23 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "rddrs"
 _METRICS_A_BATCH = 1_000
+COLUMNS = ("certified_accuracy", "acr_ball", "acr_proxy", "fidelity")
+VIEW = json.dumps(
+    {
+        "searchFilter": "tags.stage = 'certify'",
+        "orderByKey": "attributes.start_time",
+        "orderByAsc": False,
+        "selectedColumns": [*(f"metrics.`{name}`" for name in COLUMNS), "params.`sigma`"],
+        "runListHidden": False,
+    }
+)
+"""What the printed link shows first, as the dashboard keeps a view that is shared."""
+VIEW_TAG = f"mlflow.sharedViewState.{VIEW_KEY}"
+NOTE = (
+    "Classifiers that are certified by randomized smoothing. certified_accuracy: the share of inputs that "
+    "are right and certified; acr_ball, acr_proxy: mean radius of the ball inside the region, and of the ball of its "
+    "volume, 0 where wrong; fidelity: accuracy relative to isotropic noise. Curves over the input's index: input/."
+)
 
 
 def provenance() -> dict[str, str]:
@@ -118,6 +136,9 @@ class Tracker:
                 self.experiment_id = self._client.create_experiment(EXPERIMENT, artifact_location=location)
             else:
                 self.experiment_id = experiment.experiment_id
+            if experiment is None or experiment.tags.get(VIEW_TAG) != VIEW:
+                self._client.set_experiment_tag(self.experiment_id, VIEW_TAG, VIEW)
+                self._client.set_experiment_tag(self.experiment_id, "mlflow.note.content", NOTE)
         known = note.read_text() if note.exists() else None
         if known is not None and self._exists(known):
             self.run_id = known
@@ -191,11 +212,18 @@ class Tracker:
         if self._exists(run_id):
             self._client.set_tag(run_id, "mlflow.parentRunId", self.run_id)
 
+    def describe(self, text: str, data: str, digest: str) -> None:
+        """Say what the run is, and on which data, known by a digest of what they hold."""
+        self.tags({"mlflow.note.content": text})
+        if not self._client.get_run(self.run_id).inputs.dataset_inputs:
+            source = json.dumps({"name": data})
+            self._client.log_inputs(self.run_id, [DatasetInput(Dataset(data, digest[:36], "local", source))])
+
     def link(self, files: Iterable[Path], name: str) -> None:
         """Make files artifacts below the folder `name`, by hard links where the disk can: nothing is copied."""
         target = self.artifacts / name
-        target.mkdir(parents=True, exist_ok=True)
         for path in files:
+            target.mkdir(parents=True, exist_ok=True)
             place = target / path.name
             place.unlink(missing_ok=True)
             try:

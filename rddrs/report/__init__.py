@@ -21,6 +21,7 @@ from rddrs.report.figures import run_figures as run_figures
 from rddrs.report.figures import scatter_figure as scatter_figure
 from rddrs.report.figures import spectrum_figure as spectrum_figure
 from rddrs.report.gains import severity_figure as severity_figure
+from rddrs.report.headline import headline as headline
 from rddrs.report.literature import literature as literature
 from rddrs.report.literature import literature_table as literature_table
 from rddrs.report.logs import log_figure as log_figure
@@ -44,6 +45,7 @@ from rddrs.report.run import plane_figures as plane_figures
 from rddrs.report.severities import mean_severities as mean_severities
 from rddrs.report.shapes import eigenvector_figure as eigenvector_figure
 from rddrs.report.shapes import region_figure as region_figure
+from rddrs.report.sheet import severity_table as severity_table
 from rddrs.report.style import save as save
 from rddrs.report.tables import LOW_FIDELITY as LOW_FIDELITY
 from rddrs.report.tables import Run as Run

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
 
 from rddrs.report.severities import mean_severities, unit_of
 from rddrs.report.tables import (
@@ -13,6 +15,7 @@ from rddrs.report.tables import (
     compare,
     confidence_band,
     labels,
+    needed,
     shown,
 )
 from rddrs.rounding import round_down, round_up
@@ -90,3 +93,23 @@ def severity_cells(runs: Sequence[Run]) -> Cells | None:
         best |= {(row, place + 1) for place in best_of(np.nan_to_num(values, nan=-1.0).tolist(), sigmas)}
         rows.append([name.replace("_", " "), *map(round_down, values), unit_of(name)])
     return headings, rows, best
+
+
+def severity_table(runs: Sequence[Run], width: int = 80) -> Table | None:
+    """The table of `severity_cells` for a terminal of so many columns; the last runs, if they do not fit, are left out.
+
+    None where no run has severities.
+    """
+    runs = list(runs)
+    while (cells := severity_cells(runs)) is not None:
+        headings, rows, best = cells
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title="mean certified severities", title_justify="left")
+        for place, heading in enumerate(headings):
+            left = place in (0, len(headings) - 1)
+            table.add_column(heading.replace(", ", "\n").replace("_", "\n"), justify="left" if left else "right")
+        for number, row in enumerate(rows):
+            table.add_row(*(f"[bold]{it}[/]" if (number, place) in best else it for place, it in enumerate(row)))
+        if len(runs) == 1 or needed(table) <= width:
+            return table
+        runs.pop()
+    return None

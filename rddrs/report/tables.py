@@ -10,6 +10,9 @@ import pandas as pd
 from jaxtyping import Float
 from numpy import ndarray
 from rich.box import SIMPLE_HEAD
+from rich.columns import Columns
+from rich.console import Console, Group
+from rich.measure import Measurement
 from rich.table import Table
 from scipy.stats import beta
 from torch import Tensor
@@ -107,7 +110,7 @@ def confidence_band(
 
 def closing_table(
     summary: dict[str, int | float], records: pd.DataFrame, title: str = "", radii: Sequence[float] = RADII
-) -> Table:
+) -> Group:
     """What a run says at its end: certified accuracy at a few radii, the three ACRs, fidelity and costs.
 
     Radii, shares and fidelity are rounded down, intervals outward. The rows end at the first radius that no input
@@ -125,25 +128,22 @@ def closing_table(
     numbers.add_column("", justify="right")
     numbers.add_row("mean proxy radius (ACR)", round_down(summary["acr_proxy"]))
     numbers.add_row("mean ball radius (ACR)", round_down(summary["acr_ball"]))
-    numbers.add_row("mean radius in C's norm (ACR)", round_down(summary["acr_radius"]))
-    numbers.add_row(f"fidelity (1: as good as {standard_name(records)})", round_down(summary["fidelity"]))
+    numbers.add_row("mean rho (ACR)", round_down(summary["acr_radius"]))
+    numbers.add_row(f"fidelity (1: {standard_name(records)})", round_down(summary["fidelity"]))
     numbers.add_row("its interval, 95 %", fidelity_interval(summary))
     numbers.add_row("contradictions", str(summary["contradictions"]))
     if "refused" in summary:
-        numbers.add_row("refused: C is sigma I, as of RS", f"{summary['refused']} of {summary['inputs']}")
+        numbers.add_row("refused: C is sigma I", f"{summary['refused']} of {summary['inputs']}")
     numbers.add_row("abstentions", f"{summary['abstentions']} of {summary['inputs']}")
     if "samples" in summary:
         undecided = summary["inputs"] - summary["decided_yes"] - summary["decided_no"]
         decided = f"{summary['decided_yes']} / {summary['decided_no']} / {undecided}"
-        numbers.add_row("target: yes / no / undecided", decided)
+        numbers.add_row("target: yes/no/undecided", decided)
         spent = f"{summary['samples']:.0f} / {summary['median_samples']:.0f}"
         numbers.add_row("samples an input, mean / median", spent)
     numbers.add_row("seconds to optimise, an input", f"{summary['optimize_seconds']:.3f}")
     numbers.add_row("seconds to certify, an input", f"{summary['certify_seconds']:.3f}")
-    table = Table.grid(padding=(0, 3))
-    table.title, table.title_justify = title or None, "left"
-    table.add_row(accuracy, numbers)
-    return table
+    return Group(*([title] if title else []), Columns([accuracy, numbers], padding=(0, 3)))
 
 
 FIDELITY = ("fidelity", "fidelity_low", "fidelity_high")
@@ -224,11 +224,21 @@ def shown(comparison: pd.DataFrame) -> list[list[str]]:
     return [[text(name, row) for name in HEADINGS] for row in comparison.to_dict("records")]
 
 
-def comparison_table(comparison: pd.DataFrame) -> Table:
-    """The table of `compare` for a terminal."""
-    table = Table(box=SIMPLE_HEAD, padding=0)
-    for name, heading in HEADINGS.items():
-        table.add_column(heading, justify="left" if name == "label" else "right", overflow="fold")
-    for row in shown(comparison):
-        table.add_row(*row)
-    return table
+def comparison_table(comparison: pd.DataFrame, width: int = 80) -> Table:
+    """The table of `compare` for a terminal of so many columns: what does not fit is left out, the last first."""
+    names, rows = [*HEADINGS], shown(comparison)
+    while True:
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for name in names:
+            table.add_column(HEADINGS[name], justify="left" if name == "label" else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*row[: len(names)])
+        if len(names) < 3 or needed(table) <= width:
+            return table
+        names.pop()
+
+
+def needed(table: Table) -> int:
+    """The columns of a terminal that a table needs, its cells unbroken."""
+    console = Console(width=10_000)
+    return Measurement.get(console, console.options, table).maximum

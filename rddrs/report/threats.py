@@ -82,7 +82,7 @@ def threat_cells(summary: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     What was tested only says so.
     """
     compared, asked = "rs" in summary, "at" in summary
-    headings = ["certified against, on average", "up to", *(["RS", "times"] if compared else []), "unit"]
+    headings = ["certified against", "up to", *(["RS", "times"] if compared else []), "unit"]
     headings += ["certified at", "share (95 % band)"] if asked else []
     rows = []
     for row in summary.to_dict("records"):
@@ -103,9 +103,9 @@ def threat_table(summary: pd.DataFrame, aimed: Sequence[str] = ()) -> Table:
     Those that the scale was aimed at are marked.
     """
     headings, rows = threat_cells(summary)
-    table = Table(box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for place, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if place == 0 or heading == "unit" else "right")
+        table.add_column(heading, justify="left" if place == 0 or heading == "unit" else "right", overflow="fold")
     for name, (first, *cells) in zip(summary["perturbation"], rows, strict=True):
         table.add_row(f"[bold]{first}[/]" if name in aimed else first, *cells)
     return table

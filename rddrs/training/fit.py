@@ -2,12 +2,14 @@
 
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as lightning
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
@@ -22,6 +24,7 @@ def fit(
     folder: Path,
     device: str = "cpu",
     logger: Logger | None = None,
+    done: Callable[[float], None] | None = None,
 ) -> None:
     """Train the module's network for so many epochs, then freeze it; `folder` keeps a checkpoint of every epoch.
 
@@ -50,10 +53,12 @@ def fit(
                 save_last="link",
                 enable_version_counter=False,
                 save_on_train_epoch_end=True,
-            )
+            ),
+            *([Told(done)] if done else []),
         ],
         num_sanity_val_steps=0,
         enable_model_summary=False,
+        enable_progress_bar=False,
         default_root_dir=folder,
     )
     last = folder / "last.ckpt"
@@ -66,6 +71,18 @@ def fit(
         except BrokenInput as error:  # its message, where a loader's process raised it, is a traceback that ends in it
             raise BrokenInput(str(error).rpartition("BrokenInput: ")[2].strip()) from None
     module.network.eval().to(device).requires_grad_(False)
+
+
+class Told(Callback):
+    """Tells somebody how many epochs are done."""
+
+    def __init__(self, done: Callable[[float], None]) -> None:
+        self.done = done
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.done(trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches)
 
 
 def begin(network: nn.Module) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 import rddrs
 from pipelines.command import STAGES, main
+from pipelines.help import FIRST, known
+from pipelines.progress import bar_of, tracked
 
 
 def ask(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
@@ -60,3 +62,32 @@ def test_every_public_name_is_found() -> None:
     assert all(getattr(rddrs, name) is not None for name in dir(rddrs))
     with pytest.raises(AttributeError, match="no attribute 'prove'"):
         _ = rddrs.prove  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_help_of_a_stage_is_of_its_keys(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    ask(monkeypatch, stage, "--help", "method=ancer")
+    told = capsys.readouterr().out
+    lines = told.splitlines()
+    assert lines[0].startswith(f"usage: rddrs {stage} ") and max(map(len, lines[1:])) <= width
+    keys = [line.strip().partition("=")[0] for line in lines if line.startswith("  ") and line[2] != " "]
+    assert keys[: len(FIRST[stage])] == list(FIRST[stage]) and len(keys) == len({*keys})
+    assert ("method.gamma" in keys) == (stage in ("run", "certify")) and "method.mu" not in keys
+    assert ("audit.outside" in keys) == (stage == "audit")
+
+
+def test_help_explains_what_the_files_say() -> None:
+    found = known(["data=mnist", "method=rddrs"])
+    assert found["certify.alpha"] == ("1e-3", "a certificate is false with at most this probability")
+    assert found["classifier"][0] == "lenet" and found["method.guard"][0] == "0.97"
+
+
+def test_no_bar_is_drawn_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(tracked(range(3), "work")) == [0, 1, 2]
+    with bar_of(2, "train") as done:
+        done(1.5)
+    assert capsys.readouterr().out == ""

@@ -37,7 +37,10 @@ from rddrs.report import (
     round_down,
     run_figures,
     save,
+    severity_table,
     summarize,
+    threat_summary,
+    threat_table,
     write_page,
 )
 from rddrs.report.gains import gain
@@ -184,15 +187,19 @@ def test_a_run_that_was_refused_says_so_and_what_fidelity_is_relative_to(runs):
     assert "as good as RS trained as long" in re.sub(r"\s+", " ", text)
 
 
-def test_tables_fit_a_terminal_and_round_down(runs):
-    records = runs["full"].records
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_tables_fit_a_terminal_and_round_down(runs, width):
+    records, compared = runs["full"].records, [runs["isotropic"], runs["full"]]
     summary = summarize(records)
-    console = Console(width=80, record=True, file=io.StringIO())
+    console = Console(width=width, record=True, file=io.StringIO())
     console.print(closing_table(summary, records, "a title"))
-    console.print(comparison_table(compare([runs["isotropic"], runs["full"]])))
+    console.print(comparison_table(compare(compared), width))
+    console.print(severity_table(compared, width))
+    console.print(threat_table(threat_summary(records, runs["isotropic"].records)))
     text = console.export_text()
-    assert round_down(summary["acr_proxy"]) in text and "a title" in text
-    assert max(map(len, text.splitlines())) <= 80
+    assert round_down(summary["acr_proxy"]) in text and "a title" in text and "brightness" in text
+    assert max(map(len, text.splitlines())) <= width and "\u2026" not in text
+    assert round_down(summary["certified_accuracy"]) in text
 
 
 def test_runs_are_named_by_method_where_that_is_enough(runs):

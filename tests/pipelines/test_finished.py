@@ -1,0 +1,57 @@
+"""A run that is finished: the command that makes it again, and that nothing is drawn twice."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from pipelines.again import command_of
+from pipelines.prepare import prepare
+from pipelines.report import as_it_was, merged, severities_of
+from pipelines.run import run
+from rddrs.records import manifest
+from tests.pipelines.test_config import settings
+
+SMALL = ["data=toy2d", "data.subset=3", "data.reference=50", "method=rs", "train.epochs=1", "certify.samples=500"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sigma=0.25"],
+        ["data=mnist", "data.root=/data", "method=ancer", "method.iterations=7", "data.subset=null"],
+        ["classifier=small_cnn", "train=macer", "train.batch=64", "certify.grid=1/255", "certify.clamp=[0,1]"],
+        ["threat={brightness: 2, blur: 1}", "certify.paths={rotation: 30, rotation+brightness: [30, 0.2]}"],
+        ["train=covariance", "train.rounds=2", "classifier=resnet", "classifier.depth=56"],
+        ["output_root=a folder", "classifier.normalize.mean=[0.5]", "classifier.normalize.std=[0.2]"],
+    ],
+)
+def test_the_command_of_a_run_makes_it_again(words: list[str]) -> None:
+    found = settings(*words)
+    program, stage, *again = shlex.split(command_of(found))
+    assert (program, stage) == ("rddrs", "run") and settings(*again) == found
+
+
+def test_a_finished_run_is_drawn_again_only_where_it_would_be_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(manifest, "commit", lambda: "0" * 40)
+    prepared = prepare(settings(*SMALL, f"output_root={tmp_path}"))
+    run(prepared)
+    page = prepared.places.page
+    severities = severities_of(prepared, merged(prepared), None)
+    before = page.read_bytes(), page.stat().st_mtime_ns
+    run(prepared)
+    assert (page.read_bytes(), page.stat().st_mtime_ns) == before, "nothing is written"
+    assert as_it_was(prepared, severities) is not None
+    assert as_it_was(prepared, severities.assign(severity=1.0)) is None, "another table"
+    page.write_text("another page")
+    assert as_it_was(prepared, severities) is None, "a file that was changed"
+    page.write_bytes(before[0])
+    assert as_it_was(prepared, severities) is not None
+    with monkeypatch.context() as patch:
+        for commit in ("1" * 40, "0" * 40 + "-dirty"):
+            patch.setattr(manifest, "commit", lambda commit=commit: commit)
+            assert as_it_was(prepared, severities) is None, "other code"
+    prepared.root.database.unlink()
+    assert as_it_was(prepared, severities) is None, "no dashboard knows it"
