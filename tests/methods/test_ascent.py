@@ -107,9 +107,7 @@ def test_the_gradient_of_the_height_against_finite_differences(flat):
     def value(a):
         noisy = torch.cat([x.expand(16, -1), other]) + 0.3 * plane.noise(a, z)
         found = margins(network(noisy), labels, 2.0)
-        return height(
-            margin_radius(found[:16].view(2, 8)), plane.aim(a), a.min().exp(), found[16:], kappa=0.3, mu=2.0
-        )
+        return height(margin_radius(found[:16].view(2, 8)), plane.aim(a), a.min().exp(), found[16:], kappa=0.3, mu=2.0)
 
     a = (0.1 * normal(6, seed=8)).requires_grad_()
     assert margin_radius(margins(network(x + 0.3 * plane.noise(a, z[:16])), labels[:16])[None]).item() < 3.6

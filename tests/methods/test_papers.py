@@ -1,4 +1,4 @@
-"""What the papers maximise against finite differences and known values; RDDRSPaper's gradient with common random numbers."""
+"""What the papers maximise, against finite differences; RDDRSPaper's gradient with common random numbers."""
 
 import pytest
 import torch
