@@ -15,7 +15,7 @@ CROSSING = {torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default}
 class Elsewhere(Tensor):
     """A tensor on `DEVICE`; `inner` holds its numbers."""
 
-    inner: Tensor
+    inner: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> "Elsewhere":

@@ -26,7 +26,7 @@ class Diagonal(Scale):
         return len(self._theta)
 
     @cached_property
-    def eigenvalues(self) -> Float[Tensor, " d"]:
+    def eigenvalues(self) -> Float[Tensor, " d"]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self._theta.double().sort().values
 
     def spread(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:

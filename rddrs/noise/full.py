@@ -53,17 +53,17 @@ class Full(Scale):
         return values, 4 * self.dim * torch.finfo(torch.float64).eps * values[-1].item()
 
     @cached_property
-    def eigenvalues(self) -> Float[Tensor, " d"]:
+    def eigenvalues(self) -> Float[Tensor, " d"]:  # pyright: ignore[reportIncompatibleMethodOverride]
         values, error = self._spectrum
         return (values - error).clamp_min(torch.finfo(torch.float64).tiny)
 
     @cached_property
-    def norm(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def norm(self) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
         values, error = self._spectrum
         return values[-1].item() + error
 
     @cached_property
-    def rounding(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def rounding(self) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
         # The Cholesky factor is that of a matrix which is off by d eps |C| at most, and so are the solutions with it.
         error = 16 * self.dim * torch.finfo(torch.float64).eps * self.norm / self.eigenvalues[0].item()
         return error / (1 - error) if error < 1 else math.inf
@@ -87,7 +87,7 @@ class Full(Scale):
         return torch.cholesky_solve(delta.double().mT, self.cholesky).mT
 
     @cached_property
-    def cross_polytope(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def cross_polytope(self) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
         inverse = torch.cholesky_inverse(self.cholesky)
         condition = self.norm / self.eigenvalues[0].item()
         slack = 4 * self.dim * condition * torch.finfo(torch.float64).eps

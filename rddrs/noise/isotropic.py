@@ -24,7 +24,7 @@ class Isotropic(Scale):
         return torch.full((self.dim,), self.sigma, dtype=torch.float64)
 
     @property
-    def log_det(self) -> float:
+    def log_det(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.dim * self.eigenvalues[0].log().item()
 
     @property

@@ -62,17 +62,17 @@ class Kronecker(Scale):
         return self._values.numel()
 
     @cached_property
-    def eigenvalues(self) -> Float[Tensor, " d"]:
+    def eigenvalues(self) -> Float[Tensor, " d"]:  # pyright: ignore[reportIncompatibleMethodOverride]
         least = math.prod(torch.linalg.matrix_norm(factor.double(), -2).item() for factor in self._factors)
         return self._values.double().flatten().sort().values * min(1.0, least)
 
     @cached_property
-    def norm(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def norm(self) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
         most = math.prod(torch.linalg.matrix_norm(factor.double(), 2).item() for factor in self._factors)
         return self._values.max().item() * max(1.0, most)
 
     @cached_property
-    def rounding(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def rounding(self) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
         # A turn leaves an error along every axis, which the smallest lambda then enlarges.
         error = 16 * sum(self._values.shape) * torch.finfo(torch.float64).eps * self.norm / self.eigenvalues[0].item()
         return error / (1 - error) if error < 1 else math.inf
@@ -101,7 +101,7 @@ class Kronecker(Scale):
         return rotate(z, [matrix.mT.to(z) for matrix in self._nearest], self._values.shape)
 
     @cached_property
-    def cross_polytope(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def cross_polytope(self) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
         lengths = rotate(
             1 / self._values.double().flatten()[None],
             [inverse.abs().mT for inverse in self._inverses],

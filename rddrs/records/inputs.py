@@ -61,30 +61,31 @@ def certify_input(
 ) -> CertifiedInput:
     """Propose a scale for the input `x`, certify it with fresh samples, and measure what the certificate is worth.
 
-    classifier     maps inputs [n, *shape] to logits [n, k]; it was trained under sigma times the noise of the norm
-    x              the input, of its own shape, without a batch axis: finite, float32 or float64
-    sigma          the noise level of its training, in units of the input
-    method         what proposes the scale: `RDDRS` with its defaults where it is None; it is of the same norm
-    reference      labelled training inputs, a `Reference` or a pair of inputs and labels. Half of them are for the
-                   method; fidelity and contradictions are measured on the other half
-    measuring      other labelled inputs to measure these on: all of `reference` is for the method then
-    held_out       where the classifier was trained on those: still others, for the fidelity
-    label          the right class: with it the record says whether the certificate is `correct`
-    sigma_x        the best isotropic noise level of x, where it is known: it is not searched for
-    seed, index    the keys of all random numbers: the number of the input is its `index`
-    batch          the micro-batch: noisy copies that the classifier answers at a time
-    workers        threads that count
-    samples        draws that count the class
-    selection_samples   draws, others, that choose the class
-    alpha          the probability that the certificate is false, at most
-    bound          of the class's probability: "clopper_pearson", or "randomized_clopper_pearson"
-    target_radius  only decide, early, whether the region holds the norm's ball of this radius; None: find the radius
-    norm           "l2": Gaussian noise; "l1": uniform noise on C [-1, 1]^d
-    grid           the step that all entries of all inputs are multiples of, to certify the network as it runs; or None
-    perturbations  whose certified severities are recorded: all of the project where it is None; those that are for
-                   other inputs are left out
-    clamp          the ends of the range that perturbed images are brought to; None: they are not
-    rounding       the step that they are rounded to then, as in a file; None: they are not
+    * `classifier`: maps inputs [n, *shape] to logits [n, k]; it was trained under sigma times the noise of the norm
+    * `x`: the input, of its own shape, without a batch axis: finite, float32 or float64
+    * `sigma`: the noise level of its training, in units of the input
+    * `method`: what proposes the scale: `RDDRS` with its defaults where it is None; it is of the same norm
+    * `reference`: labelled training inputs, a `Reference` or a pair of inputs and labels. Half of them are for the
+      method; fidelity and contradictions are measured on the other half
+    * `measuring`: other labelled inputs to measure these on: all of `reference` is for the method then
+    * `held_out`: where the classifier was trained on those: still others, for the fidelity
+    * `label`: the right class: with it the record says whether the certificate is `correct`
+    * `sigma_x`: the best isotropic noise level of x, where it is known: it is not searched for
+    * `seed`, `index`: the keys of all random numbers: the number of the input is its `index`
+    * `batch`: the micro-batch: noisy copies that the classifier answers at a time
+    * `workers`: threads that count
+    * `samples`: draws that count the class
+    * `selection_samples`: draws, others, that choose the class
+    * `alpha`: the probability that the certificate is false, at most
+    * `bound`: of the class's probability: "clopper_pearson", or "randomized_clopper_pearson"
+    * `target_radius`: only decide, early, whether the region holds the norm's ball of this radius; None: find the
+      radius
+    * `norm`: "l2": Gaussian noise; "l1": uniform noise on C [-1, 1]^d
+    * `grid`: the step that all entries of all inputs are multiples of, to certify the network as it runs; or None
+    * `perturbations`: whose certified severities are recorded: all of the project where it is None; those that are for
+      other inputs are left out
+    * `clamp`: the ends of the range that perturbed images are brought to; None: they are not
+    * `rounding`: the step that they are rounded to then, as in a file; None: they are not
 
     Raises ValueError as `propose` and `certify`.
     """

@@ -1,12 +1,13 @@
 """Every configuration composes and every wrong one is one clear error before any work starts."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.utils import get_object
 from omegaconf.errors import OmegaConfBaseException
 from safetensors.torch import save_file
 
@@ -15,7 +16,11 @@ from pipelines.entry import CONFIGURATION
 from pipelines.errors import SettingsError
 from pipelines.prepare import Prepared, prepare
 from pipelines.settings import Settings
+from rddrs.certification import Demand
+from rddrs.methods import Given
 from rddrs.models.perceptron import Perceptron
+from rddrs.noise import Isotropic, save_scale
+from rddrs.training.options import CotrainingOptions, TrainingOptions
 
 GROUPS = [path.relative_to(CONFIGURATION).with_suffix("") for path in sorted(CONFIGURATION.glob("*/*.yaml"))]
 
@@ -36,6 +41,7 @@ def test_every_file_composes(path: Path) -> None:
         "classifier/own": "classifier._target_=torch.nn.Identity",
         "data/folder": "data.root=somewhere",
         "data/arrays": "data.file=some.npz",
+        "method/given": "method.scale=some.safetensors",
         "train/own": "train.objective._target_=rddrs.training.objectives.Gaussian",
         "data/items": "data={train: {_target_: some.thing}, test: {_target_: some.thing}}",
     }
@@ -62,9 +68,28 @@ def test_the_data_choose_the_network_unless_it_is_given(overrides: str, network:
 
 
 @pytest.mark.parametrize("path", [path for path in GROUPS if str(path.parent) == "method"], ids=str)
-def test_every_method_is_made_with_the_values_of_its_file(path: Path) -> None:
+def test_every_method_is_made_with_the_values_of_its_file(path: Path, tmp_path: Path) -> None:
+    """Which are the defaults of the class: one configures what the other does by itself."""
+    if path.name == "given":
+        save_scale(Isotropic(0.5, 2), tmp_path / "scale.safetensors")
+        made = prepared("method=given", f"method.scale={tmp_path / 'scale.safetensors'}").method
+        assert isinstance(made, Given) and made.scale.digest == Isotropic(0.5, 2).digest
+        return
     made = prepared(f"method={path.name}")
-    assert made.method.model_dump() == made.settings.method.arguments | {"norm": "l2"}
+    defaults = type(made.method)().model_dump()
+    assert made.method.model_dump() == defaults == made.settings.method.arguments | {"norm": "l2"}
+
+
+@pytest.mark.parametrize("path", [path for path in GROUPS if str(path.parent) == "train"], ids=str)
+def test_every_default_of_the_library_is_that_of_its_file(path: Path) -> None:
+    """Of training, its objective and the terms of certificates."""
+    own = ["train.objective=gaussian"] if path.name == "own" else []
+    train, certify = (made := settings(f"train={path.name}", *own)).train, made.certify
+    library = CotrainingOptions() if path.name == "covariance" else TrainingOptions()
+    assert train.model_dump(include=set(type(library).model_fields)) == library.model_dump()
+    objective = get_object(train.objective.target)()
+    assert train.objective.arguments in ({}, objective.model_dump())
+    assert {each.name: getattr(certify, each.name) for each in fields(Demand)} == vars(Demand())
 
 
 @pytest.mark.parametrize(

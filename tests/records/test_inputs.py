@@ -1,5 +1,7 @@
 """The work on one input, as a user calls it on a callable of their own."""
 
+import inspect
+
 import pytest
 import torch
 
@@ -65,3 +67,11 @@ def test_given_sets_are_used_as_they_are(problem):
 def test_a_guarded_method_asks_for_reference_inputs(problem):
     with pytest.raises(ValueError, match="give `reference`, or guard=0"):
         found(problem, method=None)
+
+
+def test_help_says_what_every_argument_means():
+    signature, told = inspect.signature(rddrs.certify_input), inspect.getdoc(rddrs.certify_input) or ""
+    meanings = [line.partition(":")[0] for line in told.splitlines() if line.startswith("* ")]
+    assert {name for line in meanings for name in line[2:].replace("`", "").split(", ")} == set(signature.parameters)
+    defaults = [parameter.default for parameter in signature.parameters.values()]
+    assert all(default is inspect.Parameter.empty or len(repr(default)) < 20 for default in defaults)
