@@ -27,7 +27,7 @@ from rddrs.records import (
     versions,
     worth_differences,
 )
-from rddrs.smoothing import SmoothedClassifier
+from rddrs.smoothing import SmoothedClassifier, shared_fidelity
 from rddrs.trust import audited_inputs, overlaps
 from rddrs.trust.audit import count_differences
 
