@@ -8,8 +8,9 @@ on the machine counts little. Each implementation has a process of its own, as i
 one allocates and frees makes another's allocations cheaper; this project's keeps freed memory, as its pipeline does.
 Peers and `raw network` run the plain network; with `classifier.precision=bfloat16
 classifier.compile=true` this project runs it in that form (give `classifier.checkpoint`, so that both have one set of
-weights). With `--cores N` every round takes N inputs, and seconds are those of the clock: a peer and the raw network
-take one input after another, on N of torch's threads; this project takes them side by side, on a thread each. `of the
+weights); `--forms` sets float32, compiled, bfloat16 and int8 in onnxruntime and OpenVINO side by side. With `--cores N`
+every round takes N inputs, and seconds are those of the clock: a peer and the raw network take one input after another,
+on N of torch's threads; this project takes them side by side, on a thread each. `of the
 raw network` is the median over rounds of the ratio within a round. All use the micro-batch at which the raw network
 alone, on noise that is drawn beforehand, is fastest; this project that of its own form of it. `bash scripts/peers.sh`
 installs the peers in an environment of their own, `.venv-peers`; those that are missing are left out. ANCER has no
@@ -20,10 +21,10 @@ noise of all samples at once.
 import argparse
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,7 @@ from torch import Tensor
 
 import rddrs
 from benchmarks.methods import contestant
+from pipelines.errors import SettingsError
 from rddrs.methods.structures import LARGEST_FULL
 from rddrs.noise import load_scale
 from rddrs.report.style import PALETTE, panels, save, styled
@@ -43,6 +45,16 @@ from rddrs.smoothing import keep_freed_memory, measure_batch
 SELECTION, ALPHA = 100, 1e-3
 Contestant = Callable[[Tensor, int], int]
 """Certifies an input, number `index`, and returns how many forward passes that took."""
+
+PLAIN = "classifier.runtime=torch classifier.precision=float32 classifier.compile=false"
+FORMS = {
+    "rddrs float32": PLAIN,
+    "rddrs compiled": "classifier.compile=true",
+    "rddrs bfloat16": "classifier.precision=bfloat16 classifier.compile=true",
+    "rddrs int8 onnxruntime": "classifier.precision=int8 classifier.runtime=onnxruntime",
+    "rddrs int8 openvino": "classifier.precision=int8 classifier.runtime=openvino",
+}
+"""The forms of one network that `--forms` sets side by side, each with the ACR of its own certificates."""
 
 
 def raw_network(network: torch.nn.Module, x: Tensor, samples: int, batch: int, sigma: float) -> Contestant:
@@ -59,13 +71,23 @@ def raw_network(network: torch.nn.Module, x: Tensor, samples: int, batch: int, s
     return run
 
 
-def this_project(network: torch.nn.Module, scale: rddrs.Scale, samples: int, batch: int, **options: Any) -> Contestant:
-    """`rddrs.certify` on one thread."""
+def this_project(
+    network: torch.nn.Module,
+    scale: rddrs.Scale,
+    samples: int,
+    batch: int,
+    labels: Sequence[int] = (),
+    radii: list[float] | None = None,
+    **options: Any,
+) -> Contestant:
+    """`rddrs.certify` on one thread; `radii` are added up, 0 where the class is not that of the `labels`."""
 
     def run(x: Tensor, index: int) -> int:
         found = rddrs.certify(
             network, x, scale, samples=samples, selection_samples=SELECTION, index=index, batch=batch, **options
         )
+        if radii is not None:
+            radii.append(found.ball_radius if found.prediction == labels[index] else 0.0)
         return SELECTION + found.samples
 
     return run
@@ -120,13 +142,14 @@ class Field:
     network: torch.nn.Module
     inputs: Tensor
     batch: int
+    radii: ClassVar[dict[str, list[float]]] = {}
 
     @classmethod
     def make(cls, implementation: str, options: argparse.Namespace) -> None:
-        plain = "" if implementation == "rddrs" else "classifier.precision=float32 classifier.compile=false"
+        plain = FORMS.get(implementation, "" if implementation == "rddrs" else PLAIN)
         prepared, *_ = contestant(options.overrides, f"method=rs {plain}")
         data, network, sigma, samples = prepared.data, prepared.network, prepared.settings.sigma, options.samples
-        if implementation == "rddrs":
+        if implementation.startswith("rddrs"):
             keep_freed_memory()
         torch.set_num_threads(1 if options.cores == 1 else torch.get_num_threads())
         cls.inputs = data.test_inputs[data.evaluation_indices(options.rounds * options.cores)]
@@ -142,6 +165,17 @@ class Field:
                 cls.contestants = {implementation: smooth(network, levels, samples, cls.batch)}
             case "art":
                 cls.contestants = {implementation: toolbox(network, data.shape, sigma, samples, cls.batch)}
+            case form if form in FORMS:
+                labels = data.test_labels[data.evaluation_indices(options.rounds * options.cores)].tolist()
+                own = this_project(
+                    network,
+                    rddrs.Isotropic(sigma, x.numel()),
+                    samples,
+                    cls.batch,
+                    labels,
+                    cls.radii.setdefault(form, []),
+                )
+                cls.contestants = {form: own}
             case "rddrs":
                 scales = scales_of(data.shape, sigma, options.full)
                 cls.contestants = {f"rddrs, {name}": this_project(network, scale, samples, cls.batch)
@@ -151,6 +185,12 @@ class Field:
                     cls.contestants["rddrs, on the grid"] = this_project(
                         network, isotropic, samples, cls.batch, grid=data.grid
                     )
+
+    @classmethod
+    def acr(cls) -> float:
+        """The average certified radius of a form, over the inputs of all rounds."""
+        (radii,) = cls.radii.values()
+        return float(np.mean(radii))
 
     @classmethod
     def names(cls) -> tuple[list[str], int]:
@@ -222,16 +262,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--batch", type=int, help="micro-batch; measured without it")
+    parser.add_argument("--forms", action="store_true", help="float32, compiled, bfloat16, int8 of one network")
     parser.add_argument("--figure", type=Path, default=Path("outputs/benchmarks/certify"))
     options = parser.parse_args()
-    contestant(options.overrides, "method=rs classifier.precision=float32 classifier.compile=false")
+    contestant(options.overrides, f"method=rs {PLAIN}")
     prepared, *_ = contestant(options.overrides, "method=rs")  # trained once, here
     pools, batches = {}, {}
-    for implementation in ("raw network", "rddrs", "ddsmoothing", "ancer", "art"):
+    own = tuple(FORMS) if options.forms else ("rddrs",)
+    for implementation in ("raw network", *own, "ddsmoothing", "ancer", "art"):
         pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
         try:
             pool.submit(Field.make, implementation, options).result()
-        except ImportError as error:
+        except (ImportError, SettingsError) as error:
             print(f"{implementation} is left out: {error}")
             continue
         names, batches[implementation] = pool.submit(Field.names).result()
@@ -249,6 +291,10 @@ def main() -> None:
         rate, share = np.median(table[name]), np.median(shares[name])
         peer = np.median(table[name] / table["ddsmoothing"]) if "ddsmoothing" in table else np.nan
         print(f"{name:<20}{rate:>10,.0f}{3600 * rate / (100_000 + SELECTION):>28,.0f}{share:>20.3f}{peer:>13.2f}")
+    if options.forms:
+        print("ACR over", options.rounds * options.cores, "inputs:", ", ".join(
+            f"{name} {pools[name].submit(Field.acr).result():.4f}" for name in names if name in FORMS))  # fmt: skip
+        return
     sigma = prepared.settings.sigma
     inputs, spent, seconds = pools["rddrs, isotropic"].submit(Field.decide, sigma, options.samples).result()
     print(f"deciding R = sigma / 2, isotropic: {len(spent)} of {inputs} yes, in {np.median(spent):.0f} samples "

@@ -12,7 +12,7 @@ from pipelines.build import build, held_in, told, try_out
 from pipelines.errors import SettingsError
 from pipelines.settings import Normalize, Settings
 from rddrs.data import Dataset
-from rddrs.models import Accelerated, Logits, Normalized, as_logits, load_weights, matching, without_modes
+from rddrs.models import Accelerated, Deployed, Logits, Normalized, as_logits, load_weights, matching, without_modes
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,9 @@ def build_network(settings: Settings, data: Dataset) -> Found:
             notes.append(f"{named} answers with a {answer}: its logits are taken")
         if options.normalize.mean is not None and options.normalize.std is not None:
             network = Normalized(network, options.normalize.mean, options.normalize.std, data.shape)
-        if options.precision != "float32" or options.compile:
+        if options.runtime != "torch" and options.file is None:
+            network = Deployed(network, options.runtime, "int8" if options.precision == "int8" else "float32")
+        elif options.precision != "float32" or options.compile:
             network = Accelerated(network, options.precision, options.compile)
     except ValueError as error:
         raise SettingsError(str(error)) from error
@@ -88,8 +90,10 @@ def made(settings: Settings, data: Dataset, seed: int) -> nn.Module:
     options = settings.classifier
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        offered = {"shape": data.shape, "classes": data.classes}
-        network = build("classifier", options, offered | ({} if options.file is None else {"file": options.file}))
+        offered: dict[str, Any] = {"shape": data.shape, "classes": data.classes}
+        if options.file is not None:
+            offered |= {"file": options.file} | ({} if options.runtime == "torch" else {"runtime": options.runtime})
+        network = build("classifier", options, offered)
         if not isinstance(network, nn.Module):
             raise SettingsError(f"classifier._target_={options.target} is no torch.nn.Module: {type(network)}")
         if any(is_lazy(weight) for weight in [*network.parameters(), *network.buffers()]):

@@ -13,7 +13,7 @@ from pipelines.settings import Settings
 from rddrs.data import Dataset, random_rotation
 from rddrs.digests import file_digest
 from rddrs.methods import Method
-from rddrs.models import Rotated, digest
+from rddrs.models import Rotated, deployed_in, digest
 from rddrs.noise import Grid, Isotropic
 
 
@@ -48,6 +48,11 @@ def prepare_on(data: Dataset, settings: Settings) -> Prepared:
     again, data_digest = partial(prepare_on, data), data.digest  # before a network sees the data
     found = build_network(settings, data)
     settings, network = found.settings, found.network
+    if deployed_in(network) is not None and method.uses_gradient:
+        raise SettingsError(
+            f"method={settings.method.name} needs the gradient of the network, and classifier.runtime="
+            f"{settings.classifier.runtime} has none: give its C, method=given method.scale=FILE, or take rs or ddrs"
+        )
     try:
         method.require_gradient(network, data.test_inputs[indices[0]].to(settings.device))
     except ValueError as error:

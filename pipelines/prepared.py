@@ -109,7 +109,7 @@ class Prepared:
     def _folder(self, kind: str, name: str, configuration: dict[str, Any]) -> Path:
         """A folder whose name ends in a digest of all that its content depends on, data and weights by content."""
         settings = self.settings
-        weights = self._network_digest if settings.classifier.as_it_is else None
+        weights = self._given_digest if settings.classifier.as_it_is else None
         identity = [configuration, self.data_digest, weights, self.start, settings.device.split(":")[0], __version__]
         key = f"sigma{settings.sigma:g}-seed{settings.seed}-{json_digest(identity)[:10]}"
         return settings.root / kind / f"{settings.data.name}-{name}-{key}"
@@ -144,6 +144,11 @@ class Prepared:
         """What is asked of a path under a scale, in whose norm the slack is."""
         ball = family_of(self.settings.certify.norm).ball(scale)
         return replace(self.paths[name], slack=self.settings.certify.path_slack / ball)
+
+    @cached_property
+    def _given_digest(self) -> str:
+        """Of weights that are given: what the network is, before it is deployed."""
+        return self._network_digest
 
     @property
     def _network_digest(self) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -26,7 +27,7 @@ from rddrs.records import (
     versions,
     worth_differences,
 )
-from rddrs.smoothing import SmoothedClassifier
+from rddrs.smoothing import SmoothedClassifier, shared_fidelity
 from rddrs.trust import audited_inputs, overlaps
 from rddrs.trust.audit import count_differences
 
@@ -196,7 +197,8 @@ def attacked(
         )
         stated, wrong = store.record(index), proposed(index)
         if settings.run is None or stated.get("baseline") == baseline:  # else it is of a network that is not here
-            worth = fidelity(prepared.network, certificate.scale, held_out, **keyed, index=index)
+            measure = shared_fidelity if prepared.method.same_scale else partial(fidelity, index=index)
+            worth = measure(prepared.network, certificate.scale, held_out, **keyed)
             wrong += worth_differences(index, stated, worth, options.tolerance / len(held_out.labels))
         flags = [*found.flags, *path_flags(prepared, store, index, batch)]
         return pd.json_normalize(asdict(found)).iloc[0].to_dict() | {"flags": ", ".join(flags)}, wrong

@@ -7,17 +7,25 @@ if __name__ == "__main__":  # the configuration is read before torch is imported
 
 from filelock import FileLock
 
+from pipelines.deploy import deploy
 from pipelines.errors import SettingsError
 from pipelines.prepared import Prepared
-from rddrs.models import load_weights, save_weights
+from rddrs.models import deployed_in, load_weights, save_weights
 from rddrs.smoothing import on_threads
 
 
 def train(prepared: Prepared) -> None:
-    """Give the network its weights: trained once for a configuration, then read; freeze it."""
+    """Give the network its weights: trained once for a configuration, then read; freeze it, and deploy it."""
+    give_weights(prepared)
+    deploy(prepared)
+
+
+def give_weights(prepared: Prepared) -> None:
+    """Train the network, once for a configuration, or read what was trained; freeze it."""
     settings, places = prepared.settings, prepared.classifier_places
     places.path.mkdir(parents=True, exist_ok=True)
-    if settings.classifier.as_it_is:
+    deployed = deployed_in(prepared.network)
+    if settings.classifier.as_it_is or (deployed and deployed.is_deployed):
         return
     with FileLock(places.lock):
         if not places.weights.exists():
@@ -31,7 +39,7 @@ def make_weights(prepared: Prepared) -> None:
     """Train and keep the weights; of rotated data those of the network before the rotation: both answer alike."""
     if prepared.settings.data.rotation is not None:
         plain = prepared.unrotated
-        train(plain)
+        give_weights(plain)
         return save_weights(plain.network, prepared.classifier_places.weights)
     try:
         from pipelines.fitting import fit_network
@@ -41,5 +49,5 @@ def make_weights(prepared: Prepared) -> None:
             'build of torch: train in an environment without the extra "benchmarks" (scripts/peers.sh makes it its own)'
         ) from error
     if prepared.settings.train.name == "covariance":
-        train(prepared.beginning)
+        give_weights(prepared.beginning)
     fit_network(prepared)

@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import PositiveInt, model_validator
 
 from pipelines.settings.groups import Group, Target
-from rddrs.models import Output, Precision, weights_file
+from rddrs.models import Output, Precision, Runtime, weights_file
 
 
 class Normalize(Group):
@@ -29,7 +29,8 @@ class Classifier(Target):
     file: str | None = None
     epochs: PositiveInt
     normalize: Normalize
-    precision: Precision
+    precision: Precision | Literal["int8"]
+    runtime: Runtime = "torch"
     compile: bool
     threads: PositiveInt
 
@@ -41,6 +42,14 @@ class Classifier(Target):
             raise ValueError(f"{' '.join(given)}: leave all but one of them out")
         if self.file is not None and (self.precision != "float32" or self.compile):
             raise ValueError(f"file={self.file}: it is certified as it is: leave precision and compile out")
+        return self
+
+    @model_validator(mode="after")
+    def one_runtime(self) -> Self:
+        if self.runtime == "torch" and self.precision == "int8":
+            raise ValueError("precision=int8 is not run by runtime=torch: give runtime=onnxruntime or openvino")
+        if self.runtime != "torch" and (self.precision == "bfloat16" or self.compile):
+            raise ValueError(f"runtime={self.runtime} runs float32 and int8: leave precision=bfloat16 and compile out")
         return self
 
     @property

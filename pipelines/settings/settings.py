@@ -102,6 +102,15 @@ class Settings(Group):
             raise ValueError(f"classifier.state={self.classifier.state} is of a classifier.checkpoint or a train.start")
         return self
 
+    @model_validator(mode="after")
+    def runtime_is_of_the_cpu(self) -> Self:
+        runtime, rotation = self.classifier.runtime, self.data.rotation
+        if runtime != "torch" and self.device != "cpu":
+            raise ValueError(f"device={self.device}: classifier.runtime={runtime} runs on the CPU: give device=cpu")
+        if runtime != "torch" and self.classifier.file is None and rotation is not None:
+            raise ValueError(f"data.rotation={rotation} needs classifier.runtime=torch, not {runtime}")
+        return self
+
     @field_validator("figures")
     @classmethod
     def importable(cls, names: list[str]) -> list[str]:
@@ -148,6 +157,8 @@ class Settings(Group):
         values = self.model_dump(include={"classifier", "method", "train", "certify", "sigma", "seed"}, by_alias=True)
         del values["classifier"]["checkpoint"], values["classifier"]["file"]
         del values["train"]["start"], values["certify"]["workers"]
+        if self.classifier.runtime == "torch":  # of later versions
+            del values["classifier"]["runtime"]
         for name in ("state", "weights"):  # of a file, which is known by its content, and of later versions
             if values["classifier"][name] is None or self.classifier.as_it_is:
                 del values["classifier"][name]

@@ -242,6 +242,11 @@ class Method(BaseModel, ABC):
         return self.shared_scale is self
 
     @property
+    def same_scale(self) -> bool:
+        """Whether the C of all inputs is the same, found or not: what it is worth is then measured once."""
+        return self.one_scale
+
+    @property
     def contents(self) -> dict[str, str]:
         """Of the settings that name a file, a digest of what it holds: the place of a file decides nothing."""
         return {}

@@ -11,5 +11,9 @@ class RS(Method):
     def uses_gradient(self) -> bool:
         return False
 
+    @property
+    def same_scale(self) -> bool:
+        return True
+
     def solve(self, problem: Problem) -> Proposal:
         return Proposal(Isotropic(problem.sigma, problem.dim), "done", problem.sigma)

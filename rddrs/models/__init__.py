@@ -3,6 +3,7 @@
 from rddrs.models.accelerated import Accelerated, Precision
 from rddrs.models.adapters import Logits, Normalized, Output, Rotated, as_logits, bare
 from rddrs.models.artefacts import Artefact, Exported, Onnx, OpenVino, Scripted, artefact
+from rddrs.models.deployed import Deployed, Runtime, deployed_in
 from rddrs.models.identity import digest
 from rddrs.models.lenet import LeNet
 from rddrs.models.perceptron import Perceptron
@@ -18,6 +19,7 @@ from rddrs.models.zoo import Pretrained, card_of, pretrained, scale_file, weight
 __all__ = [
     "Accelerated",
     "Artefact",
+    "Deployed",
     "Exported",
     "LeNet",
     "Logits",
@@ -30,6 +32,7 @@ __all__ = [
     "Pretrained",
     "ResNet",
     "Rotated",
+    "Runtime",
     "Scripted",
     "SmallCNN",
     "artefact",
@@ -37,6 +40,7 @@ __all__ = [
     "as_onnx",
     "bare",
     "card_of",
+    "deployed_in",
     "digest",
     "load_weights",
     "matching",

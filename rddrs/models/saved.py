@@ -24,6 +24,7 @@ from rddrs.files import Unreadable, replacing
 from rddrs.models.accelerated import Accelerated
 from rddrs.models.adapters import Adapter, LogProbabilities, Normalized
 from rddrs.models.artefacts import Artefact, Exported, OpenVino, Scripted, from_bytes
+from rddrs.models.deployed import Deployed
 from rddrs.models.programs import exported
 from rddrs.noise import FAMILIES, Kronecker, Scale, from_tensors
 from rddrs.version import __version__
@@ -152,7 +153,7 @@ def _taken_apart(classifier: Any) -> tuple[Any, list[dict[str, Any]]]:
         if isinstance(classifier, Normalized):
             numbers = {name: getattr(classifier, name).flatten().tolist() for name in ("mean", "std")}
             described.insert(0, {"kind": "Normalized", **numbers})
-        else:
+        elif not (isinstance(classifier, Deployed) and classifier.is_deployed):
             described.insert(0, {"kind": type(classifier).__name__})
         classifier = classifier.network
     return classifier, described

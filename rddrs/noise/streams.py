@@ -46,6 +46,7 @@ class Purpose(IntEnum):
     PATH = 23
     AUGMENTATION = 24
     PREDICTION = 30
+    CALIBRATION = 31
 
 
 @dataclass(frozen=True)

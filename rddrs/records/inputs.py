@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -15,7 +16,7 @@ from rddrs.noise import Norm
 from rddrs.records.outcomes import Ledger
 from rddrs.records.record import derived, left_by_memory, worth
 from rddrs.records.store import Store
-from rddrs.smoothing import Classifier, Fidelity, Reference, fidelity
+from rddrs.smoothing import Classifier, Fidelity, Reference, fidelity, shared_fidelity
 from rddrs.threats import PERTURBATIONS, Perturbation
 from rddrs.trust import Memory, admit_in_order
 
@@ -130,7 +131,8 @@ def certify_input(
     }
     kept = None
     if (measured := held_out or measuring) is not None:
-        kept = fidelity(classifier, certificate.scale, measured, sigma=sigma, seed=seed, index=index, norm=norm)
+        measure = shared_fidelity if method.same_scale else partial(fidelity, index=index)
+        kept = measure(classifier, certificate.scale, measured, sigma=sigma, seed=seed, norm=norm)
         record |= worth(kept)
     return CertifiedInput(proposal, certificate, kept, record)
 

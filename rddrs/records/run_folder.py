@@ -94,6 +94,10 @@ class ClassifierFolder(Place):
         """The one scale of a method for all inputs, by what made it."""
         return self.path / f"scale-{_key(maker)}.safetensors"
 
+    def deployed(self, form: str) -> Path:
+        """The file that a runtime answers with, by its precision and what it was calibrated by."""
+        return self.path / f"{form}.onnx"
+
     def sigma_x(self, index: int, batch: int) -> Path:
         """The sigma_x of an input, which is the same for all methods."""
         return self.path / f"sigma_x-batch{batch}" / f"{index}.json"

@@ -16,9 +16,11 @@ from rddrs.certification import Smoothed
 from rddrs.data import random_rotation
 from rddrs.models import (
     Accelerated,
+    Deployed,
     Logits,
     Normalized,
     Rotated,
+    artefact,
     as_logits,
     digest,
     load_weights,
@@ -39,6 +41,7 @@ OPTIONS = (
     "epochs",
     "normalize",
     "precision",
+    "runtime",
     "compile",
     "threads",
 )
@@ -91,6 +94,14 @@ def network_of(folder: Path, records: pd.DataFrame) -> nn.Module:
     options, shape, classes = stated["classifier"], tuple(certificate.x.shape), len(certificate.counts)
     chosen = {key: value for key, value in options.items() if key == "_target_" or key not in OPTIONS}
     offered = {"shape": shape, "classes": classes} | ({"file": options["file"]} if options.get("file") else {})
+    if (runtime := options.get("runtime", "torch")) != "torch":
+        offered |= {"runtime": runtime}
+    if runtime != "torch" and not options.get("file"):
+        for file in sorted(places.root.classifiers.glob("*/*.onnx")):
+            network = Deployed(artefact(file, shape, runtime), runtime, options["precision"])
+            network = as_logits(network, options["output"])
+            if digest(network) == bound:
+                return network
     for weights in _weights(folder, options):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stated["seed"])

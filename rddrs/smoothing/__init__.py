@@ -17,7 +17,7 @@ from rddrs.smoothing.edge import (
     taken,
     votes,
 )
-from rddrs.smoothing.fidelity import Fidelity, Reference, fidelity, predict
+from rddrs.smoothing.fidelity import Fidelity, Reference, fidelity, predict, shared_fidelity
 from rddrs.smoothing.probabilities import soft_probabilities
 from rddrs.smoothing.questions import Answer, Chunk, Question, ask, count, least
 from rddrs.smoothing.sequential import Decision, decide, sequential_lower
@@ -60,6 +60,7 @@ __all__ = [
     "randomized_clopper_pearson",
     "running_counts",
     "sequential_lower",
+    "shared_fidelity",
     "soft_probabilities",
     "taken",
     "votes",

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from rddrs.smoothing.edge import Classifier, Known, check_evaluates, logits_of, 
 DRAWS = 20
 CONFIDENCE = 0.95
 """That of the interval of a fidelity."""
+
+_measuring = Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,3 +173,18 @@ def fidelity(
     shares = torch.bincount(answers, minlength=classes).double() / len(answers)
     baseline = reference.baseline(classifier, sigma, seed, draws, norm)
     return Fidelity(accuracy, baseline, len(answers), tuple(shares.tolist()))
+
+
+def shared_fidelity(
+    classifier: Classifier, scale: Scale, reference: Reference, *, sigma: float, seed: int = 0, norm: Norm = "l2"
+) -> Fidelity:
+    """The fidelity of a C that all inputs share: that of input 0, measured once for a classifier object and a C.
+
+    The reference set remembers it, as it does its baselines: make a new set where the object's weights have changed.
+    """
+    key = (scale.digest, sigma, seed, norm)
+    with _measuring:  # the first thread measures, the others wait
+        known = reference._baselines.of(classifier)
+        if key not in known:
+            known[key] = fidelity(classifier, scale, reference, sigma=sigma, seed=seed, norm=norm)
+        return known[key]

@@ -17,7 +17,7 @@ from pipelines.certify import certify
 from pipelines.command import main
 from pipelines.prepare import Prepared, prepare
 from rddrs.data import digits
-from rddrs.models import ResNet, artefact, as_onnx, digest
+from rddrs.models import ResNet, artefact, as_onnx, deployed_in, digest
 from rddrs.models.programs import exported
 from rddrs.records import write_manifest
 from rddrs.report import publish
@@ -222,6 +222,41 @@ def test_a_quantised_network_is_certified_if_its_scales_are_fixed(work, monkeypa
         rddrs.certify(artefact(tmp_path / "dynamic.onnx"), kept.x, kept.scale, **options)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_quantised_network_is_the_certified_one(tmp_path, monkeypatch):
+    """It answers, it is bound by its bytes, it is what a file holds; under a C that is given it is calibrated by it."""
+    monkeypatch.chdir(tmp_path)
+    rddrs.save_scale(rddrs.Isotropic(0.3, 64), "isotropic.safetensors")
+    torch.save(perceptron().state_dict(), "weights.pt")
+    asked = ["data=digits", "classifier=own", f"classifier._target_={__name__}.perceptron", "output_root=outputs"]
+    asked += ["classifier.checkpoint=weights.pt", "certify.workers=1", *OPTIONS[1:], "classifier.precision=int8"]
+    asked += ["classifier.runtime=onnxruntime"]
+    folders = []
+    for name in ("method=rs", "method=given method.scale=isotropic.safetensors"):
+        prepared = prepare(settings(*asked, *name.split()))
+        key = prepared.run_folder
+        folders.append(finished(prepared).resolve())
+        deployed = deployed_in(prepared.network)
+        assert deployed is not None and deployed.is_deployed and prepare(prepared.settings).run_folder == key
+        assert digest(prepared.network) == prepared.binding.classifier
+    (first, second), inputs = sorted(Path("outputs").glob("classifiers/*/int8-*.onnx")), digits().test_inputs[:50]
+    assert first.parent == second.parent and first.read_bytes() != second.read_bytes(), "one network, under each C"
+    opened, plain = rddrs.open_run(folders[0]), perceptron().eval()
+    kept, smoothed = opened.certificate(0), opened.smoothed
+    error = (smoothed.classifier(inputs) - plain(inputs)).abs().max()
+    assert 1e-4 < error < 0.2 * plain(inputs).abs().max(), "int8, and the same network"
+    again = rddrs.certify(smoothed.classifier, kept.x, kept.scale, samples=1000, grid=kept.grid, batch=kept.batch)
+    assert again.counts == kept.counts
+    smoothed.save("model.rddrs")
+    assert torch.equal(rddrs.load("model.rddrs").classifier(inputs), smoothed.classifier(inputs))
+    pair = first.read_bytes(), second.read_bytes()
+    for file, content in zip((first, second), reversed(pair), strict=True):
+        file.write_bytes(content)  # another network in its place
+    store = opened_store(prepare(settings(*asked, "method=rs")))
+    with pytest.raises(ValueError, match="is of another classifier"):
+        store.certificate(0)
+
+
 def test_what_goes_wrong_is_one_message(work, monkeypatch, capsys):
     monkeypatch.chdir(work)
     rddrs.save_scale(rddrs.Isotropic(0.5, 5), "small.safetensors", norm="l2")
@@ -231,6 +266,9 @@ def test_what_goes_wrong_is_one_message(work, monkeypatch, capsys):
             "have no gradient, which RDDRS needs",
         ),
         (("run", "classifier=onnx", "classifier.file=resnet.onnx", "classifier.compile=true"), "certified as it is"),
+        (("run", "classifier.precision=int8"), "not run by runtime=torch: give runtime=onnxruntime or openvino"),
+        (("run", "classifier.runtime=openvino", "classifier.precision=bfloat16"), "runs float32 and int8"),
+        (("run", "classifier.runtime=onnxruntime", "method=ancer"), "method=ancer needs the gradient of the network"),
         (("run", "method=given"), "method.scale"),
         (("run", "method=given", "method.scale=weights.pt"), "method.scale: weights.pt is no scale that"),
         (("run", "method=given", "method.scale=small.safetensors"), "dimension 5, inputs of shape (1, 8, 8)"),

@@ -56,6 +56,22 @@ def test_half_of_the_reference_measures_what_the_other_half_fitted(problem):
     assert "correct" not in it.record, "no label was given"
 
 
+@pytest.mark.parametrize("method", [rddrs.RS(), rddrs.Given(scale=rddrs.Isotropic(0.4, 6))], ids=["rs", "given"])
+def test_one_c_for_all_inputs_is_measured_once(problem, method):
+    (oracle, (inputs, labels)), rows = problem, []
+
+    def classifier(batch):
+        rows.append(len(batch))
+        return oracle.classifier(batch)
+
+    measuring = rddrs.Reference(inputs, labels)
+    options = {"sigma": 0.3, "method": method, "measuring": measuring, "samples": 100, "batch": 100}
+    certified = [rddrs.certify_input(classifier, x, index=7 + place, **options) for place, x in enumerate(inputs[:4])]
+    assert rows.count(len(inputs)) == 20 * 2, "the set, under C and under sigma I, 20 draws each"
+    scale = certified[0].proposal.scale
+    assert {it.fidelity for it in certified} == {fidelity(oracle.classifier, scale, measuring, sigma=0.3, index=0)}
+
+
 def test_given_sets_are_used_as_they_are(problem):
     inputs, labels = problem[1]
     fitting, measuring = rddrs.Reference(inputs[:10], labels[:10]), rddrs.Reference(inputs[10:], labels[10:])
