@@ -22,6 +22,7 @@ from rddrs.report import (
     log_table,
     name_apart,
     open_run,
+    paths_figures,
     plane_figures,
     save,
     severity_table,
@@ -49,7 +50,7 @@ def compare_runs(root: Path, names: list[str], folder: Path | None = None) -> Pa
     if len(beside := literature(runs)):
         with replacing(places.literature) as part:
             beside.to_csv(part, index=False)
-    figures = comparison_figures(runs) | plane_figures(runs)
+    figures = comparison_figures(runs) | paths_figures(runs) | plane_figures(runs)
     files = {name: save(figure, places.figures / name)[0] for name, figure in figures.items()}
     write_page(places.page, runs, files, "Comparison of " + ", ".join(dict.fromkeys(table["label"])))
     return places.path

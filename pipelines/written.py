@@ -55,7 +55,9 @@ def figures_of(prepared: Prepared, run: OpenedRun, isotropic: OpenedRun | None) 
     """The figures of the run by their names."""
     figures = run_figures(run, *([isotropic] if isotropic else []))
     if prepared.paths:
-        figures |= {"paths": path_figure([run], {name: clean_of(prepared, name) for name in prepared.paths})}
+        figures |= {
+            "paths": path_figure([run], {(run.name, name): clean_of(prepared, name) for name in prepared.paths})
+        }
     figures |= sheet_of(run, prepared.threat.perturbations, prepared.clamp, prepared.rounding)
     return figures | plane_figures([run], prepared.network) | own_figures(prepared.settings.figures, run)
 

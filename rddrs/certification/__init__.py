@@ -1,7 +1,8 @@
 """The proof: one routine that certifies every proposal, and the severities of perturbations that it covers."""
 
 from rddrs.certification.certify import Certificate, certify
-from rddrs.certification.paths import Cell, PathCertificate, PathTerms, certify_path
+from rddrs.certification.path_certificate import Cell, PathCertificate
+from rddrs.certification.paths import PathTerms, certify_path
 from rddrs.certification.severities import Severity, certified_severities, certified_severity, inside
 from rddrs.certification.smoothed import Smoothed, load
 from rddrs.certification.terms import ABSTAIN, Bound, Demand, Proof, Terms, lower_bound

@@ -7,22 +7,20 @@ cell; what is not proven is halved.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.certification.cells import Course, Ruler, Severities
+from rddrs.certification.cells import Course, Severities
+from rddrs.certification.path_certificate import Cell, PathCertificate, PathStatus, severities_of
 from rddrs.certification.terms import ABSTAIN
-from rddrs.certification.walks import WAVE, Tree, Walk, anchors_of, placed
-from rddrs.noise import Family, Norm, Purpose, Scale, Stream, family_of, owned
-from rddrs.rounding import round_down
+from rddrs.certification.walks import WAVE, Tree, Walk
+from rddrs.noise import Purpose, Stream
 from rddrs.smoothing import (
     Chunk,
-    Decision,
     Question,
     SmoothedClassifier,
     ask,
@@ -37,148 +35,8 @@ from rddrs.threats import PERTURBATIONS, Perturbation
 Feared = str | Perturbation | Sequence[str | Perturbation]
 """A perturbation or its name, or a pair, the first applied first: "rotation+brightness" is the pair of those names."""
 
-PathStatus = Literal["complete", "unproven", "budget"]
-"""Why a path ends: at the ends that were asked for, at a cell that cannot be proven, or with its budget of draws."""
-
 FULL_TESTS, FAIR = 10, 4
 """The budget of a path, where none is given: so many full tests, and so many times what its tests cost at least."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A test of a path: does G_C answer the class at the cell's anchor, its middle, above the probability of rho?
-
-    `order` is the test's number k, from 1, and `alpha` its `share` of the path's; those of one `wave` were asked at the
-    same time. `yes` proves that the answer is the class at every point of the cell.
-    """
-
-    low: Severities
-    high: Severities
-    rho: float
-    alpha: float
-    order: int
-    wave: int
-    counts: tuple[int, ...]
-    samples: int
-    decision: Decision
-
-    @property
-    def proven(self) -> bool:
-        return self.decision == "yes"
-
-    @property
-    def middle(self) -> Severities:
-        """The severities of the anchor."""
-        return tuple((low + high) / 2 for low, high in zip(self.low, self.high, strict=True))
-
-
-@dataclass(frozen=True, eq=False)
-class PathCertificate:
-    """G_C answers `prediction` at clip(T_t(x)) + delta for all t from `low` to `high` and |C^-1 delta| < `slack`.
-
-    At confidence 1 - alpha, for the whole path together. `clamp` are the ends of the range that images are clipped to;
-    with a `rounding`, a step h, every entry of them may be rounded to a multiple of h. Of two perturbations, the first
-    applied first, `low`, `high` and what was `asked` are pairs, and the path is the box between them. `prediction` is
-    -1, and both ends are 0, where nothing is certified. `status` says why it ends where it ends. `cells` are all tests
-    in their order, proven or not, each of at most `test_samples` draws, and all of `budget`; with seed, index and the
-    micro-batch `batch` all draws can be made again.
-    """
-
-    x: Float[Tensor, "*shape"]
-    scale: Scale
-    perturbations: tuple[Perturbation, ...]
-    prediction: int
-    low: float | Severities
-    high: float | Severities
-    asked: tuple[float, float] | tuple[Severities, Severities]
-    cells: tuple[Cell, ...] = field(repr=False)
-    selection_counts: tuple[int, ...]
-    status: PathStatus = field(kw_only=True)
-    alpha: float = field(kw_only=True)
-    slack: float = field(kw_only=True)
-    clamp: tuple[float, float] | None = field(kw_only=True)
-    rounding: float | None = field(kw_only=True)
-    test_samples: int = field(kw_only=True)
-    budget: int = field(kw_only=True)
-    selection_samples: int = field(kw_only=True)
-    seed: int = field(kw_only=True)
-    index: int = field(kw_only=True)
-    batch: int = field(kw_only=True)
-    norm: Norm = field(default="l2", kw_only=True)
-    grid: float | None = field(default=None, kw_only=True)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "x", owned(self.x))
-
-    @property
-    def name(self) -> str:
-        """The perturbations' names: "rotation+brightness" of two."""
-        return "+".join(it.name for it in self.perturbations)
-
-    @property
-    def family(self) -> Family:
-        """The family of the noise."""
-        return family_of(self.norm)
-
-    @property
-    def samples(self) -> int:
-        """The draws that were spent: on the class and on all tests."""
-        return self.selection_samples + sum(cell.samples for cell in self.cells)
-
-    @property
-    def complete(self) -> bool:
-        """Whether all that was asked for is certified."""
-        return self.prediction != ABSTAIN and (self.low, self.high) == self.asked
-
-    def covers(self, severity: float | Sequence[float]) -> bool:
-        """Whether the path reaches over a severity, or over a pair of them."""
-        inside = zip(_tuple(self.low), _tuple(severity), _tuple(self.high), strict=True)
-        return self.prediction != ABSTAIN and all(low <= value <= high for low, value, high in inside)
-
-    def contains(self, points: Float[Tensor, "n *shape"]) -> Bool[Tensor, " n"]:
-        """Which of the points, each of the input's shape, lie in the region of a proven cell's anchor."""
-        ruler, points = Ruler(self.scale, self.norm), points.to(self.x.device).double().flatten(1)
-        found = torch.zeros(len(points), dtype=torch.bool, device=points.device)
-        for cell, anchor in zip(self.cells, self.anchors, strict=True):
-            if cell.proven and self.prediction != ABSTAIN:
-                found |= ruler.up(ruler.length(points - placed(anchor, self.grid))) < cell.rho
-        return found
-
-    @cached_property
-    def anchors(self) -> Float[Tensor, "m *shape"]:
-        """The anchor of every cell: the input at the middle of the cell, clipped and rounded."""
-        middles = torch.tensor([cell.middle for cell in self.cells], dtype=torch.float64)
-        return self.anchors_at(middles.view(-1, len(self.perturbations)))
-
-    def anchors_at(self, severities: Float[Tensor, "n q"]) -> Float[Tensor, "n *shape"]:
-        """The input at so many severities, clipped and rounded."""
-        course = Course(self.perturbations, self.x, self.clamp)
-        return anchors_of(course, severities.to(self.x.device, torch.float64), self.x, self.rounding or self.grid)
-
-    def to(self, device: torch.device | str) -> "PathCertificate":
-        """The same certificate on another device."""
-        return replace(self, x=self.x.to(device), scale=self.scale.to(device))
-
-    def __repr__(self) -> str:
-        return f"PathCertificate(input {self.index}: {self._told}, alpha = {self.alpha:g})"
-
-    @property
-    def _told(self) -> str:
-        if self.prediction == ABSTAIN:
-            return f"no {self.name} is certified, {len(self.cells)} tests, {self.samples} samples"
-        ends = zip(self.perturbations, _tuple(self.low), _tuple(self.high), strict=True)
-        told = [f"{it.name} from {_inwards(low)} to {_inwards(high)} {it.unit}".strip() for it, low, high in ends]
-        return f"class {self.prediction}, {', '.join(told)}, {len(self.cells)} tests, {self.samples} samples"
-
-    def _repr_html_(self) -> str:
-        from rddrs.pictures import strip_card
-
-        shares = torch.linspace(0, 1, 9, dtype=torch.float64)[:, None]
-        low, high = (torch.tensor(_tuple(end), dtype=torch.float64) for end in (self.low, self.high))
-        severities = (low + shares * (high - low)).to(self.x.device)
-        images = Course(self.perturbations, self.x, self.clamp).points(severities).view(-1, *self.x.shape)
-        titles = [", ".join(f"{value:.3g}" for value in row) for row in severities.tolist()]
-        return strip_card(repr(self), images, titles)
 
 
 @dataclass(frozen=True)
@@ -254,7 +112,7 @@ def certify_path(
     an input that is not finite float32 or float64, and what is no classifier, as `certify` does.
     """
     perturbations = feared(perturbation)
-    asked = _tuple(low), _tuple(high)
+    asked = severities_of(low), severities_of(high)
     _check(perturbations, *asked, alpha, slack, clamp, rounding, smoothed.grid)
     for name, value in {
         "samples": samples,
@@ -296,7 +154,7 @@ def certify_path(
         walk.tell(proven)
         width = min(2 * width, WAVE) if all(proven) else 1
     ends = walk.ends
-    status = "budget" if nodes else "complete" if ends == asked else "unproven"
+    status: PathStatus = "complete" if ends == asked else "budget" if nodes or left < samples else "unproven"
     nothing = not any(map(any, ends))
     return PathCertificate(
         x=x,
@@ -394,14 +252,5 @@ def _check(
             raise ValueError(f"{it.name} has no negative severities: low must be 0, not {start:g}")
 
 
-def _tuple(ends: float | Sequence[float]) -> Severities:
-    return (float(ends),) if isinstance(ends, int | float) else tuple(float(end) for end in ends)
-
-
 def _scalar(ends: Severities) -> float | Severities:
     return ends[0] if len(ends) == 1 else ends
-
-
-def _inwards(end: float) -> str:
-    """An end of an interval as text, rounded towards 0."""
-    return f"{'-' if end < 0 else ''}{round_down(abs(end))}"

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rddrs.certification.certify import certify
-from rddrs.certification.paths import Feared, PathCertificate, certify_path
+from rddrs.certification.path_certificate import PathCertificate
+from rddrs.certification.paths import Feared, certify_path
 from rddrs.certification.terms import Bound, Terms
 from rddrs.models import read_smoothed, write_smoothed
 from rddrs.noise import Norm, Scale

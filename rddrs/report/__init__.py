@@ -29,6 +29,7 @@ from rddrs.report.logs import log_summary as log_summary
 from rddrs.report.logs import log_table as log_table
 from rddrs.report.page import write_page as write_page
 from rddrs.report.paths import clean_accuracy as clean_accuracy
+from rddrs.report.paths import path_cells as path_cells
 from rddrs.report.paths import path_figure as path_figure
 from rddrs.report.paths import path_summary as path_summary
 from rddrs.report.paths import path_table as path_table
@@ -41,6 +42,7 @@ from rddrs.report.publication import published_differences as published_differen
 from rddrs.report.publication import summary_of as summary_of
 from rddrs.report.run import OpenedRun as OpenedRun
 from rddrs.report.run import open_run as open_run
+from rddrs.report.run import paths_figures as paths_figures
 from rddrs.report.run import plane_figures as plane_figures
 from rddrs.report.severities import mean_severities as mean_severities
 from rddrs.report.shapes import eigenvector_figure as eigenvector_figure

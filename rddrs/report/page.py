@@ -12,6 +12,7 @@ from rddrs.files import write_text
 from rddrs.report.figures import CAPTIONS
 from rddrs.report.gallery import data_uri, gallery
 from rddrs.report.headline import headline, tiles
+from rddrs.report.paths import path_cells
 from rddrs.report.sheet import accuracy_cells, comparison_cells, severity_cells
 from rddrs.report.style import vector_bytes
 from rddrs.report.tables import LOW_FIDELITY, Run, compare, round_down
@@ -64,6 +65,7 @@ def write_page(
         comparison=comparison_cells(runs),
         accuracies=accuracy_cells(runs),
         severities=told,
+        paths=path_cells(runs),
         doubts=_doubts(compare(runs).to_dict("records")),
         figures=[
             {

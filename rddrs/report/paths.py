@@ -19,8 +19,9 @@ from rddrs.certification.cells import Course
 from rddrs.certification.paths import feared
 from rddrs.records.record import path_column, path_names
 from rddrs.report.severities import unit_of
+from rddrs.report.sheet import Cells
 from rddrs.report.style import looks, panels, styled
-from rddrs.report.tables import Run, confidence_band, round_down
+from rddrs.report.tables import Run, confidence_band, labels, round_down
 from rddrs.smoothing import Classifier
 
 
@@ -56,17 +57,35 @@ def path_metrics(records: pd.DataFrame) -> dict[str, float]:
     }
 
 
+_HEADINGS = ["certified as a whole", "from", "to", "share", "95 % band", "samples an input"]
+
+
+def _row(name: str, values: Mapping[str, Any]) -> list[str]:
+    """A path of `path_summary` under those headings; shares are rounded down, the upper end of their band up."""
+    low, high = (", ".join(f"{each:g}" for each in np.atleast_1d(end)) for end in values["asked"])
+    band = f"{round_down(values['share_low'])} to {1 - float(round_down(1 - values['share_high'])):.3f}"
+    told = name.replace("_", " ").replace("+", " + ")
+    return [told, low, high, round_down(values["share"]), band, f"{values['samples']:.0f}"]
+
+
 def path_table(summary: Mapping[str, Mapping[str, Any]]) -> Table:
-    """What a run says of its paths at its end; shares are rounded down."""
-    table = Table("certified as a whole", box=SIMPLE_HEAD)
-    for heading in ("from", "to", "share", "95 % band", "samples an input"):
+    """What a run says of its paths at its end."""
+    table = Table(_HEADINGS[0], box=SIMPLE_HEAD)
+    for heading in _HEADINGS[1:]:
         table.add_column(heading, justify="right")
     for name, values in summary.items():
-        low, high = (", ".join(f"{each:g}" for each in np.atleast_1d(end)) for end in values["asked"])
-        band = f"{round_down(values['share_low'])} to {1 - float(round_down(1 - values['share_high'])):.3f}"
-        told = name.replace("_", " ").replace("+", " + ")
-        table.add_row(told, low, high, round_down(values["share"]), band, f"{values['samples']:.0f}")
+        table.add_row(*_row(name, values))
     return table
+
+
+def path_cells(runs: Sequence[Run]) -> Cells | None:
+    """Headings and rows of the table of the paths of all runs, and whose they are; None where there is no path."""
+    rows = [
+        [*_row(name, values), f"{label}, sigma {run.sigma:g}", str(run.records["paths_of"].iloc[0])]
+        for run, label in labels(runs).items()
+        for name, values in path_summary(run.records).items()
+    ]
+    return ([*_HEADINGS, "run", "paths of"], rows, set()) if rows else None
 
 
 def reached(records: pd.DataFrame, name: str, severities: Float[ndarray, " s"]) -> Float[ndarray, " s"]:
@@ -105,21 +124,28 @@ def clean_accuracy(
 
 
 @styled
-def path_figure(runs: Sequence[Run], clean: Mapping[str, tuple[ndarray, ndarray] | None] | None = None) -> Figure:
+def path_figure(
+    runs: Sequence[Run], clean: Mapping[tuple[str, str], tuple[ndarray, ndarray] | None] | None = None
+) -> Figure:
     """The share of inputs that are right and certified up to each severity, a panel a path, a curve a run.
 
-    `clean` has, by the path's name, the `clean_accuracy` of the network. Of a box the axis is the share of its sides.
+    `clean` has, by the names of run and path, the `clean_accuracy` of the run's network, which is dotted, once for
+    networks that are equally right. Of a box the axis is the share of its sides.
     """
     names = list(dict.fromkeys(name for run in runs for name in path_names(run.records)))
     figure, axes = panels(min(3, len(names)), -(-len(names) // 3), sharey=True)
     appearance = looks(runs)
     for axis, name in zip(axes.flat, names, strict=False):
+        drawn: list[ndarray] = []
         for run in runs:
             if name in path_names(run.records):
                 severities = grid_of(run.records, name)
                 axis.plot(severities, reached(run.records, name, severities), **appearance[run])
-        if curve := (clean or {}).get(name):
-            axis.plot(*curve, color="#777777", linestyle=":", label="without noise")
+            curve = (clean or {}).get((run.name, name))
+            if curve and not any(np.array_equal(curve[1], other) for other in drawn):
+                look = {"color": appearance[run]["color"]} if drawn else {"color": "#777777", "label": "without noise"}
+                axis.plot(*curve, linestyle=":", **look)
+                drawn.append(curve[1])
         axis.set(title=name.replace("_", " "), xlabel=unit_of(name) or "share of the box", ylim=(0, 1.03))
         axis.legend(loc="lower center")
     for axis in axes.flat[len(names) :]:

@@ -11,10 +11,12 @@ import yaml
 from matplotlib.figure import Figure
 from torch import nn
 
-from rddrs.certification import Certificate, Smoothed
+from rddrs.certification import Certificate, PathTerms, Smoothed
 from rddrs.records import RunFolder, Store, claims
+from rddrs.records.record import path_names
 from rddrs.report.deployed import network_of, smoothed_of
 from rddrs.report.figures import run_figures
+from rddrs.report.paths import clean_accuracy, path_figure
 from rddrs.report.shapes import region_figure
 from rddrs.report.tables import Run, compare
 
@@ -94,3 +96,23 @@ def plane_figures(runs: Sequence[OpenedRun], network: nn.Module | None = None) -
     except Exception:  # whatever a user's own code raises
         return {}
     return {"regions": region_figure(network.cpu(), members, sorted(shared)[len(shared) // 2])}
+
+
+def paths_figures(runs: Sequence[OpenedRun]) -> dict[str, Figure]:
+    """How far the paths of the runs are certified, beside what their networks answer without noise, where found."""
+    shown, clean = [run for run in runs if path_names(run.records)], {}
+    for run in shown:
+        try:
+            network = run.network.cpu()
+        except Exception:  # whatever a user's own code raises
+            continue
+        labels = dict(zip(run.records["index"].tolist(), run.records["label"].tolist(), strict=True))
+        store, first = Store(run.folder), next(iter(labels))
+        for name in path_names(run.records):
+            try:
+                terms = PathTerms.of(store.path_certificate(first, name, PathTerms(name, 0.0, 1.0)))
+            except ValueError:  # a perturbation of the user's own
+                continue
+            labelled = ((run.load(index)[0], label) for index, label in labels.items())
+            clean[run.name, name] = clean_accuracy(network, labelled, terms)
+    return {"paths": path_figure(shown, clean)} if shown else {}

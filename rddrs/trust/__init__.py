@@ -6,7 +6,8 @@ from rddrs.trust.contradictions import contradictions
 from rddrs.trust.extent import audited_inputs, expected_false_alarms
 from rddrs.trust.memory import Memory, admit_in_order, overlaps
 from rddrs.trust.outcome import Outcome, Recalled, Volatile, certificate_digest
-from rddrs.trust.paths import PathAttack, PathAudit, attack_path, audit_path
+from rddrs.trust.path_attack import PathAttack, attack_path
+from rddrs.trust.paths import PathAudit, audit_path
 
 __all__ = [
     "Attack",

@@ -124,7 +124,7 @@ def test_a_path_that_fails_takes_no_more_than_its_budget(oracle_of):
     whole, part, little = path(10**7), path(30_000), path(2500, samples=1000)
     assert whole.status == "unproven" and part.status == little.status == "budget" and part.prediction == 1
     assert part.samples <= 30_000 and 2000 < little.samples <= 2500 and whole.samples > 30_000
-    assert all(cell.alpha == share(1e-3, cell.order, 8) for cell in part.cells)
+    assert all(cell.alpha == share(1e-3, cell.order, 4) for cell in part.cells)
     assert little.low == -2 * end  # no draw is kept from the other side
     assert 0.5 * end < cast(float, part.high) <= cast(float, whole.high) <= end
     assert not part.complete and path(high=0.4 * end).status == "complete"

@@ -11,12 +11,14 @@ from safetensors.torch import save_file
 
 from pipelines.audit import audit
 from pipelines.certify import certify
+from pipelines.compare import compare_runs
 from pipelines.errors import SettingsError
 from pipelines.prepare import prepare
 from pipelines.proof import path_flags
 from pipelines.run import run
 from rddrs.records.store import Store
 from rddrs.records.tracking import database
+from rddrs.report import open_run, paths_figures
 from rddrs.smoothing import SmoothedClassifier
 from tests.pipelines.test_config import settings
 
@@ -50,6 +52,7 @@ def test_records_and_summary_have_the_paths(finished):
         assert values["samples"] == records[f"path_{name}_samples"].mean() > 100
     assert records["path_rotation_low"].between(-5, 0).all() and records["path_scale_high"].between(0, 0.03).all()
     assert records["path_rotation+brightness_share"].between(0, 1).all()
+    assert (records["path_rotation_status"] == "complete").equals(records["path_rotation_complete"])
     assert summary["rotation"]["share"] > 0 and {*records["paths_of"]} == {"a C of the input's own"}
     assert (folder / "figures" / "paths.png").exists()
 
@@ -60,7 +63,22 @@ def test_mlflow_and_the_page_have_them_too(finished):
     metrics = client.get_run((folder / "mlflow_run_id").read_text()).data.metrics
     records = pd.read_parquet(folder / "records.parquet")
     assert metrics["path/blur/samples"] == records["path_blur_samples"].mean()
-    assert "all between included" in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert "all between included" in page and 'aria-label="Paths"' in page and "a C of the input&#39;s own" in page
+
+
+def test_a_comparison_has_their_table_and_figure_beside_the_network_without_noise(finished):
+    run = finished.run_folder.name
+    (figure,) = paths_figures([open_run(finished.run_folder)]).values()
+    by_title = {axis.get_title(): axis for axis in figure.axes if axis.get_visible()}
+    assert {*by_title} == {"rotation", "blur", "scale", "rotation+brightness"}
+    certified, clean = (line.get_ydata() for line in by_title["rotation"].lines)
+    network, images = finished.network, [finished.data.test_inputs[index] for index in finished.indices]
+    right = [network(x[None]).argmax().item() == int(finished.data.test_labels[i]) for i, x in
+             zip(finished.indices, images, strict=True)]  # fmt: skip
+    assert clean[10] == np.mean(right) and len(clean) == 21 and certified.max() <= 1
+    folder = compare_runs(finished.settings.root, [run])
+    assert (folder / "figures" / "paths.png").exists() and 'aria-label="Paths"' in (folder / "report.html").read_text()
 
 
 def test_files_hold_the_paths_and_nothing_is_done_twice(finished):
