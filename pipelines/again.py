@@ -9,6 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from pipelines.config import load
 from pipelines.entry import CONFIGURATION
+from pipelines.help import chosen
 from pipelines.settings import Settings
 
 ELSEWHERE = ("run", "runs", "logs", "figures", "shard", "device", "audit")
@@ -27,15 +28,18 @@ def command_of(settings: Settings) -> str:
             words.append(f"classifier={path.stem}")
     try:
         base = _composed(words)
-        default = _composed([])
     except Exception:  # a part that is no file of the configuration
         return ""
-    flat, known, usual = (_flat(it) for it in (given, base, default))
-    needed = [word for word in words if default[word.partition("=")[0]] != base[word.partition("=")[0]]]
+    flat, known = _flat(given), _flat(base)
+    parts = {group: name for group, _, name in (word.partition("=") for word in words)}
+    data = [f"data={parts.get('data')}"]
+    needed = [
+        f"{group}={name}" for group, name in parts.items() if chosen(group, [] if group == "data" else data) != name
+    ]
     for key, value in flat.items():
         if known.get(key, ...) != value and key.split(".")[0] not in ELSEWHERE:
             needed.append(f"{'' if key in known else '+'}{key}={_text(value)}")
-    if flat["sigma"] == usual["sigma"]:
+    if flat["sigma"] == known["sigma"]:
         needed.append(f"sigma={flat['sigma']:g}")
     return shlex.join(["rddrs", "run", *needed])
 

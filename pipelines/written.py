@@ -1,6 +1,7 @@
 """What a run shows: tables, figures, a page, a manifest, and all of it in MLflow."""
 
 from datetime import datetime
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -45,7 +46,7 @@ def write_run(prepared: Prepared, records: pd.DataFrame, severities: pd.DataFram
     figures = figures_of(prepared, run, isotropic)
     files = {name: save(figure, places.figures / name)[0] for name, figure in figures.items()}
     begun = datetime.fromtimestamp(places.configuration.stat().st_mtime)
-    words = {"command": command_of(prepared.settings), "made": f"{begun:%-d %B %Y}"}
+    words: dict[str, Any] = {"command": command_of(prepared.settings), "made": f"{begun:%-d %B %Y}"}
     write_page(places.page, [run], files, run.name, severities=severities, isotropic=isotropic, **words)
     write_manifest(places.path, prepared.binding, prepared.configuration)
     return track(prepared, run, severities)

@@ -215,7 +215,8 @@ class Tracker:
     def describe(self, text: str, data: str, digest: str) -> None:
         """Say what the run is, and on which data, known by a digest of what they hold."""
         self.tags({"mlflow.note.content": text})
-        if not self._client.get_run(self.run_id).inputs.dataset_inputs:
+        inputs = self._client.get_run(self.run_id).inputs
+        if inputs is None or not inputs.dataset_inputs:
             source = json.dumps({"name": data})
             self._client.log_inputs(self.run_id, [DatasetInput(Dataset(data, digest[:36], "local", source))])
 

@@ -129,7 +129,7 @@ def closing_table(
     numbers.add_row("mean proxy radius (ACR)", round_down(summary["acr_proxy"]))
     numbers.add_row("mean ball radius (ACR)", round_down(summary["acr_ball"]))
     numbers.add_row("mean rho (ACR)", round_down(summary["acr_radius"]))
-    numbers.add_row(f"fidelity (1: {standard_name(records)})", round_down(summary["fidelity"]))
+    numbers.add_row(f"fidelity (1: as good as {standard_name(records)})", round_down(summary["fidelity"]))
     numbers.add_row("its interval, 95 %", fidelity_interval(summary))
     numbers.add_row("contradictions", str(summary["contradictions"]))
     if "refused" in summary:

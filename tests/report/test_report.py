@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -323,7 +324,7 @@ def test_a_page_has_the_severities_of_a_run(runs, tmp_path):
 def test_a_page_says_first_what_was_certified_and_how_sure_it_is(runs, tmp_path):
     stated = "{data: {name: digits}, classifier: {_target_: a.Net}, certify: {samples: 1000, alpha: 0.001}}"
     run, isotropic = (replace(runs[name], configuration=stated) for name in ("full", "isotropic"))
-    words = {"command": "rddrs run sigma=0.5", "made": "27 November 2026"}
+    words: dict[str, Any] = {"command": "rddrs run sigma=0.5", "made": "27 November 2026"}
     text = write_page(tmp_path / "r.html", [run], {}, run.name, isotropic=isotropic, **words).read_text()
     assert "rddrs certifies the answers of a Net to 20 test inputs of digits, under noise of sigma 0.5" in text
     assert "n = 1,000 samples an input, each false with probability at most alpha = 0.001" in text
