@@ -14,6 +14,6 @@ STORED: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("keys.js
 
 @pytest.mark.parametrize("words", STORED, ids=lambda words: words or "defaults")
 def test_the_keys_of_finished_runs_stay(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.prepare.__version__", "0.7.0")
+    monkeypatch.setattr("pipelines.prepared.__version__", "0.7.0")
     found = replace(prepared(*words.split()), data_digest="data")
     assert {"run": found.run_folder.name, "classifier": found.classifier_folder.name} == STORED[words]
