@@ -25,9 +25,10 @@ class Objective(Target):
         constants = {key: constant for key, constant in value.items() if key != "name"}
         if "_target_" in constants:
             raise ValueError(f"name={value['name']} _target_={constants['_target_']}: leave one of them out")
-        if (target := TARGETS.get(value["name"], value["name"])).rpartition(".")[0]:
+        name = str(value["name"])
+        if "." in (target := TARGETS.get(name, name)):
             return {"_target_": target, **constants}
-        raise ValueError(f"{value['name']} is none of {', '.join(TARGETS)}, and nothing that can be imported")
+        raise ValueError(f"{name} is none of {', '.join(TARGETS)}, and nothing that can be imported")
 
     @model_serializer
     def with_name(self) -> dict[str, Any]:
@@ -58,7 +59,7 @@ class Train(Group, TrainingOptions):
     def isotropic(self) -> "IsotropicTrain":
         """What comes before the rounds of a co-training: the objective alone."""
         shared = {name: getattr(self, name) for name in Train.model_fields}
-        return IsotropicTrain(**shared | {"name": self.objective.name})
+        return IsotropicTrain.model_validate(shared | {"name": self.objective.name})
 
 
 class IsotropicTrain(Train):

@@ -61,7 +61,7 @@ def quantised(content: bytes, noisy: Float[Tensor, "n *shape"]) -> bytes:
     class Reader(quantization.CalibrationDataReader):
         rows = iter(noisy.cpu().split(1))
 
-        def get_next(self) -> dict[str, object] | None:
+        def get_next(self) -> dict[str, object] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
             row = next(self.rows, None)
             return None if row is None else {"inputs": row.numpy()}
 
