@@ -103,7 +103,7 @@ def reach(radius: float, limit: float, count: int) -> Search:
 
     Asks for severities, and gets of each the bound of all that is between it and 0.
     """
-    at, bounds, wide, stuck = [0.0], [0.0], math.inf, False
+    at, bounds, low, wide, stuck = [0.0], [0.0], 0.0, math.inf, False
     asked = [limit * 4.0**-power / max(1, 16 // count) for power in range(count - 1, -1, -1)]
     for turn in range(ROUNDS):
         (answered,) = yield (asked,)
