@@ -1,12 +1,17 @@
 """Certified severities: up to which severity of a perturbation every image is in the region (METHOD sections 4.5, 13).
 
-A cell [u, v] of severities with the middle m is certified where a bound of |B^-1 (T_t(x) - x)| over it is below the
-radius: T_t(x) lies in the box of T_m(x) and its variation, clamped and rounded as the image is, entry by entry.
+A cell [u, v] of severities is certified where a bound of |B^-1 (T_t(x) - x)| over it is below the radius. Where C is
+diagonal and entries never turn back, cells begin at 0, and the corner of the box of both ends is farthest; where images
+hardly leave the chord from T_u(x) to T_v(x), one of its ends is, but for the bend; others lie in the box of the cell,
+or in a ball. Clamped and rounded as the image is, entry by entry.
 """
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, groupby
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -14,22 +19,25 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rddrs.certification.certify import Certificate
+from rddrs.certification.searches import CELLS, Rows, Search, outwards, reach, together
 from rddrs.noise import Diagonal, Isotropic
-from rddrs.threats import PERTURBATIONS, Perturbation, stored
+from rddrs.threats import PERTURBATIONS, Change, Perturbation, stored
 
 Range = tuple[float, float]
+Key = tuple[int, int]
+"""The place of a perturbation and a sign."""
+
+Asked = tuple[Perturbation, Tensor]
+"""Severities [1, n] of a perturbation, or the two ends of cells [2, n], the one that is nearer to 0 first."""
 
 SLACK = 1e-10
 """What float64 may be wrong by, in units of the largest entry and one, and of a radius."""
 
-NEAR = 1e-3
-"""The search ends where it can gain no more than this share."""
-
-FIRST, ROUNDS, CELLS = 1 / 64, 60, 24
-"""The width of the first cell, in limits; how often cells are looked at, and how many together at most."""
-
 NUMBERS = 1 << 18
 """So many numbers of images, or those of two cells, are looked at together at most."""
+
+TOGETHER = 4
+"""So many severities of one sign are looked at together, where each is known to be worse than those before."""
 
 STEPS, FINER = 400, 25
 """Where nothing is known between severities, (i / STEPS)^2 of the limit are tested, and twice so many between two."""
@@ -69,13 +77,7 @@ def certified_severity(
     changes their shape, and for a range or a step that is none.
     """
     perturbation.require(certificate.x.shape)
-    check_range(clamp, rounding)
-    ends: dict[int, float] = {}
-    if certificate.radius > 0:
-        search = _proven if perturbation.bounded else _tested
-        ends = search(certificate, perturbation, clamp, rounding)
-    low, high = -ends.get(-1, 0.0) or 0.0, ends.get(1, 0.0)
-    return Severity(low, high, proven=perturbation.bounded, two_sided=perturbation.two_sided)
+    return certified_severities(certificate, (perturbation,), clamp=clamp, rounding=rounding)[perturbation.name]
 
 
 def certified_severities(
@@ -86,8 +88,18 @@ def certified_severities(
     rounding: float | None = None,
 ) -> dict[str, Severity]:
     """The certified severity of every perturbation that makes sense for the input, by name."""
+    check_range(clamp, rounding)
     chosen = [it for it in perturbations if it.applies(tuple(certificate.x.shape))]
-    return {it.name: certified_severity(certificate, it, clamp=clamp, rounding=rounding) for it in chosen}
+    found: list[dict[int, float]] = [{} for _ in chosen]
+    if certificate.radius > 0:
+        region, proven = _Region(certificate, clamp, rounding), [it for it in chosen if it.bounded]
+        many = max(1, NUMBERS // (16 * certificate.x.numel()))  # where images are small, it is the calls that cost
+        ends = [each for first in range(0, len(proven), many) for each in _proven(region, proven[first : first + many])]
+        found = [_tested(certificate, it, clamp, rounding) if not it.bounded else ends.pop(0) for it in chosen]
+    return {
+        it.name: Severity(-each.get(-1, 0.0) or 0.0, each.get(1, 0.0), it.bounded, it.two_sided)
+        for it, each in zip(chosen, found, strict=True)
+    }
 
 
 def inside(
@@ -112,105 +124,212 @@ def check_range(clamp: Range | None, rounding: float | None) -> None:
         raise ValueError(f"rounding={rounding}: a positive step is needed, 1/255, or None")
 
 
-def _lengths(
-    certificate: Certificate,
-    perturbation: Perturbation,
-    low: Float[Tensor, " n"],
-    high: Float[Tensor, " n"],
-    clamp: Range | None,
-    rounding: float | None,
-) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+@dataclass(frozen=True)
+class _Region:
+    """A certified region, and how images are stored."""
+
+    certificate: Certificate
+    clamp: Range | None
+    rounding: float | None
+
+    @cached_property
+    def x(self) -> Float[Tensor, "*shape"]:
+        """The input, float64."""
+        return self.certificate.x.double()
+
+    @cached_property
+    def slack(self) -> float:
+        return SLACK * (1 + float(self.x.abs().max()))
+
+    @cached_property
+    def up(self) -> float:
+        """What a computed length is multiplied with, for rounding in float64."""
+        return 1 + self.certificate.scale.rounding
+
+    @cached_property
+    def diagonal(self) -> bool:
+        return isinstance(self.certificate.scale, Isotropic | Diagonal)
+
+    @cached_property
+    def _ball(self) -> float:
+        return self.certificate.family.ball(self.certificate.scale)
+
+    @cached_property
+    def euclidean_ball(self) -> float | None:
+        """The radius of the largest ball of l2 inside |B^-1 delta| <= 1, where it is known."""
+        return self.certificate.family.euclidean_ball(self.certificate.scale)
+
+    @cached_property
+    def _rounded(self) -> float:
+        """What rounding adds to a length at most."""
+        half = torch.full_like(self.x[None], (self.rounding or 0.0) / 2 + self.slack)
+        return float(self.spread(half))
+
+    def stored(self, points: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
+        """Clamped, but not rounded."""
+        return stored(points, self.clamp)
+
+    def length(self, delta: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:
+        """|B^-1 delta|."""
+        return self.certificate.family.length(delta.flatten(1), self.certificate.scale)
+
+    def spread(self, bound: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:
+        """At least |B^-1 delta| for every delta whose entries are within the bound's."""
+        if self.diagonal:
+            return self.length(bound)
+        return self.certificate.family.norm(bound.flatten(1)) / self._ball
+
+    def ball(self, spread: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """At least |B^-1 delta| for every |delta|_2 <= spread, which is rounded or not."""
+        assert self.euclidean_ball is not None
+        size = math.sqrt(self.x.numel())
+        return (spread + (self.slack + (self.rounding or 0.0) / 2) * size) / self.euclidean_ball
+
+    def longest(self, box: tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]) -> Float[Tensor, " n"]:
+        """A bound of |B^-1 (x' - x)| over the points x' of every box."""
+        lower, upper = (end - self.x for end in box)
+        if self.diagonal:  # the corner with the largest sizes
+            return self.length(torch.maximum(-lower, upper))
+        return self.length((lower + upper) / 2) + self.spread((upper - lower) / 2)
+
+    def also_rounded(
+        self,
+        most: Float[Tensor, " n"],
+        longest: Callable[[tuple[Tensor, Tensor]], Tensor],
+        lower: Float[Tensor, "n *shape"],
+        upper: Float[Tensor, "n *shape"] | None = None,
+    ) -> Float[Tensor, " n"]:
+        """Of points between these ends the bound, and what is `longest` after they are rounded where that decides."""
+        if self.rounding is None:
+            return most
+        radius = self.certificate.radius
+        asked = (most < radius) & (most + self._rounded >= radius * (1 - SLACK) / self.up)
+        if not asked.any():
+            return most
+        lower = lower[asked]
+        ends = (lower - self.slack, lower + self.slack) if upper is None else (lower, upper[asked])
+        found = longest((stored(ends[0], rounding=self.rounding), stored(ends[1], rounding=self.rounding)))
+        return most.index_put((asked,), torch.maximum(most[asked], found))
+
+
+def _reaches(region: _Region, asked: Sequence[Asked]) -> Float[Tensor, "1 n"]:
+    """A bound of |B^-1 delta| from 0 to every severity, where C is diagonal and no entry ever turns back.
+
+    No entry is then farther from x than at one of the two ends.
+    """
+    x, start = region.x, region.stored(region.x)
+    points = region.stored(torch.cat([it.points(x, severities) for it, (severities,) in asked]))
+
+    def longest(*ends: Tensor) -> Float[Tensor, " n"]:
+        away = (ends[0] - x).abs_()
+        for end in ends[1:]:
+            torch.maximum(away, (end - x).abs_(), out=away)
+        return region.length(away.add_(region.slack))
+
+    most = longest(points) if torch.equal(start, x) else longest(points, start)
+    return region.also_rounded(most, lambda rows: longest(*rows, stored(start, rounding=region.rounding)), points)[None]
+
+
+def _straight(region: _Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]:
+    """A bound of |B^-1 delta| over every cell, and the length at its far end, where images hardly leave their chords.
+
+    A norm is on a chord largest at an end.
+    """
+    x, points, bends, places, count = region.x, [], [], [], 0
+    for it, cells in asked:
+        ends, place = cells.unique(return_inverse=True)
+        points.append(it.points(x, ends))
+        bends.append(it.bends(x, cells.amin(dim=0), cells.amax(dim=0)))
+        places.append(place + count)
+        count += len(ends)
+    points, bends, places = torch.cat(points), torch.cat(bends) + region.slack, torch.cat(places, dim=1)
+    held = region.stored(points)
+    lengths = region.length(held - x)[places]
+    first, last = held[places]
+    away, most = bends, lengths.amax(dim=0)
+    if region.clamp is not None:  # where a chord is cut it has a bend: a share of what is cut off
+        inner, outer = (last - first).abs(), (points - held).abs()[places].sum(dim=0)
+        away = away + inner * outer / (inner + outer).clamp_min(torch.finfo(inner.dtype).tiny)
+    most = most + region.spread(away)
+    if region.rounding is not None:
+        lower, upper = torch.minimum(first, last) - bends, torch.maximum(first, last) + bends
+        most = region.also_rounded(most, region.longest, region.stored(lower), region.stored(upper))
+    return torch.stack([most, lengths[1]])
+
+
+def _boxed(region: _Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]:
     """A bound of |B^-1 delta| over every cell, and the length of the middle of its box of displacements delta."""
-    x, scale, family = certificate.x.double(), certificate.scale, certificate.family
-    slack = SLACK * (1 + float(x.abs().max()))
-    ball = family.euclidean_ball(scale)
-    if ball is not None and (spread := perturbation.spreads(x, low, high)) is not None:
-        middle = stored(perturbation.points(x, (low + high) / 2), clamp) - x
-        centre, rounded = family.length(middle.flatten(1), scale), 0.0 if rounding is None else rounding / 2
-        return centre + (spread + (slack + rounded) * math.sqrt(scale.dim)) / ball, centre
-    lower, upper = perturbation.boxes(x, low, high)
-    box = stored(lower - slack, clamp), stored(upper + slack, clamp)
-    found, centre = _longest(certificate, *box)
-    if rounding is not None:
-        rounded, _ = _longest(certificate, *(stored(end, rounding=rounding) for end in box))
-        found = torch.maximum(found, rounded)
-    return found, centre
+    x, boxes = region.x, []
+    for it, cells in asked:
+        lower, upper = it.boxes(x, cells.amin(dim=0), cells.amax(dim=0))
+        boxes.append((region.stored(lower - region.slack), region.stored(upper + region.slack)))
+    lower, upper = (torch.cat(ends) for ends in zip(*boxes, strict=True))
+    centre = region.length((lower + upper) / 2 - x)
+    most = region.longest((lower, upper)) if region.diagonal else centre + region.spread((upper - lower) / 2)
+    return torch.stack([region.also_rounded(most, region.longest, lower, upper), centre])
 
 
-def _longest(
-    certificate: Certificate, lower: Float[Tensor, "n *shape"], upper: Float[Tensor, "n *shape"]
-) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-    """A bound of |B^-1 (x' - x)| over the points x' of every box, and the length at its centre."""
-    x, scale, family = certificate.x.double(), certificate.scale, certificate.family
-    lower, upper = (lower - x).flatten(1), (upper - x).flatten(1)
-    centre = family.length((lower + upper) / 2, scale)
-    if isinstance(scale, Isotropic | Diagonal):  # the corner with the largest sizes
-        return family.length(torch.maximum(-lower, upper), scale), centre
-    return centre + family.norm((upper - lower) / 2) / family.ball(scale), centre
+def _in_balls(region: _Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]:
+    """As `_boxed`, where more is known of all entries together than of each."""
+    found = []
+    for it, cells in asked:
+        centres, radii = it.balls(region.x, cells.amin(dim=0), cells.amax(dim=0))
+        length = region.length(region.stored(centres) - region.x)
+        found.append(torch.stack([length + region.ball(radii), length]))
+    return torch.cat(found, dim=1)
 
 
-def _proven(
-    certificate: Certificate, perturbation: Perturbation, clamp: Range | None, rounding: float | None
-) -> dict[int, float]:
-    """Up to where cells, one after the other from 0 on, are certified, by sign; both signs are looked at together."""
-    radius, together = certificate.radius * (1 - SLACK), max(2, min(CELLS, NUMBERS // certificate.x.numel()))
-    signs: tuple[int, ...] = (1, -1) if perturbation.two_sided else (1,)
-    searches = {sign: _outwards(radius, float(perturbation.limit), together) for sign in signs}
-    asked = {sign: next(search) for sign, search in searches.items()}
-    found: dict[int, float] = {}
-    while asked:
-        low, high = (
-            torch.from_numpy(np.concatenate([sign * ends[part] for sign, ends in asked.items()]))
-            for part in (slice(None, -1), slice(1, None))
-        )
-        least, last = (it.to(certificate.x.device) for it in (torch.minimum(low, high), torch.maximum(low, high)))
-        most, centre = _lengths(certificate, perturbation, least, last, clamp, rounding)
-        most, centre = (most * (1 + certificate.scale.rounding)).cpu().numpy(), centre.cpu().numpy()
-        for sign, ends in list(asked.items()):
-            count = len(ends) - 1
-            try:
-                asked[sign] = searches[sign].send((most[:count], centre[:count]))
-            except StopIteration as reached:
-                found[sign] = reached.value
-                del asked[sign]
-            most, centre = most[count:], centre[count:]
-    return found
+def _proven(region: _Region, perturbations: Sequence[Perturbation]) -> list[dict[int, float]]:
+    """Up to where severities of each are certified, by sign; all are looked at together."""
+    radius, fitting = region.certificate.radius * (1 - SLACK), max(2, NUMBERS // region.x.numel())
+    ways, searches = [], dict[Key, Search]()
+    for place, it in enumerate(perturbations):
+        way = _way(region, it)
+        ways.append(way)
+        for sign in (1, -1) if it.two_sided else (1,):
+            if way is _reaches:
+                searches[place, sign] = reach(radius, float(it.limit), min(TOGETHER, fitting))
+                continue
+            # Of entries that jump the excess is the root of the width: the more do in a cell, each by as much in any.
+            jumps = way is _in_balls or (region.rounding is not None and not region.diagonal)
+            order = 1 / 2 if jumps else 2 if way is _straight else 1
+            finest = 1 / 100 if way is _in_balls else 1 / 2000 if jumps else 1 / 1000
+            searches[place, sign] = outwards(
+                radius, float(it.limit), min(CELLS, fitting), order=order, finest=finest, middle=way is not _straight
+            )
+
+    def answers(asked: dict[Key, Rows]) -> dict[Key, Rows]:
+        found = dict[Key, Rows]()
+        for way in {*ways}:
+            keys, parts = [key for key in asked if ways[key[0]] is way], []
+            for place, same in groupby(keys, key=itemgetter(0)):
+                rows = [
+                    zip(*([sign * it for it in row] for row in asked[place, sign]), strict=True) for _, sign in same
+                ]
+                numbers = torch.tensor([*chain(*rows)], dtype=torch.float64, device=region.x.device).mT
+                parts.append((perturbations[place], numbers))
+            if parts:
+                bounds, first = (region.up * way(region, parts)).tolist(), 0
+                for key in keys:
+                    last = first + len(asked[key][0])
+                    found[key], first = tuple(row[first:last] for row in bounds), last
+        return found
+
+    ends = together(searches, answers)
+    return [{sign: ends[key] for key in ends if key[0] == place for sign in key[1:]} for place in range(len(ways))]
 
 
-def _outwards(
-    radius: float, limit: float, together: int
-) -> Generator[Float[np.ndarray, " k"], tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]], float]:
-    """A search from 0 to where cells are certified no more: yields their ends, gets their bounds and the middles'."""
-    reached, length, width, ratio, count, wall = 0.0, 0.0, FIRST * limit, 1.0, 2, math.inf
-    for _ in range(ROUNDS):
-        ends = np.unique(np.minimum(reached + np.cumsum([0.0, *(width * ratio ** np.arange(count))]), limit))
-        most, middle = yield ends
-        certified = int(np.cumprod(most < radius).sum())
-        if ends[certified] == limit or (certified == 0 and ends[1] <= max(reached * (1 + 2 * NEAR), 2e-9 * limit)):
-            return float(ends[certified])
-        # From the last cell that was looked at: how fast the length grows, and how much faster its bound.
-        last = min(certified, len(most) - 1)
-        at, half = (ends[last] + ends[last + 1]) / 2, (ends[last + 1] - ends[last]) / 2
-        before = ((ends[last - 1] + ends[last]) / 2, middle[last - 1]) if last else (reached, length)
-        speed = max(0.0, (middle[last] - before[1]) / (at - before[0]))
-        rise = max(0.0, (most[last] - middle[last]) / half)
-        reached, wall = float(ends[certified]), float(ends[certified + 1]) if certified < len(most) else wall
-        length = middle[last] + speed * (reached - at)
-        room = max(0.0, radius - length)
-        widest = min(2 * room / (speed + rise), limit) if speed + rise > 0 else limit
-        width = min(0.9 * widest, 64 * half if certified == len(most) else half / 2)
-        if reached < wall:  # where a cell was not certified, only smaller ones may be
-            if wall - reached <= NEAR * reached:
-                break
-            width = min(width, (wall - reached) / 4)
-        # Cells shrink as the room does, down to where there is nearly none: few of them, or many of about one width.
-        ratio = min(1.0, max(0.1, 1 - width * speed / room)) if room > 0 else 0.1
-        count = min(together, math.ceil(math.log(NEAR, ratio))) if ratio < 1 else together
-        if width <= (least := max(NEAR * reached, 1e-9 * limit)):
-            if certified == len(most):
-                break
-            width, ratio, count = least, 1.0, 2
-    return reached
+def _way(region: _Region, perturbation: Perturbation) -> Callable[[_Region, Sequence[Asked]], Tensor]:
+    """How the perturbation's severities are bounded."""
+    change = perturbation.function
+    if isinstance(change, Change):
+        if region.diagonal and change.monotone:
+            return _reaches
+        if change.straight:
+            return _straight
+        if region.euclidean_ball is not None and change.in_balls:
+            return _in_balls
+    return _boxed
 
 
 def _tested(

@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import fft
 from torch import Tensor
 
@@ -22,6 +22,8 @@ class Blocks(Change):
     smaller. At 0 nothing is rounded.
     """
 
+    in_balls = True
+
     def points(self, x: Float[Tensor, "m *shape"], severities: Float[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
         c, steps = transformed(x), column(severities, x) * _steps(x)
         return transformed(torch.where(steps > 0, (c / steps).round() * steps, c), back=True)
@@ -29,32 +31,35 @@ class Blocks(Change):
     def variations(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
     ) -> Float[Tensor, "n *shape"]:
-        moved, jumps = self._moved(transformed(x), low, high)
+        c, middle = transformed(x), column((low + high) / 2, x) * _steps(x)
+        value = torch.where(middle > 0, (c.abs() / middle).round() * middle, c.abs())
+        least, most, same = self._between(c, low, high)
+        moved = torch.where(same, c.sign() * (most - least) / 2, 0)
+        jumps = torch.where(same, 0, torch.maximum(most - value, value - least))
         return transformed(moved, back=True).abs() + transformed(jumps, back=True, sizes=True)
 
-    def spreads(
+    def balls(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
-    ) -> Float[Tensor, " n"]:
-        """As long as the coefficients: the transform is orthonormal."""
-        moved, jumps = self._moved(transformed(x), low, high)
-        return (moved.abs() + jumps).flatten(1).norm(dim=1)
+    ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, " n"]]:
+        """About the middle of the coefficients' ranges: the transform is orthonormal."""
+        c = transformed(x)
+        least, most, _ = self._between(c, low, high)
+        return transformed(c.sign() * (least + most) / 2, back=True), (most - least).flatten(1).norm(dim=1) / 2
 
     @staticmethod
-    def _moved(
+    def _between(
         c: Float[Tensor, "m c h w"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
-    ) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n c h w"]]:
-        """How coefficients come from the middle to the cell's ends: where n stays, all together; elsewhere, at most."""
+    ) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n c h w"], Bool[Tensor, "n c h w"]]:
+        """The least and the most that the size of each coefficient is in the cell, and where n stays in it."""
         q, sizes = _steps(c), c.abs()
-        least, middle, most = (column(severities, c) * q for severities in (low, (low + high) / 2, high))
+        first, last = (column(severities, c) * q for severities in (low, high))
         # At the severity 0 the numbers n are infinite, but for a coefficient of 0.
-        fewest = (sizes / most * (1 - ROUNDING) - ROUNDING).round().nan_to_num(0, posinf=torch.inf)
-        largest = (sizes / least * (1 + ROUNDING) + ROUNDING).round().nan_to_num(0, posinf=torch.inf)
-        value = torch.where(middle > 0, (sizes / middle).round() * middle, sizes)
-        lower = torch.maximum((fewest * least).nan_to_num(0), sizes - most / 2)
-        upper = torch.minimum((largest * most).nan_to_num(torch.inf, posinf=torch.inf), sizes + most / 2)
+        fewest = (sizes / last * (1 - ROUNDING) - ROUNDING).round().nan_to_num(0, posinf=torch.inf)
+        largest = (sizes / first * (1 + ROUNDING) + ROUNDING).round().nan_to_num(0, posinf=torch.inf)
         same = (fewest == largest) & largest.isfinite()
-        moved = torch.where(same, c.sign() * fewest * (most - least) / 2, 0)
-        return moved, torch.where(same, 0, torch.maximum(upper - value, value - lower))
+        least, most = (fewest * first).nan_to_num(0), (largest * last).nan_to_num(torch.inf, posinf=torch.inf)
+        least = torch.where(same, least, torch.maximum(least, sizes - last / 2))
+        return least, torch.where(same, most, torch.minimum(most, sizes + last / 2)), same
 
 
 def transformed(x: Float[Tensor, "n c h w"], back: bool = False, sizes: bool = False) -> Float[Tensor, "n c h w"]:

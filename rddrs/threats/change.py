@@ -1,6 +1,7 @@
 """What a perturbation does: T_s(x) of many severities at a time, and how much it varies between them."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +15,15 @@ class Change(ABC):
     A new perturbation is a subclass: the pair of `points` and `variations`, side by side, and `boxes` where an entry
     does not vary as much to either side. `change(x, s)` is T_s(x) of one array.
     """
+
+    monotone: ClassVar[bool] = False
+    """Whether every entry of T_s(x) is monotone in s."""
+
+    straight: ClassVar[bool] = False
+    """Whether `bends` are known."""
+
+    in_balls: ClassVar[bool] = False
+    """Whether `balls` are known, which say more than `boxes`."""
 
     @abstractmethod
     def points(self, x: Float[Tensor, "m *shape"], severities: Float[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
@@ -32,11 +42,15 @@ class Change(ABC):
         middle, variation = self.points(x, (low + high) / 2), self.variations(x, low, high)
         return middle - variation, middle + variation
 
-    def spreads(
+    def balls(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
-    ) -> Float[Tensor, " n"] | None:
-        """At least |T_t(x) - T_m(x)|_2, where more is known than the variations say."""
-        return None
+    ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, " n"]]:
+        """The centre and the radius of a ball of l2 that holds T_t(x) for all t in [low, high]."""
+        raise NotImplementedError
+
+    def bends(self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> Tensor:
+        """At least what T_t(x) can be away from its place on the chord from T_low(x) to T_high(x), for t between."""
+        raise NotImplementedError
 
     def carried(
         self,

@@ -1,7 +1,7 @@
 """Changes that blur: the mean of the neighbours under weights that spread as the severity grows.
 
-Between the middle and an end of a cell the kernel stays near the segment between the two, on which the image changes by
-what it has changed at the end. How far the kernel is from that segment, in l1, times half the range of the values,
+Between two severities the kernel stays near the segment from the one's to the other's, on which the image goes straight
+from the one to the other. How far the kernel is from that segment, in l1, times half the range of the values,
 bounds the rest.
 """
 
@@ -16,7 +16,7 @@ from torch.nn.functional import conv2d
 from rddrs.threats.change import Boxed, Mean
 
 PIECES = 32
-"""Parts of a half cell, in each of which the kernel is bounded."""
+"""Parts of what is between two severities, in each of which the kernel is bounded."""
 
 Kernels = Float[Tensor, "*n rows columns"]
 
@@ -29,6 +29,8 @@ class Blurred(Boxed, Mean):
 
     turned: ClassVar[bool] = False
     """Whether the same is done once more with rows and columns exchanged."""
+
+    straight = True
 
     @abstractmethod
     def reach(self, severity: float) -> int:
@@ -48,26 +50,38 @@ class Blurred(Boxed, Mean):
     def boxes(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]:
-        reach, middle = self.reach(float(high.max())), (low + high) / 2
-        kernel = _normal(self.weights(middle, reach))
-        found = self._mixed(x, kernel)
+        middle = (low + high) / 2
+        kernels = self._kernels(low, middle, high)
+        first, centre, last = (self._mixed(x, it) for it in kernels)
+        before = self._away(x, *kernels[:2], low, middle)
+        after = self._away(x, *kernels[1:], middle, high)
+        rest = torch.maximum(before, after)
+        return (
+            torch.minimum(torch.minimum(first - before, last - after), centre - rest),
+            torch.maximum(torch.maximum(first + before, last + after), centre + rest),
+        )
+
+    def bends(self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> Tensor:
+        return self._away(x, *self._kernels(low, high), low, high).expand(-1, *x.shape[1:])
+
+    def _kernels(self, *severities: Float[Tensor, " n"]) -> list[Kernels]:
+        reach = self.reach(max(float(it.max()) for it in severities))
+        return [_normal(self.weights(it, reach)) for it in severities]
+
+    def _away(
+        self, x: Float[Tensor, "m *shape"], kernel: Kernels, last: Kernels, *ends: Float[Tensor, " n"]
+    ) -> Float[Tensor, "n 1 1 1"]:
+        """How far entries come at most from the chord between the images of two kernels."""
         rows = x.flatten(1)
-        half_range = ((rows.amax(dim=1) - rows.amin(dim=1)) / 2).view(-1, 1, 1, 1)
-        least = most = found
-        for end in (low, high):
-            last = _normal(self.weights(end, reach))
-            rest = self._rest(kernel, last, middle, end, reach).view(-1, 1, 1, 1) * half_range
-            ends = self._mixed(x, last)
-            least, most = torch.minimum(least, ends - rest), torch.maximum(most, ends + rest)
-            least, most = torch.minimum(least, found - rest), torch.maximum(most, found + rest)
-        return least, most
+        half_range = (rows.amax(dim=1) - rows.amin(dim=1)) / 2
+        return (self._rest(kernel, last, *ends) * half_range).view(-1, 1, 1, 1)
 
     def _rest(
-        self, kernel: Kernels, last: Kernels, middle: Float[Tensor, " n"], end: Float[Tensor, " n"], reach: int
+        self, kernel: Kernels, last: Kernels, low: Float[Tensor, " n"], high: Float[Tensor, " n"]
     ) -> Float[Tensor, " n"]:
-        """The largest l1 distance of the kernel from the segment `kernel` to `last`, between the middle and the end."""
-        shares = torch.linspace(0, 1, PIECES + 1, dtype=middle.dtype, device=middle.device)[:, None]
-        weights = self.weights(torch.lerp(middle, end, shares), reach)
+        """The largest l1 distance of the kernel from the segment `kernel` to `last`, between the two severities."""
+        shares = torch.linspace(0, 1, PIECES + 1, dtype=low.dtype, device=low.device)[:, None]
+        weights = self.weights(torch.lerp(low, high, shares), last.shape[-1] // 2)
         both = torch.stack([weights[:-1], weights[1:]])
         totals = both.sum(dim=(-2, -1), keepdim=True)
         least, most = both.amin(dim=0) / totals.amax(dim=0), both.amax(dim=0) / totals.amin(dim=0)

@@ -16,6 +16,8 @@ from rddrs.threats.change import Change, column
 class Linear(Change):
     """x + s v(x)."""
 
+    monotone = straight = True
+
     @abstractmethod
     def direction(self, x: Float[Tensor, "m *shape"]) -> Tensor:
         """v(x), in a shape that broadcasts with x."""
@@ -34,6 +36,9 @@ class Linear(Change):
     ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]:
         ends = self.points(x, low), self.points(x, high)
         return torch.minimum(*ends), torch.maximum(*ends)
+
+    def bends(self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> Tensor:
+        return x.new_zeros(len(low), *[1] * (x.ndim - 1)).expand(-1, *x.shape[1:])
 
 
 def constant(shape: Sequence[int]) -> Tensor:

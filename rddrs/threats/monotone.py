@@ -14,6 +14,8 @@ from rddrs.threats.change import Boxed, column
 class Monotone(Boxed):
     """Every entry of T_s(x) is monotone in s."""
 
+    monotone = True
+
     def boxes(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]:
@@ -24,8 +26,16 @@ class Monotone(Boxed):
 class Gamma(Monotone):
     """The power 1 + s of every value, its sign kept."""
 
+    straight = True
+
     def points(self, x: Float[Tensor, "m *shape"], severities: Float[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
         return x.sign() * x.abs() ** (1 + column(severities, x))
+
+    def bends(self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> Tensor:
+        # An eighth of the square of the width times the second derivative, where that is largest.
+        sizes = x.abs().clamp_min(torch.finfo(x.dtype).tiny)
+        largest = torch.where(sizes < 1, sizes ** (1 + column(low, x)), sizes ** (1 + column(high, x)))
+        return column((high - low) ** 2 / 8, x) * sizes.log() ** 2 * largest
 
     def carried(
         self,

@@ -112,13 +112,17 @@ class Perturbation:
         middle, variation = self.points(x, (low + high) / 2), self.variations(x, low, high)
         return middle - variation, middle + variation
 
-    def spreads(
+    def balls(
         self, x: Float[Tensor, "*shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
-    ) -> Float[Tensor, " n"] | None:
-        """At least |T_t(x) - T_m(x)|_2 in every cell, where more is known than `variations` say; else None."""
-        if not isinstance(self.function, Change):
-            return None
-        return self.function.spreads(x.detach().double()[None], low.to(x.device).double(), high.to(x.device).double())
+    ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, " n"]]:
+        """The centre and the radius of a ball of l2 that holds T_t(x) for all t in each cell."""
+        assert isinstance(self.function, Change)
+        return self.function.balls(x.detach().double()[None], low.to(x.device).double(), high.to(x.device).double())
+
+    def bends(self, x: Float[Tensor, "*shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> Tensor:
+        """At least what T_t(x) is away from the chord from T_low(x) to T_high(x) in every cell."""
+        assert isinstance(self.function, Change)
+        return self.function.bends(x.detach().double()[None], low.to(x.device).double(), high.to(x.device).double())
 
     def carried(
         self,

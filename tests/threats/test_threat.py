@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rddrs.threats import PERTURBATIONS, Perturbation, Threat
+from rddrs.threats.threat import CLAMPED_SHARES
 
 NAMES = {it.name: it for it in PERTURBATIONS}
 INPUTS = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -26,6 +27,18 @@ def test_displacements_are_in_units_of_the_severity():
     assert not torch.allclose(turned[0], turned[1])
     (blurred,) = displaced(Threat("blur"))
     assert len(blurred) == 10, "no negative blur"
+
+
+def test_displacements_of_a_clamped_threat_are_those_of_clamped_images_along_the_path():
+    """Of every severity, far from 0 too: what is white already moves less the farther a brighter image goes."""
+    threat = Threat("brightness", clamp=(0, 1))
+    (it,) = threat.perturbations
+    (found,) = displaced(threat)
+    severities = [sign * share * it.limit for share in CLAMPED_SHARES for sign in (1, -1)]
+    expected = [((x.double() + s).clamp(0, 1) - x.double()).flatten() / s for x in INPUTS for s in severities]
+    torch.testing.assert_close(found.double(), torch.stack(expected), rtol=0, atol=1e-6)
+    sizes = found.view(len(INPUTS), -1, 2, 64)[:, :, 0].norm(dim=-1)
+    assert max(CLAMPED_SHARES) >= 0.2 and (sizes.diff(dim=1) < 0).all()
 
 
 def test_parts_of_every_kind():

@@ -56,6 +56,61 @@ def test_no_severity_of_a_cell_is_beyond_its_bound(name):
     assert (ratio < 4).double().mean() > (0.6 if name == "jpeg_blocks" else 0.9)
 
 
+def known(attribute: str) -> list[str]:
+    return [name for name, it in NAMES.items() if getattr(it.function, attribute)]
+
+
+def inner(
+    it: Perturbation, x: torch.Tensor, low: torch.Tensor, high: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Severities in every cell, and what becomes of x at them: [k, n] and [k, n, *shape]."""
+    shares = torch.linspace(0, 1, INSIDE, dtype=torch.float64)[:, None]
+    severities = torch.lerp(low, high, shares)
+    return severities, it.points(x, severities.flatten()).unflatten(0, (INSIDE, CELLS))
+
+
+@pytest.mark.parametrize("name", known("straight"))
+def test_no_severity_of_a_cell_is_farther_from_the_chord_than_its_bend(name):
+    """Every image is within it, entry by entry, of one place of the chord; it shrinks faster than the cell."""
+    it, source = NAMES[name], torch.Generator().manual_seed(3)
+    for x in images()[:3]:
+        low, high = cells(it, source)
+        bends, (_, points) = it.bends(x, low, high), inner(it, x, low, high)
+        chord = points[-1] - points[0]
+        way = torch.linspace(0, 1, 201, dtype=torch.float64)[:, None, None]
+        for cell in range(0, CELLS, 7):
+            places = points[0, cell].flatten() + way * chord[cell].flatten()
+            away = (points[:, cell].flatten(1) - places).abs() - bends[cell].flatten()
+            near = chord[cell].abs().max() / 200  # places are looked at in steps
+            assert (away.amax(dim=-1).amin(dim=0) <= near + 1e-12).all()
+        narrow = it.bends(x, high * 0.5, high * 0.5 * (1 + 1e-3)).flatten(1).norm(dim=1)
+        moved = (it.points(x, high * 0.5 * (1 + 1e-3)) - it.points(x, high * 0.5)).flatten(1).norm(dim=1)
+        assert ((narrow <= moved) | (moved < 1e-9)).double().mean() > 0.9
+
+
+@pytest.mark.parametrize("name", known("monotone"))
+def test_no_entry_of_a_monotone_change_turns_back(name):
+    it, source = NAMES[name], torch.Generator().manual_seed(4)
+    for x in images()[:3]:
+        _, points = inner(it, x, *cells(it, source))
+        steps = points.diff(dim=0)
+        assert ((steps >= -1e-13).all(dim=0) | (steps <= 1e-13).all(dim=0)).all()
+
+
+@pytest.mark.parametrize("name", known("in_balls"))
+def test_no_severity_of_a_cell_is_outside_of_its_ball(name):
+    """And for nine cells in ten the ball is at most 4 times as large as what is seen in it, about its centre."""
+    it, source, ratios = NAMES[name], torch.Generator().manual_seed(5), []
+    for x in images():
+        low, high = cells(it, source)
+        centres, radii = it.balls(x, low, high)
+        _, points = inner(it, x, low, high)
+        seen = (points - centres).flatten(2).norm(dim=2).amax(dim=0)
+        assert (seen <= radii + 1e-12).all()
+        ratios.append((radii / seen)[seen > 1e-9])
+    assert (torch.cat(ratios) < 4).double().mean() > 0.9
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_many_inputs_and_one_at_a_time_give_the_same(name):
     it = NAMES[name]
