@@ -70,7 +70,7 @@ def test_mlflow_and_the_page_have_them_too(finished):
 def test_a_comparison_has_their_table_and_figure_beside_the_network_without_noise(finished):
     run = finished.run_folder.name
     (figure,) = paths_figures([open_run(finished.run_folder)]).values()
-    by_title = {axis.get_title(): axis for axis in figure.axes if axis.get_visible()}
+    by_title = {axis.get_title("left"): axis for axis in figure.axes if axis.get_visible()}
     assert {*by_title} == {"rotation", "blur", "scale", "rotation+brightness"}
     certified, clean = (line.get_ydata() for line in by_title["rotation"].lines)
     network, images = finished.network, [finished.data.test_inputs[index] for index in finished.indices]
