@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from pipelines.asked import clamp_of, rounding_of
 from pipelines.config import json_digest
 from pipelines.errors import SettingsError
-from pipelines.settings import CovarianceTrain, Settings, Shard
-from pipelines.settings import Method as MethodSettings
+from pipelines.settings import CovarianceTrain, MethodChoice, Settings, Shard
 from rddrs.certification import PathTerms, Terms
 from rddrs.data import Dataset
 from rddrs.methods import Method
@@ -101,7 +100,7 @@ class Prepared:
         """What the configuration decides of a result, with the threat where something is aimed at it."""
         own = self.threat.reported != PERTURBATIONS or "threat" in type(self.method).model_fields
         aimed = own or self.settings.train.name == "covariance"
-        found: dict[str, Any] = self.settings.configuration | ({"threat": repr(self.threat)} if aimed else {})
+        found: dict[str, Any] = self.settings.identity | ({"threat": repr(self.threat)} if aimed else {})
         found["train"]["objective"] = repr(self.objective)
         found["method"] |= self.method.contents
         return found
@@ -183,7 +182,7 @@ class Prepared:
     def counterpart(self) -> "Prepared":
         """The same inputs under RS, with a classifier that is trained as long under isotropic noise."""
         options = self.settings.train
-        method = MethodSettings(name="rs", _target_="rddrs.RS")
+        method = MethodChoice(name="rs", _target_="rddrs.RS")
         training = options.as_long if isinstance(options, CovarianceTrain) else options
         changes: dict[str, Any] = {"method": method, "train": training, "shard": Shard(count=1, index=0), "run": None}
         changes["certify"] = replace(self.settings.certify, mode="per_input")

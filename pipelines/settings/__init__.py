@@ -3,7 +3,7 @@
 from pipelines.settings.certification import Certify
 from pipelines.settings.classifier import Classifier, Normalize
 from pipelines.settings.groups import Group, Target
-from pipelines.settings.settings import Method, Settings, Shard
+from pipelines.settings.settings import MethodChoice, Settings, Shard
 from pipelines.settings.training import CovarianceTrain, IsotropicTrain
 
 __all__ = [
@@ -12,7 +12,7 @@ __all__ = [
     "CovarianceTrain",
     "Group",
     "IsotropicTrain",
-    "Method",
+    "MethodChoice",
     "Normalize",
     "Settings",
     "Shard",

@@ -36,7 +36,7 @@ class Data(Target):
     rotation: NonNegativeInt | None
 
 
-class Method(Target):
+class MethodChoice(Target):
     name: str = Field(pattern=NAME)
 
 
@@ -65,7 +65,7 @@ class Settings(Group):
 
     data: Data
     classifier: Classifier
-    method: Method
+    method: MethodChoice
     train: AnyTrain
     certify: Certify
     audit: Audit
@@ -152,7 +152,7 @@ class Settings(Group):
         return Path(self.output_root)
 
     @property
-    def configuration(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """What a result depends on, beside the threat, contents (data, given weights), code and device."""
         values = self.model_dump(include={"classifier", "method", "train", "certify", "sigma", "seed"}, by_alias=True)
         del values["classifier"]["checkpoint"], values["classifier"]["file"]

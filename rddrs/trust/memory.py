@@ -15,7 +15,7 @@ from torch import Tensor
 from rddrs.certification import ABSTAIN, Certificate
 from rddrs.noise import Ellipsoid, Isotropic, clearance, require_tensor
 from rddrs.noise.ellipsoids import rounding
-from rddrs.trust.outcome import Outcome, Recalled, Store, Volatile, certificate_digest
+from rddrs.trust.outcome import Outcome, Outcomes, Recalled, Volatile, certificate_digest
 from rddrs.trust.shadows import Rows, Shadows, directions
 
 RENEWALS = tuple(4**power for power in range(6))
@@ -33,7 +33,7 @@ class Memory:
 
     def __init__(
         self,
-        store: Store | None = None,
+        store: Outcomes | None = None,
         certify: Callable[[Tensor, int], Certificate] | None = None,
         reference: Float[Tensor, "n *shape"] | None = None,
         shadows: int = 48,

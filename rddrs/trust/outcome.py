@@ -53,7 +53,7 @@ class Outcome:
 
 
 @runtime_checkable
-class Store(Protocol):
+class Outcomes(Protocol):
     """Where remembered outcomes are kept."""
 
     def indices(self) -> list[int]: ...
