@@ -9,7 +9,7 @@ from torch import Tensor
 
 def multiply(z: Float[Tensor, "*n d"], matrix: Float[Tensor, "d k"]) -> Float[Tensor, "*n k"]:
     """z A in full precision, with a gradient."""
-    return (z.double() @ matrix.double()).to(z) if rounds_products(z) else z @ matrix.to(z)
+    return (z.double() @ matrix.to(z.device, torch.float64)).to(z) if rounds_products(z) else z @ matrix.to(z)
 
 
 class Product:

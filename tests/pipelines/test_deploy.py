@@ -16,6 +16,7 @@ import rddrs
 from pipelines.certify import certify
 from pipelines.command import main
 from pipelines.prepare import Prepared, prepare
+from pipelines.train import train
 from rddrs.data import digits
 from rddrs.models import ResNet, artefact, as_onnx, deployed_in, digest
 from rddrs.models.programs import exported
@@ -252,9 +253,9 @@ def test_the_quantised_network_is_the_certified_one(tmp_path, monkeypatch):
     pair = first.read_bytes(), second.read_bytes()
     for file, content in zip((first, second), reversed(pair), strict=True):
         file.write_bytes(content)  # another network in its place
-    store = opened_store(prepare(settings(*asked, "method=rs")))
+    train(swapped := prepare(settings(*asked, "method=rs")))
     with pytest.raises(ValueError, match="is of another classifier"):
-        store.certificate(0)
+        swapped.store.certificate(0)
 
 
 def test_what_goes_wrong_is_one_message(work, monkeypatch, capsys):

@@ -7,7 +7,7 @@ import torch
 
 from rddrs import ANCER, RDDRS, RS, Diagonal, Full, Isotropic, Memory, Reference, attack, audit, certify, fidelity
 from rddrs.certification import certified_severities
-from rddrs.noise import streams
+from rddrs.noise import Kronecker, product, streams
 from rddrs.trust import contradictions, overlaps
 from tests.device import DEVICE, OneDevice
 
@@ -17,6 +17,8 @@ METHODS = [
     RDDRS(samples=16, iterations=2, outer=32, start="isotropic"),
 ]
 SCALES = {"isotropic": Isotropic(0.1, 4), "diagonal": Diagonal(torch.full((4,), 0.1)), "full": Full(0.1 * torch.eye(4))}
+
+KRONECKER = Kronecker([torch.linalg.qr(torch.arange(4.0).view(2, 2) + torch.eye(2)).Q, torch.eye(2)], torch.ones(2, 2))
 
 
 @pytest.fixture
@@ -71,6 +73,17 @@ def test_a_certificate_is_made_audited_and_remembered_on_either_device(device, r
         assert memory.find(x) is memory.find(x.to(device)) is not None
         assert overlaps([one]) == []
     assert fidelity(classifier, scale, reference.to(device), sigma=0.5).value > 0.5
+
+
+@pytest.mark.parametrize("scale", [SCALES["full"], KRONECKER], ids=["full", "kronecker"])
+def test_a_scale_of_the_cpu_makes_noise_on_a_device_that_rounds_products(device, scale, monkeypatch):
+    """As a GPU's float32 products are made, in float64."""
+    monkeypatch.setattr(product, "rounds_products", lambda z: z.dtype == torch.float32)
+    z = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    for made in (scale.spread, scale.extent):
+        torch.testing.assert_close(made(z.to(device)).cpu(), made(z))
+    x = torch.zeros(4)
+    torch.testing.assert_close(scale.perturb(x.to(device), z.to(device)).cpu(), scale.perturb(x, z.clone()))
 
 
 def test_a_reference_that_moves_keeps_what_it_knows(device, reference):
