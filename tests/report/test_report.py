@@ -185,7 +185,7 @@ def test_a_run_that_was_refused_says_so_and_what_fidelity_is_relative_to(runs):
     Console(file=printed, width=100).print(closing_table(summarize(records), records))
     text = printed.getvalue()
     assert f"{len(records)} of {len(records)}" in text and "refused: C is sigma I" in text
-    assert "fidelity (1: RS trained as long)" in re.sub(r"\s+", " ", text)
+    assert "fidelity (1: as good as RS trained as long)" in re.sub(r"\s+", " ", text)
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
