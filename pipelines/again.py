@@ -22,6 +22,7 @@ def command_of(settings: Settings) -> str:
     """A line for a shell, `rddrs run KEY=VALUE ...`: groups by their names, every other value by its key."""
     given = settings.model_dump(by_alias=True)
     words = [f"{group}={given[group]['name']}" for group in ("data", "method", "train")]
+    words = [word for word in words if word != "train=own"]  # it has no objective before it is given one
     words = [word for word in words if (CONFIGURATION / f"{word.replace('=', '/')}.yaml").exists()]
     for path in sorted((CONFIGURATION / "classifier").glob("*.yaml")):
         if f"_target_: {given['classifier']['_target_']} " in path.read_text().replace("\n", " "):
@@ -38,7 +39,8 @@ def command_of(settings: Settings) -> str:
     ]
     for key, value in flat.items():
         if known.get(key, ...) != value and key.split(".")[0] not in ELSEWHERE:
-            needed.append(f"{'' if key in known else '+'}{key}={_text(value)}")
+            sign = "++" if key == "train.objective" else "" if key in known else "+"  # its constants are its own
+            needed.append(f"{sign}{key}={_text(value)}")
     if flat["sigma"] == known["sigma"]:
         needed.append(f"sigma={flat['sigma']:g}")
     return shlex.join(["rddrs", "run", *needed])

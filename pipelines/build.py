@@ -3,13 +3,11 @@
 import inspect
 import sys
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.utils import get_object
-from matplotlib.figure import Figure
 from pydantic import ValidationError
 from torch import nn
 
@@ -19,7 +17,6 @@ from pipelines.settings import Settings, Target
 from rddrs.data import Dataset
 from rddrs.data import doubts as range_doubts
 from rddrs.models import card_of, scale_file
-from rddrs.report import Run
 from rddrs.smoothing import check_contract, taken
 
 
@@ -50,15 +47,6 @@ def build(key: str, group: Target, offered: dict[str, Any]) -> Any:
         raise SettingsError(explain(error, key)) from None
     except Exception as error:
         raise SettingsError(f"{key} ({group.target}): {told(error)}") from error
-
-
-def own_figures(names: Sequence[str], run: Run) -> dict[str, Figure]:
-    """The figures that a user's functions make of a run, by the names of the functions; raises SettingsError."""
-    figures = {name.rpartition(".")[2]: get_object(name)(run) for name in names}
-    for name, figure in figures.items():
-        if not isinstance(figure, Figure):
-            raise SettingsError(f"figures: {name} gives no matplotlib.figure.Figure: {type(figure)}")
-    return figures
 
 
 OURS = ("pipelines", "rddrs", "torch", "jaxtyping")

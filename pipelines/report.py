@@ -86,6 +86,6 @@ def as_it_was(prepared: Prepared, severities: pd.DataFrame) -> str | None:
     places = prepared.places
     if not places.severities.exists() or places.severities.read_text() != severities.to_csv(index=False):
         return None
-    if not is_as_written(places.path, prepared.binding, prepared.configuration):
+    if prepared.settings.figures or not is_as_written(places.path, prepared.binding, prepared.configuration):
         return None
     return finished_in(prepared.settings.root, places.mlflow_run)

@@ -1,14 +1,16 @@
 """What a run shows: tables, figures, a page, a manifest, and all of it in MLflow."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import pandas as pd
+from hydra.utils import get_object
 from matplotlib.figure import Figure
 from numpy import ndarray
 
 from pipelines.again import command_of
-from pipelines.build import own_figures
+from pipelines.errors import SettingsError
 from pipelines.prepared import Prepared
 from rddrs.files import replacing
 from rddrs.records import write_manifest
@@ -88,3 +90,12 @@ def track(prepared: Prepared, run: OpenedRun, severities: pd.DataFrame) -> str:
     tracker.describe(". ".join(headline([run])), settings.data.name, prepared.binding.data)
     tracker.finish()
     return tracker.experiment_id
+
+
+def own_figures(names: Sequence[str], run: OpenedRun) -> dict[str, Figure]:
+    """The figures that a user's functions make of a run, by the names of the functions; raises SettingsError."""
+    figures = {name.rpartition(".")[2]: get_object(name)(run) for name in names}
+    for name, figure in figures.items():
+        if not isinstance(figure, Figure):
+            raise SettingsError(f"figures: {name} gives no matplotlib.figure.Figure: {type(figure)}")
+    return figures

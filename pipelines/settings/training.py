@@ -22,12 +22,12 @@ class Objective(Target):
         value = {"name": value} if isinstance(value, str) else value
         if not isinstance(value, dict) or "name" not in value:
             return value
-        constants = {key: constant for key, constant in value.items() if key != "name"}
-        if "_target_" in constants:
-            raise ValueError(f"name={value['name']} _target_={constants['_target_']}: leave one of them out")
         name = str(value["name"])
-        if "." in (target := TARGETS.get(name, name)):
-            return {"_target_": target, **constants}
+        target = TARGETS.get(name, name)
+        if value.get("_target_", target) != target:
+            raise ValueError(f"name={name} _target_={value['_target_']}: leave one of them out")
+        if "." in target:
+            return {"_target_": target} | {key: constant for key, constant in value.items() if key != "name"}
         raise ValueError(f"{name} is none of {', '.join(TARGETS)}, and nothing that can be imported")
 
     @model_serializer

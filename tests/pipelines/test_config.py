@@ -151,6 +151,7 @@ def test_every_default_of_the_library_is_that_of_its_file(path: Path) -> None:
         ("train=macer certify.norm=l1", "train.objective=macer is of l2 alone: certify.norm=l1"),
         ("certify.bound=sequential", "certify: bound=sequential is that of a target_radius: leave it out"),
         ("train.precision=float16", "train.precision=float16"),
+        ("figures=[nowhere.drawn]", "figures: nowhere.drawn cannot be imported"),
         ("threat=[fog]", "threat: there is no perturbation fog: rotation, shift"),
         ("threat=[rotation]", "rotation needs images [channels, height, width], not inputs of shape (2,)"),
         ("threat={brightness:-1}", "threat.brightness=-1: Input should be greater than or equal to 0"),

@@ -23,6 +23,9 @@ SMALL = ["data=toy2d", "data.subset=3", "data.reference=50", "method=rs", "train
         ["classifier=small_cnn", "train=macer", "train.batch=64", "certify.grid=1/255", "certify.clamp=[0,1]"],
         ["threat={brightness: 2, blur: 1}", "certify.paths={rotation: 30, rotation+brightness: [30, 0.2]}"],
         ["train=covariance", "train.rounds=2", "classifier=resnet", "classifier.depth=56"],
+        ["train=consistency", "train.objective.copies=3"],
+        ["train=covariance", "train.objective=consistency"],
+        ["train=own", "train.objective._target_=mine.Mine", "+train.objective.power=1"],
         ["output_root=a folder", "classifier.normalize.mean=[0.5]", "classifier.normalize.std=[0.2]"],
     ],
 )
