@@ -39,7 +39,7 @@ class Gaussian(Family):
     def ball(self, scale: Scale) -> float:
         return scale.eigenvalues[0].item()
 
-    def euclidean_ball(self, scale: Scale) -> float:
+    def euclidean_ball(self, scale: Scale) -> float | None:
         return self.ball(scale)
 
     def log_unit_ball(self, dim: int) -> float:
