@@ -69,7 +69,7 @@ def build_network(settings: Settings, data: Dataset) -> Found:
             network = Normalized(network, options.normalize.mean, options.normalize.std, data.shape)
         if options.runtime != "torch" and options.file is None:
             network = Deployed(network, options.runtime, "int8" if options.precision == "int8" else "float32")
-        elif options.precision != "float32" or options.compile:
+        elif options.precision != "int8" and (options.precision != "float32" or options.compile):
             network = Accelerated(network, options.precision, options.compile)
     except ValueError as error:
         raise SettingsError(str(error)) from error

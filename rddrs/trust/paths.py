@@ -78,9 +78,9 @@ def audit_path(
     path = path.to(x.device)
     stated, flags = PathTerms.of(path), []
     terms = stated if terms is None else terms
-    tree, asked = _tree(smoothed, x, terms), tuple(tuple(np.ravel(end).tolist()) for end in (terms.low, terms.high))
-    terms = replace(terms, budget=terms.budget or budget_of(tree, *asked, terms.alpha, terms.samples))
-    expected = tree.expected(*asked)
+    tree, low, high = _tree(smoothed, x, terms), *(tuple(np.ravel(end).tolist()) for end in (terms.low, terms.high))
+    terms = replace(terms, budget=terms.budget or budget_of(tree, low, high, terms.alpha, terms.samples))
+    expected = tree.expected(low, high)
     if not torch.equal(path.x, x) or (index is not None and path.index != index):
         flags.append("input")
     same = path.scale.digest == smoothed.scale.to(x.device, x.dtype).digest

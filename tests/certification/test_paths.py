@@ -151,16 +151,16 @@ def test_levels_of_the_tests_sum_to_alpha(expected):
 def test_a_question_is_given_up_where_its_halves_are_cheaper(linear):
     """At p = Phi(1) a radius of 0.97 would need 100,000 draws or more, two of 0.485 about 250 each."""
     smoothed = SmoothedClassifier(linear(torch.tensor([1.0, 0.0]), 0.0), Isotropic(1.0, 2))
-    point, options = torch.tensor([1.0, 0.0]), {"samples": 20_000}
+    point, many = torch.tensor([1.0, 0.0]), 20_000
     whole, half = (Question(Stream(0, 0, Purpose.PATH), point, float(norm.cdf(0.97 / parts)), 1e-6) for parts in (1, 2))
-    (long,) = ask(smoothed, [whole], 1, **options)
-    (given,) = ask(smoothed, [whole._replace(instead=(2, half.probability))], 1, **options)
-    (short,) = ask(smoothed, [half], 1, **options)
-    assert long.samples == 20_000 and given.samples < 2000 and given.decision == "undecided"
+    (long,) = ask(smoothed, [whole], 1, samples=many)
+    (given,) = ask(smoothed, [whole._replace(instead=(2, half.probability))], 1, samples=many)
+    (short,) = ask(smoothed, [half], 1, samples=many)
+    assert long.samples == many and given.samples < 2000 and given.decision == "undecided"
     assert short.decision == "yes" and short.samples < 1000
     easy = whole._replace(point=torch.tensor([5.0, 0.0]))
     halved = easy._replace(instead=(2, half.probability))
-    assert ask(smoothed, [halved], 1, **options) == ask(smoothed, [easy], 1, **options)
+    assert ask(smoothed, [halved], 1, samples=many) == ask(smoothed, [easy], 1, samples=many)
 
 
 @pytest.mark.parametrize("probability", [0.6, 0.7734, 0.9])

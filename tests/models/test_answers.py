@@ -61,9 +61,11 @@ def test_a_forest_has_no_gradient(shapes_unchecked):
             method.propose(classifier, x, sigma=0.2, reference=(data.train_inputs[:9], data.train_labels[:9]))
     certificate = rddrs.certify(classifier, x, rddrs.Isotropic(0.2, 64), samples=1_000)
     assert rddrs.audit(classifier, certificate, x, samples=200).flags == () and certificate.radius > 0
-    for forgotten in (rddrs.certify, rddrs.Smoothed):
-        with pytest.raises(ValueError, match=r"RandomForestClassifier cannot be called: .*predict_proba"):
-            forgotten(*((forest, x) if forgotten is rddrs.certify else (forest,)), rddrs.Isotropic(0.2, 64))
+    cannot, scale = r"RandomForestClassifier cannot be called: .*predict_proba", rddrs.Isotropic(0.2, 64)
+    with pytest.raises(ValueError, match=cannot):
+        rddrs.certify(forest, x, scale)
+    with pytest.raises(ValueError, match=cannot):
+        rddrs.Smoothed(forest, scale)
 
 
 def test_numpy_reference_is_taken_and_numpy_inputs_are_told(shapes_unchecked):

@@ -72,7 +72,7 @@ def test_a_comparison_has_their_table_and_figure_beside_the_network_without_nois
     (figure,) = paths_figures([open_run(finished.run_folder)]).values()
     by_title = {axis.get_title("left"): axis for axis in figure.axes if axis.get_visible()}
     assert {*by_title} == {"rotation", "blur", "scale", "rotation+brightness"}
-    certified, clean = (line.get_ydata() for line in by_title["rotation"].lines)
+    certified, clean = (np.asarray(line.get_ydata()) for line in by_title["rotation"].lines)
     network, images = finished.network, [finished.data.test_inputs[index] for index in finished.indices]
     right = [network(x[None]).argmax().item() == int(finished.data.test_labels[i]) for i, x in
              zip(finished.indices, images, strict=True)]  # fmt: skip
