@@ -119,7 +119,7 @@ def reach(radius: float, limit: float, count: int) -> Search:
         last = min(max(kept, 2), len(at) - 1)
         grown = bounds[last] / max(bounds[last - 1], TINY)
         power = math.log(grown) / math.log(at[last] / at[last - 1]) if 1 < grown < math.inf else 1.0
-        guess = at[last] * (radius / max(bounds[last], TINY)) ** (1 / power)
+        guess = at[last] * min(radius / max(bounds[last], TINY), 1e3) ** (1 / max(power, 0.01))  # no float overflows
         nearness = [2e-4 * 15.0**step for step in range(count // 2)] if count > 2 or turn else [0.02]
         asked = [guess * (1 + offset) for offset in [*(-each for each in reversed(nearness)), *nearness]]
         asked = [each for each in asked if low < each < high]

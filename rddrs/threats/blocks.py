@@ -12,7 +12,8 @@ from rddrs.threats.change import Change, column
 
 BLOCK = 8
 ROUNDING = 1e-12
-"""A quotient this near to a half, relatively, may be rounded to either side."""
+"""A quotient this near to a half, relatively, may be rounded to either side, and so may that of a coefficient that is
+wrong by as much of the input's largest."""
 
 
 class Blocks(Change):
@@ -53,9 +54,10 @@ class Blocks(Change):
         """The least and the most that the size of each coefficient is in the cell, and where n stays in it."""
         q, sizes = _steps(c), c.abs()
         first, last = (column(severities, c) * q for severities in (low, high))
+        wrong = torch.where(sizes > 0, ROUNDING * (sizes + column(sizes.flatten(1).amax(dim=1), c)), 0)
         # At the severity 0 the numbers n are infinite, but for a coefficient of 0.
-        fewest = (sizes / last * (1 - ROUNDING) - ROUNDING).round().nan_to_num(0, posinf=torch.inf)
-        largest = (sizes / first * (1 + ROUNDING) + ROUNDING).round().nan_to_num(0, posinf=torch.inf)
+        fewest = ((sizes - wrong).clamp_min(0) / last - ROUNDING).round().nan_to_num(0, posinf=torch.inf)
+        largest = ((sizes + wrong) / first + ROUNDING).round().nan_to_num(0, posinf=torch.inf)
         same = (fewest == largest) & largest.isfinite()
         least, most = (fewest * first).nan_to_num(0), (largest * last).nan_to_num(torch.inf, posinf=torch.inf)
         least = torch.where(same, least, torch.maximum(least, sizes - last / 2))

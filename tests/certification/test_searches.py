@@ -28,6 +28,7 @@ def ended(search, bound):
         (lambda s: 0.0 if s < 0.3 else math.nan, 0.3),
         (lambda s: 1e6 * s, 1e-6),
         (lambda s: 0.4 * s, 2.0),
+        (lambda s: 0.9 + 1e-15 * s, 2.0),
     ],
 )
 def test_a_bound_that_never_falls_is_followed_to_the_radius(bound, exact, count):

@@ -111,6 +111,22 @@ def test_no_severity_of_a_cell_is_outside_of_its_ball(name):
     assert (torch.cat(ratios) < 4).double().mean() > 0.9
 
 
+def test_a_quotient_that_lies_between_two_numbers_may_be_rounded_to_both():
+    """One coefficient of 64 is 1.5 steps at the severity 5, exactly, and large others leave an error in it."""
+    signs = torch.tensor([1, -1, -1, 1, 1, -1, -1, 1], dtype=torch.float64)
+    signs, step, source = torch.outer(signs, signs)[None], 5 * 9 / 8, torch.Generator().manual_seed(0)
+    cell = torch.tensor([[5 - 5e-9], [5.0]], dtype=torch.float64)
+    for _ in range(20):
+        x = (1e6 * torch.rand(1, 8, 8, generator=source, dtype=torch.float64)).round()
+        x[0, 0, 0] += 8 * 1.5 * step - (signs * x).sum()
+        (image,), (centre,), (radius,) = NAMES["jpeg_blocks"].points(x, cell[1]), *NAMES["jpeg_blocks"].balls(x, *cell)
+        lower, upper = NAMES["jpeg_blocks"].boxes(x, *cell)
+        for number in (1, 2):
+            other = image + (number * step - (signs * image).sum() / 8) * signs / 8
+            assert (other - centre).norm() <= radius + 1e-3
+            assert (lower - 1e-3 <= other).all() and (other <= upper + 1e-3).all()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_many_inputs_and_one_at_a_time_give_the_same(name):
     it = NAMES[name]
