@@ -72,9 +72,10 @@ def certified_severity(
 
     The image is T_s(x), brought to the range `clamp`; with `rounding`, a step, it is both that image and the nearest
     one of multiples of the step, which a file holds. Proven for the whole interval, ends included, where the
-    perturbation's variation has a bound; otherwise tested. Both ends are 0 for an abstention, and the limit where
-    nothing up to it leaves the region. Raises ValueError where the perturbation is none for inputs of this shape or
-    changes their shape, and for a range or a step that is none.
+    perturbation's variation has a bound; otherwise tested. Both ends are 0 for an abstention, and where x itself leaves
+    the region as it is clamped or rounded; they are the limit where nothing up to it leaves the region. Raises
+    ValueError where the perturbation is none for inputs of this shape or changes their shape, and for a range or a step
+    that is none.
     """
     perturbation.require(certificate.x.shape)
     return certified_severities(certificate, (perturbation,), clamp=clamp, rounding=rounding)[perturbation.name]
