@@ -29,7 +29,7 @@ class Classifier(Target):
     file: str | None = None
     epochs: PositiveInt
     normalize: Normalize
-    precision: Precision | Literal["int8"]
+    precision: Literal[Precision, "int8"]
     runtime: Runtime = "torch"
     compile: bool
     threads: PositiveInt

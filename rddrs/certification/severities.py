@@ -307,7 +307,7 @@ def _proven(region: _Region, perturbations: Sequence[Perturbation]) -> list[dict
                 rows = [
                     zip(*([sign * it for it in row] for row in asked[place, sign]), strict=True) for _, sign in same
                 ]
-                numbers = torch.tensor([*chain(*rows)], dtype=torch.float64, device=region.x.device).mT
+                numbers = torch.tensor([*chain(*rows)], dtype=torch.float64).mT.to(region.x.device)
                 parts.append((perturbations[place], numbers))
             if parts:
                 bounds, first = (region.up * way(region, parts)).tolist(), 0
