@@ -1,15 +1,10 @@
 """Certified severities: up to which severity of a perturbation every image is in the region (METHOD sections 4.5, 13).
 
-A cell [u, v] of severities is certified where a bound of |B^-1 (T_t(x) - x)| over it is below the radius. Where C is
-diagonal and entries never turn back, cells begin at 0, and the corner of the box of both ends is farthest; where images
-hardly leave the chord from T_u(x) to T_v(x), one of its ends is, but for the bend; others lie in the box of the cell,
-or in a ball. Clamped and rounded as the image is, entry by entry.
+A cell [u, v] of severities is certified where a bound of |B^-1 (T_t(x) - x)| over it is below the radius.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain, groupby
 from operator import itemgetter
 
@@ -19,19 +14,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rddrs.certification.certify import Certificate
+from rddrs.certification.lengths import SLACK, Asked, Range, Region, along_chords, boxed, in_balls, reaches
 from rddrs.certification.searches import CELLS, Rows, Search, outwards, reach, together
-from rddrs.noise import Diagonal, Isotropic
 from rddrs.threats import PERTURBATIONS, Change, Perturbation, stored
 
-Range = tuple[float, float]
 Key = tuple[int, int]
 """The place of a perturbation and a sign."""
-
-Asked = tuple[Perturbation, Tensor]
-"""Severities [1, n] of a perturbation, or the two ends of cells [2, n], the one that is nearer to 0 first."""
-
-SLACK = 1e-10
-"""What float64 may be wrong by, in units of the largest entry and one, and of a radius."""
 
 NUMBERS = 1 << 18
 """So many numbers of images, or those of two cells, are looked at together at most."""
@@ -93,7 +81,7 @@ def certified_severities(
     chosen = [it for it in perturbations if it.applies(tuple(certificate.x.shape))]
     found: list[dict[int, float]] = [{} for _ in chosen]
     if certificate.radius > 0:
-        region, proven = _Region(certificate, clamp, rounding), [it for it in chosen if it.bounded]
+        region, proven = Region(certificate, clamp, rounding), [it for it in chosen if it.bounded]
         many = max(1, NUMBERS // (16 * certificate.x.numel()))  # where images are small, it is the calls that cost
         ends = [each for first in range(0, len(proven), many) for each in _proven(region, proven[first : first + many])]
         found = [_tested(certificate, it, clamp, rounding) if not it.bounded else ends.pop(0) for it in chosen]
@@ -125,162 +113,7 @@ def check_range(clamp: Range | None, rounding: float | None) -> None:
         raise ValueError(f"rounding={rounding}: a positive step is needed, 1/255, or None")
 
 
-@dataclass(frozen=True)
-class _Region:
-    """A certified region, and how images are stored."""
-
-    certificate: Certificate
-    clamp: Range | None
-    rounding: float | None
-
-    @cached_property
-    def x(self) -> Float[Tensor, "*shape"]:
-        """The input, float64."""
-        return self.certificate.x.double()
-
-    @cached_property
-    def slack(self) -> float:
-        return SLACK * (1 + float(self.x.abs().max()))
-
-    @cached_property
-    def up(self) -> float:
-        """What a computed length is multiplied with, for rounding in float64."""
-        return 1 + self.certificate.scale.rounding
-
-    @cached_property
-    def diagonal(self) -> bool:
-        return isinstance(self.certificate.scale, Isotropic | Diagonal)
-
-    @cached_property
-    def _ball(self) -> float:
-        return self.certificate.family.ball(self.certificate.scale)
-
-    @cached_property
-    def euclidean_ball(self) -> float | None:
-        """The radius of the largest ball of l2 inside |B^-1 delta| <= 1, where it is known."""
-        return self.certificate.family.euclidean_ball(self.certificate.scale)
-
-    @cached_property
-    def _rounded(self) -> float:
-        """What rounding adds to a length at most."""
-        half = torch.full_like(self.x[None], (self.rounding or 0.0) / 2 + self.slack)
-        return float(self.spread(half))
-
-    def stored(self, points: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
-        """Clamped, but not rounded."""
-        return stored(points, self.clamp)
-
-    def length(self, delta: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:
-        """|B^-1 delta|."""
-        return self.certificate.family.length(delta.flatten(1), self.certificate.scale)
-
-    def spread(self, bound: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:
-        """At least |B^-1 delta| for every delta whose entries are within the bound's."""
-        if self.diagonal:
-            return self.length(bound)
-        return self.certificate.family.norm(bound.flatten(1)) / self._ball
-
-    def ball(self, spread: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """At least |B^-1 delta| for every |delta|_2 <= spread, which is rounded or not."""
-        assert self.euclidean_ball is not None
-        size = math.sqrt(self.x.numel())
-        return (spread + (self.slack + (self.rounding or 0.0) / 2) * size) / self.euclidean_ball
-
-    def longest(self, box: tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]) -> Float[Tensor, " n"]:
-        """A bound of |B^-1 (x' - x)| over the points x' of every box."""
-        lower, upper = (end - self.x for end in box)
-        if self.diagonal:  # the corner with the largest sizes
-            return self.length(torch.maximum(-lower, upper))
-        return self.length((lower + upper) / 2) + self.spread((upper - lower) / 2)
-
-    def also_rounded(
-        self,
-        most: Float[Tensor, " n"],
-        longest: Callable[[tuple[Tensor, Tensor]], Tensor],
-        lower: Float[Tensor, "n *shape"],
-        upper: Float[Tensor, "n *shape"] | None = None,
-    ) -> Float[Tensor, " n"]:
-        """Of points between these ends the bound, and what is `longest` after they are rounded where that decides."""
-        if self.rounding is None:
-            return most
-        radius = self.certificate.radius
-        asked = (most < radius) & (most + self._rounded >= radius * (1 - SLACK) / self.up)
-        if not asked.any():
-            return most
-        lower = lower[asked]
-        ends = (lower - self.slack, lower + self.slack) if upper is None else (lower, upper[asked])
-        found = longest((stored(ends[0], rounding=self.rounding), stored(ends[1], rounding=self.rounding)))
-        return most.index_put((asked,), torch.maximum(most[asked], found))
-
-
-def _reaches(region: _Region, asked: Sequence[Asked]) -> Float[Tensor, "1 n"]:
-    """A bound of |B^-1 delta| from 0 to every severity, where C is diagonal and no entry ever turns back.
-
-    No entry is then farther from x than at one of the two ends.
-    """
-    x, start = region.x, region.stored(region.x)
-    points = region.stored(torch.cat([it.points(x, severities) for it, (severities,) in asked]))
-
-    def longest(*ends: Tensor) -> Float[Tensor, " n"]:
-        away = (ends[0] - x).abs_()
-        for end in ends[1:]:
-            torch.maximum(away, (end - x).abs_(), out=away)
-        return region.length(away.add_(region.slack))
-
-    most = longest(points) if torch.equal(start, x) else longest(points, start)
-    return region.also_rounded(most, lambda rows: longest(*rows, stored(start, rounding=region.rounding)), points)[None]
-
-
-def _straight(region: _Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]:
-    """A bound of |B^-1 delta| over every cell, and the length at its far end, where images hardly leave their chords.
-
-    A norm is on a chord largest at an end.
-    """
-    x, points, bends, places, count = region.x, [], [], [], 0
-    for it, cells in asked:
-        ends, place = cells.unique(return_inverse=True)
-        points.append(it.points(x, ends))
-        bends.append(it.bends(x, cells.amin(dim=0), cells.amax(dim=0)))
-        places.append(place + count)
-        count += len(ends)
-    points, bends, places = torch.cat(points), torch.cat(bends) + region.slack, torch.cat(places, dim=1)
-    held = region.stored(points)
-    lengths = region.length(held - x)[places]
-    first, last = held[places]
-    away, most = bends, lengths.amax(dim=0)
-    if region.clamp is not None:  # where a chord is cut it has a bend: a share of what is cut off
-        inner, outer = (last - first).abs(), (points - held).abs()[places].sum(dim=0)
-        away = away + inner * outer / (inner + outer).clamp_min(torch.finfo(inner.dtype).tiny)
-    most = most + region.spread(away)
-    if region.rounding is not None:
-        lower, upper = torch.minimum(first, last) - bends, torch.maximum(first, last) + bends
-        most = region.also_rounded(most, region.longest, region.stored(lower), region.stored(upper))
-    return torch.stack([most, lengths[1]])
-
-
-def _boxed(region: _Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]:
-    """A bound of |B^-1 delta| over every cell, and the length of the middle of its box of displacements delta."""
-    x, boxes = region.x, []
-    for it, cells in asked:
-        lower, upper = it.boxes(x, cells.amin(dim=0), cells.amax(dim=0))
-        boxes.append((region.stored(lower - region.slack), region.stored(upper + region.slack)))
-    lower, upper = (torch.cat(ends) for ends in zip(*boxes, strict=True))
-    centre = region.length((lower + upper) / 2 - x)
-    most = region.longest((lower, upper)) if region.diagonal else centre + region.spread((upper - lower) / 2)
-    return torch.stack([region.also_rounded(most, region.longest, lower, upper), centre])
-
-
-def _in_balls(region: _Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]:
-    """As `_boxed`, where more is known of all entries together than of each."""
-    found = []
-    for it, cells in asked:
-        centres, radii = it.balls(region.x, cells.amin(dim=0), cells.amax(dim=0))
-        length = region.length(region.stored(centres) - region.x)
-        found.append(torch.stack([length + region.ball(radii), length]))
-    return torch.cat(found, dim=1)
-
-
-def _proven(region: _Region, perturbations: Sequence[Perturbation]) -> list[dict[int, float]]:
+def _proven(region: Region, perturbations: Sequence[Perturbation]) -> list[dict[int, float]]:
     """Up to where severities of each are certified, by sign; all are looked at together."""
     radius, fitting = region.certificate.radius * (1 - SLACK), max(2, NUMBERS // region.x.numel())
     ways, searches = [], dict[Key, Search]()
@@ -288,15 +121,15 @@ def _proven(region: _Region, perturbations: Sequence[Perturbation]) -> list[dict
         way = _way(region, it)
         ways.append(way)
         for sign in (1, -1) if it.two_sided else (1,):
-            if way is _reaches:
+            if way is reaches:
                 searches[place, sign] = reach(radius, float(it.limit), min(TOGETHER, fitting))
                 continue
             # Of entries that jump the excess is the root of the width: the more do in a cell, each by as much in any.
-            jumps = way is _in_balls or (region.rounding is not None and not region.diagonal)
-            order = 1 / 2 if jumps else 2 if way is _straight else 1
-            finest = 1 / 100 if way is _in_balls else 1 / 2000 if jumps else 1 / 1000
+            jumps = way is in_balls or (region.rounding is not None and not region.diagonal)
+            order = 1 / 2 if jumps else 2 if way is along_chords else 1
+            finest = 1 / 100 if way is in_balls else 1 / 2000 if jumps else 1 / 1000
             searches[place, sign] = outwards(
-                radius, float(it.limit), min(CELLS, fitting), order=order, finest=finest, middle=way is not _straight
+                radius, float(it.limit), min(CELLS, fitting), order=order, finest=finest, middle=way is not along_chords
             )
 
     def answers(asked: dict[Key, Rows]) -> dict[Key, Rows]:
@@ -320,17 +153,17 @@ def _proven(region: _Region, perturbations: Sequence[Perturbation]) -> list[dict
     return [{sign: ends[key] for key in ends if key[0] == place for sign in key[1:]} for place in range(len(ways))]
 
 
-def _way(region: _Region, perturbation: Perturbation) -> Callable[[_Region, Sequence[Asked]], Tensor]:
+def _way(region: Region, perturbation: Perturbation) -> Callable[[Region, Sequence[Asked]], Tensor]:
     """How the perturbation's severities are bounded."""
     change = perturbation.function
     if isinstance(change, Change):
         if region.diagonal and change.monotone:
-            return _reaches
+            return reaches
         if change.straight:
-            return _straight
+            return along_chords
         if region.euclidean_ball is not None and change.in_balls:
-            return _in_balls
-    return _boxed
+            return in_balls
+    return boxed
 
 
 def _tested(
