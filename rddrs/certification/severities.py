@@ -35,7 +35,8 @@ STEPS, FINER = 400, 25
 class Severity:
     """Every severity in [low, high] is certified: low <= 0 <= high, and 0 of a perturbation with one sign alone.
 
-    Where it is not `proven`, severities in the interval were tested, those that were not may leave the region.
+    Both ends are 0, too, where not even the input is inside once it is clamped and rounded. Where it is not `proven`,
+    severities in the interval were tested, those that were not may leave the region.
     """
 
     low: float

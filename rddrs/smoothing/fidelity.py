@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
+from rddrs.digests import digest
 from rddrs.noise import Isotropic, Norm, Purpose, Scale, Stream, family_of
 from rddrs.smoothing.bounds import clopper_pearson, clopper_pearson_upper
 from rddrs.smoothing.edge import Classifier, Known, check_evaluates, logits_of, votes
@@ -27,16 +29,16 @@ class Reference:
     """Labelled training inputs, tensors or NumPy arrays, that fidelity and contradictions are measured on.
 
     The accuracy of the isotropic G_sigma on them, which fidelity is relative to, is measured once for a classifier
-    object, noise level and seed, and remembered: make a new set where the object's weights have changed. It is that of
-    the `standard`, where there is one: a network that was trained together with its C may be worse under isotropic
-    noise than one that was trained for it. Raises ValueError where counts do not fit, inputs are not finite
-    floating-point numbers or a label is negative.
+    object, its weights where it is a torch.nn.Module, noise level and seed, and remembered: make a new set where
+    something else that it answers with has changed. It is that of the `standard`, where there is one: a network that
+    was trained together with its C may be worse under isotropic noise than one that was trained for it. Raises
+    ValueError where counts do not fit, inputs are not finite floating-point numbers or a label is negative.
     """
 
     inputs: Float[Tensor, "m *shape"]
     labels: Int[Tensor, " m"]
     standard: Classifier | None = None
-    _baselines: Known = field(default_factory=Known, init=False, repr=False)
+    _measured: Known = field(default_factory=Known, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("inputs", "labels"):
@@ -66,7 +68,7 @@ class Reference:
     def baseline(self, classifier: Classifier, sigma: float, seed: int, draws: int = DRAWS, norm: Norm = "l2") -> float:
         """The accuracy of the isotropic G_sigma, of the `standard` in the classifier's place."""
         classifier = classifier if self.standard is None else self.standard
-        known = self._baselines.of(classifier)
+        known = self.known(classifier)
         if (key := (sigma, seed, draws, norm)) not in known:
             scale = Isotropic(sigma, self.inputs[0].numel())
             keyed = {"seed": seed, "purpose": Purpose.BASELINE}
@@ -74,13 +76,21 @@ class Reference:
             known[key] = (answers == self.labels).double().mean().item()
         return known[key]
 
+    def known(self, classifier: Classifier) -> dict[Any, Any]:
+        """What was measured of the classifier with the weights that it has now."""
+        named = []
+        if isinstance(classifier, nn.Module):
+            named = [*classifier.named_parameters(), *classifier.named_buffers()]
+        tensors = {name: tensor for name, tensor in named if not is_lazy(tensor)}  # which have no numbers yet
+        return self._measured.of(classifier).setdefault(digest("weights", tensors), {})
+
     def to(self, device: torch.device | str) -> "Reference":
         """The same set on another device, with the baselines that are known; itself if it is there."""
         inputs, labels = self.inputs.to(device), self.labels.to(device)
         if inputs is self.inputs and labels is self.labels:
             return self
         moved = Reference(inputs, labels, self.standard)
-        object.__setattr__(moved, "_baselines", self._baselines)
+        object.__setattr__(moved, "_measured", self._measured)
         return moved
 
 
@@ -178,13 +188,13 @@ def fidelity(
 def shared_fidelity(
     classifier: Classifier, scale: Scale, reference: Reference, *, sigma: float, seed: int = 0, norm: Norm = "l2"
 ) -> Fidelity:
-    """The fidelity of a C that all inputs share: that of input 0, measured once for a classifier object and a C.
+    """The fidelity of a C that all inputs share: that of input 0, measured once for a classifier and a C.
 
-    The reference set remembers it, as it does its baselines: make a new set where the object's weights have changed.
+    The reference set remembers it, as it does the accuracies under isotropic noise.
     """
     key = (scale.digest, sigma, seed, norm)
     with _measuring:  # the first thread measures, the others wait
-        known = reference._baselines.of(classifier)
+        known = reference.known(classifier)
         if key not in known:
             known[key] = fidelity(classifier, scale, reference, sigma=sigma, seed=seed, norm=norm)
         return known[key]

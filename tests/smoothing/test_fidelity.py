@@ -6,7 +6,7 @@ import torch
 
 from rddrs import Fidelity, Isotropic, Reference, certify, contradictions, fidelity
 from rddrs.noise.streams import Purpose
-from rddrs.smoothing.fidelity import predict
+from rddrs.smoothing.fidelity import predict, shared_fidelity
 
 CENTRES = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
 SHARES = (0.5, 0.3, 0.2)
@@ -79,6 +79,23 @@ def test_the_interval_covers_the_ratio_of_two_accuracies():
     assert Fidelity(0.5, 0.0, 10, ()).high >= Fidelity(0.5, 0.0, 10, ()).value == 5
     small, large = (Fidelity(0.9, 0.9, inputs, ()) for inputs in (50, 5_000))
     assert small.low < large.low < 1 < large.high < small.high
+
+
+def test_what_is_remembered_is_of_the_weights_that_the_network_has(reference):
+    """Weights that are changed in place, as training does, are another network: fidelity and its baseline are anew."""
+    network = torch.nn.Linear(2, 2).eval().requires_grad_(False)
+    network.weight.copy_(torch.tensor([[-1.0, 0.0], [1.0, 0.0]]))
+    network.bias.zero_()
+
+    def measured():
+        return shared_fidelity(network, Isotropic(0.5, 2), reference, sigma=0.25)
+
+    first = measured()
+    assert measured() is first
+    network.weight.neg_()
+    second = measured()
+    assert (second.accuracy, second.baseline) != (first.accuracy, first.baseline)
+    assert second == fidelity(network, Isotropic(0.5, 2), Reference(reference.inputs, reference.labels), sigma=0.25)
 
 
 def test_fidelity_is_keyed_and_leaves_the_global_random_state_alone(reference):
