@@ -11,8 +11,11 @@ from rddrs.report.apart import name_apart as name_apart
 from rddrs.report.audit_result import audit_figure as audit_figure
 from rddrs.report.audit_result import audit_table as audit_table
 from rddrs.report.audit_result import outside_shares as outside_shares
+from rddrs.report.claims import claims_table as claims_table
+from rddrs.report.claims import verdicts as verdicts
 from rddrs.report.curves import accuracy_figure as accuracy_figure
 from rddrs.report.curves import comparison_figure as comparison_figure
+from rddrs.report.figure2 import paper_figure as paper_figure
 from rddrs.report.figures import comparison_figures as comparison_figures
 from rddrs.report.figures import evenly as evenly
 from rddrs.report.figures import fidelity_figure as fidelity_figure

@@ -23,6 +23,7 @@ from tests.pipelines.test_config import settings
 
 SMALL = ["data=toy2d", "train.epochs=2", "certify.samples=2000", "certify.batch=128", "data.reference=50"]
 SWEEPS = [path.relative_to(CONFIGURATION).with_suffix("") for path in sorted(CONFIGURATION.glob("sweep/*.yaml"))]
+CONTESTANTS = sorted(CONFIGURATION.glob("contestant/*.yaml"))
 EXPERIMENTS = [path.stem for path in sorted(CONFIGURATION.glob("experiment/*.yaml"))]
 
 
@@ -142,8 +143,18 @@ def test_a_sweep_that_is_stopped_goes_on_under_the_same_parent_and_merges_its_sh
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_composes(name: str, size: list[str]) -> None:
     made = settings(f"experiment={name}", *size)
-    quick = ("mnist", 200) if name == "literature" else ("digits", 12)
+    quick = {"literature": ("mnist", 200), "figure2": ("mnist", 500)}.get(name, ("digits", 12))
     assert (made.data.name, made.data.subset) == (("mnist", None) if size else quick)
+
+
+@pytest.mark.parametrize("path", CONTESTANTS, ids=lambda path: path.stem)
+def test_every_contestant_of_figure_2_composes(path: Path) -> None:
+    made = settings("experiment=figure2", f"+contestant={path.stem}", "shard.index=5")
+    assert (made.data.subset, made.shard.count) == (10 if path.stem == "rddrs_paper" else 500, 10)
+    assert made.train.name == ("covariance" if path.stem == "cotrained" else "gaussian")
+    assert made.method.name == {"cotrained": "rddrs_global", "rs_as_long": "rs"}.get(path.stem, path.stem)
+    if path.stem == "cotrained":
+        assert made.train.as_long.epochs == settings("+contestant=rs_as_long").train.epochs
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=str)
