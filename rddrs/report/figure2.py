@@ -46,6 +46,8 @@ def paper_figure(runs: Sequence[Run]) -> Figure:
         column[0].set(title=rf"$\sigma$ = {sigma:g}", xlabel=RADIUS_NAMES["proxy_radius"])
         column[1].set_xlabel(RADIUS_NAMES["ball_radius"])
         column[2].set_xlabel(r"$R$")
+        for panel in (column[0], column[2]):
+            to_scale(panel)
         column[0].legend(fontsize="x-small", title="fidelity in brackets", title_fontsize="x-small")
     for panel in axes[:2, 0]:
         panel.set_ylabel("certified accuracy")
@@ -58,7 +60,18 @@ def draw_inside(axes: Axes, run: Run, count: int = 100, **look) -> None:
     reaches = np.sort(np.concatenate([inside(run, index) for index in evenly(run.records, count)]))
     radii = np.linspace(0, max(0.1, 1.05 * reaches[-1]), 400)
     axes.plot(radii, 1 - np.searchsorted(reaches, radii, side="left") / len(reaches), **look)
-    axes.set(ylim=(0, 1.02), xlim=(0, None))
+    axes.set_ylim(0, 1.02)
+
+
+def to_scale(axes: Axes) -> None:
+    """A logarithmic axis where one curve ends ten times as far out as another, else one from 0."""
+    ends = [float(np.max(np.asarray(line.get_xdata(), dtype=float))) for line in axes.lines]
+    if max(ends) > 10 * min(ends) > 0:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_xlim(min(ends) / 5, 1.1 * max(ends))
+    else:
+        axes.set_xlim(0, max(ends))
 
 
 def inside(run: Run, index: int) -> Float[ndarray, " n"]:

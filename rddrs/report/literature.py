@@ -24,6 +24,9 @@ PUBLISHED = {
     ("smoothadv", 0.25): 0.932,
     ("smoothadv", 0.5): 1.687,
     ("smoothadv", 1.0): 1.779,
+    ("cat_rs", 0.25): 0.933,
+    ("cat_rs", 0.5): 1.700,
+    ("cat_rs", 1.0): 1.831,
 }
 """ACR of RS on MNIST's 10,000 test images by objective and sigma, n = 100,000 (METHOD section 6)."""
 

@@ -210,7 +210,7 @@ def test_the_run_folder_depends_on_all_that_a_result_depends_on(tmp_path: Path) 
     assert len({base, *map(folder, changed)}) == len(changed) + 1
 
 
-@pytest.mark.parametrize("name", ["gaussian", "consistency", "smoothadv", "macer"])
+@pytest.mark.parametrize("name", ["gaussian", "consistency", "smoothadv", "macer", "cat_rs"])
 def test_a_co_training_begins_with_the_classifier_of_its_objective(name: str) -> None:
     """Given by its name or with its constants, which are those of the objective's own file."""
     alone, grown = prepared(f"train={name}"), prepared("train=covariance", f"train.objective={name}")

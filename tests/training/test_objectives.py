@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax, softmax
-from scipy.stats import norm
+from scipy.stats import binom, norm
 from torch import nn
 
-from rddrs.training.objectives import Consistency, Gaussian, Macer, Objective, SmoothAdv
+from rddrs.training.objectives import CatRS, Consistency, Gaussian, Macer, Objective, SmoothAdv
 
 OBJECTIVES: dict[str, Objective] = {
     "gaussian": Gaussian(),
     "consistency": Consistency(copies=3),
     "smoothadv": SmoothAdv(copies=3, steps=4, epsilon=0.5, warm_up=2),
     "macer": Macer(copies=5, sharpness=2.0),
+    "cat_rs": CatRS(copies=3, epsilon=0.3),
 }
 every_objective = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 SIGMA, INPUTS, SHAPE, CLASSES = 0.4, 6, (2, 3), 4
@@ -40,6 +41,7 @@ def noise(count):
 
 
 def evaluate(objective, network, batch, epoch=9):
+    torch.manual_seed(3)
     return objective.loss(network, *batch, noise, sigma=SIGMA, epoch=epoch)
 
 
@@ -105,6 +107,60 @@ def test_macer_is_finite_where_all_copies_are_certain(batch):
             return 1e4 * nn.functional.one_hot(torch.arange(len(inputs)) % CLASSES, CLASSES).double()
 
     assert torch.isfinite(evaluate(Macer(copies=2), Certain(), batch)[0])
+
+
+def divergence(target, logits):
+    return float((target * (np.log(target) - log_softmax(logits))).sum())
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_cat_rs(network, batch, steps):
+    """The attack again without autograd: of a linear network the gradient of KL(t | F) is W'(F - t)."""
+    inputs, labels = batch
+    labels[:4] = network(inputs[:4]).argmax(dim=1)
+    copies, weight, epsilon = 4, 0.7, 0.3
+    logits, drawn = noisy_logits(network, inputs, copies), noise(copies).flatten(2).numpy()
+    slopes, offset = network[1].weight.detach().numpy(), network[1].bias.detach().numpy()
+    torch.manual_seed(3)
+    uniform = torch.rand(copies, INPUTS).numpy()
+    expected, attacked = 0.0, 0
+    for place, (x, label) in enumerate(zip(inputs.flatten(1).numpy(), labels.tolist(), strict=True)):
+        own = logits[:, place]
+        fitted = int((uniform[:, place] < (own.argmax(axis=1) == label).mean()).sum())
+        expected += np.sort(-log_softmax(own, axis=1)[:, label])[: max(fitted, 1)].sum() / copies / INPUTS
+        if fitted < copies:
+            continue
+        attacked, found, target = attacked + 1, [], softmax(own, axis=1).mean(axis=0)
+        for start in drawn[:, place]:
+            delta = np.zeros_like(start)
+            for _ in range(steps):
+                gradient = slopes.T @ (softmax(slopes @ (x + start + delta) + offset) - target)
+                delta = delta + 2 * epsilon / steps * gradient / np.linalg.norm(gradient)
+                delta *= min(1.0, epsilon / np.linalg.norm(delta))
+            found.append(divergence(target, slopes @ (x + start + delta) + offset))
+        expected += weight * max(found) / INPUTS
+    assert 0 < attacked < INPUTS
+    objective = CatRS(copies=copies, weight=weight, steps=steps, epsilon=epsilon)
+    assert evaluate(objective, network, (inputs, labels))[0].item() == pytest.approx(expected)
+
+
+def test_cat_rs_fits_as_many_copies_as_a_binomial_of_the_share_that_is_right(batch):
+    """Two of four copies are right: 4,200 draws of K, and the loss counts max(K, 1); false alarm below 1e-6."""
+
+    class Half(nn.Module):
+        def forward(self, inputs):
+            return torch.tensor([[4.0, 0.0]] * 2 * INPUTS + [[0.0, 4.0]] * 2 * INPUTS)
+
+    inputs, labels = batch[0], torch.zeros(INPUTS, dtype=torch.long)
+    small, large = math.log1p(math.exp(-4.0)), math.log1p(math.exp(4.0))
+    losses = [0.0, small, 2 * small, 2 * small + large, 2 * small + 2 * large]
+    shares = binom.pmf(range(5), 4, 0.5)
+    mean = sum(share * losses[max(k, 1)] for k, share in enumerate(shares)) / 4
+    deviation = math.sqrt(sum(share * (losses[max(k, 1)] / 4 - mean) ** 2 for k, share in enumerate(shares)))
+    torch.manual_seed(0)
+    objective = CatRS(weight=0.0)
+    draws = [objective.loss(Half(), inputs, labels, noise, sigma=1, epoch=0)[0].item() for _ in range(700)]
+    assert np.mean(draws) == pytest.approx(mean, abs=5 * deviation / math.sqrt(700 * INPUTS))
 
 
 def test_the_attack_of_smoothadv_stays_in_its_ball_and_hurts(network, batch):

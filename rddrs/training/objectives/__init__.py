@@ -1,6 +1,7 @@
 """What training under noise minimises, one module an objective (METHOD section 9)."""
 
 from rddrs.training.objectives.base import Noise, Objective, copies
+from rddrs.training.objectives.cat_rs import CatRS
 from rddrs.training.objectives.consistency import Consistency
 from rddrs.training.objectives.gaussian import Gaussian
 from rddrs.training.objectives.macer import Macer
@@ -11,6 +12,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "consistency": Consistency,
     "smoothadv": SmoothAdv,
     "macer": Macer,
+    "cat_rs": CatRS,
 }
 
-__all__ = ["OBJECTIVES", "Consistency", "Gaussian", "Macer", "Noise", "Objective", "SmoothAdv", "copies"]
+__all__ = ["OBJECTIVES", "CatRS", "Consistency", "Gaussian", "Macer", "Noise", "Objective", "SmoothAdv", "copies"]

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from rddrs.training.objectives.attack import stepped
 from rddrs.training.objectives.base import Noise, Objective, copies
 
 
@@ -49,16 +50,10 @@ class SmoothAdv(Objective):
         epsilon: float,
     ) -> Float[Tensor, "n *shape"]:
         delta = torch.zeros_like(inputs)
-        lengths = (-1, *(1 for _ in inputs.shape[1:]))
-
-        def norms(rows: Tensor) -> Tensor:
-            return rows.flatten(1).norm(dim=1).clamp_min(1e-12).view(lengths)
-
         for _ in range(self.steps):
             delta.requires_grad_()
             logs = copies(network, inputs + delta, noise).log_softmax(dim=2).logsumexp(dim=0)
             (gradient,) = torch.autograd.grad(nn.functional.nll_loss(logs, labels, reduction="sum"), delta)
             with torch.no_grad():
-                delta = delta + 2 * epsilon / self.steps * gradient / norms(gradient)
-                delta = delta * (epsilon / norms(delta)).clamp_max(1.0)
+                delta = stepped(delta, gradient, 2 * epsilon / self.steps, epsilon)
         return delta.detach()
