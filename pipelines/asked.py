@@ -102,7 +102,7 @@ def paths_of(settings: Settings, data: Dataset) -> dict[str, PathTerms]:
         parts = tuple(perturbation_of("certify.paths", name) for name in key.split("+"))
         try:
             low, high = path_ends(parts, asked)
-            Course(parts, x, shared["clamp"]).cells(*(torch.tensor([end], dtype=torch.float64) for end in (low, high)))
+            Course(parts, x, shared["clamp"]).hull(*(torch.tensor([end], dtype=torch.float64) for end in (low, high)))
         except ValueError as error:
             raise SettingsError(f"certify.paths.{key}={asked}: {error}") from error
         ends = (low, high) if len(parts) > 1 else (low[0], high[0])

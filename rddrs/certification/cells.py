@@ -1,21 +1,22 @@
 """The cells of a path: the radius that an anchor needs so that its region holds all of a cell (METHOD section 14).
 
-Of a perturbation T, a cell [u, v] and an anchor y that is
-
-    rho = max over sub-cells of ( |C^-1 (clip T_m(x) - y)| + |b| ) + what rounding and slack add,
-
-m the middle of a sub-cell and b the bound of its variation, in the norm of C. Sub-cells are halved where they decide
-rho. All is float64, and rounded upwards by more than its own error (`Ruler.up`).
+Of a perturbation T, a cell [u, v] and an anchor y that is at least |C^-1 (z - y)| for all its images z, clipped and,
+entry by entry, rounded or not. A cell is made of sub-cells, and the images of each lie in a box: those at its middle,
+and the bound of their variation, clipped and rounded, so that an entry that stays what it is adds nothing. Along an
+axis where images lie on a straight line, but for what clipping cuts off, a norm is largest at an end, and sub-cells may
+be long. They are halved where they decide the radius. All is float64, and rounded upwards by more than its own error
+(`Ruler.up`).
 """
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.noise import Diagonal, Norm, Scale, family_of
+from rddrs.noise import Diagonal, Isotropic, Norm, Scale, family_of
 from rddrs.threats import Change, Perturbation
 from rddrs.threats.change import Mean
 from rddrs.threats.linear import Linear
@@ -27,13 +28,14 @@ TOLERANCE = 0.03
 """Sub-cells are halved until rho is known so well, in its own units."""
 
 HALVINGS, FIRST = 8, {1: 8, 2: 4}
-"""How often at most, and how many sub-cells a cell has at first, along each axis."""
+"""How often at most, and how many sub-cells a cell has at first, along each axis that is not straight."""
 
 ROWS = 1 << 23
 """Numbers of the images that are made at a time."""
 
-ERROR = 1e-9
-"""What is added to a length, relatively and absolutely, for rounding in float64; see `Ruler.up`."""
+ERROR, EPS = 1e-9, 64 * torch.finfo(torch.float64).eps
+"""What is added to a length, relatively and absolutely, for rounding in float64 (see `Ruler.up`), and to an entry in
+units of the image's largest."""
 
 
 class Ruler:
@@ -41,6 +43,8 @@ class Ruler:
 
     def __init__(self, scale: Scale, norm: Norm) -> None:
         self._scale, self._family = scale, family_of(norm)
+        self.diagonal = isinstance(scale, Isotropic | Diagonal)
+        """Whether of every entry the size alone counts."""
 
     @cached_property
     def _ball(self) -> float:
@@ -57,24 +61,38 @@ class Ruler:
 
     def most(self, bound: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """At least |C^-1 delta| for every delta whose entries are within the bound's."""
-        if isinstance(self._scale, Diagonal):
-            return self.length(bound)
-        return self._family.norm(bound) / self._ball
+        return self.length(bound) if self.diagonal else self._family.norm(bound) / self._ball
 
-    def lost(self, images: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        """What the rounding of entries as large as these in float64 may add to a length, beyond what `up` adds."""
-        least = self.most(torch.full_like(images[:1], 64 * torch.finfo(torch.float64).eps))
-        return (images.abs().amax(dim=1) * least - ERROR).clamp_min(0)
+    def farthest(self, lower: Float[Tensor, "n d"], upper: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """At least |C^-1 delta| for every delta between the two, entry by entry."""
+        if self.diagonal:
+            return self.length(torch.maximum(-lower, upper))
+        return self.length((lower + upper) / 2) + self.most((upper - lower) / 2)
 
     def up(self, length: Tensor) -> Tensor:
         """The length and more than its error in float64: 1e-9 + 8 d eps lambda_max / lambda_min of it, and 1e-9."""
         return length * (1 + self._relative) + ERROR
 
 
+class Hull(NamedTuple):
+    """What holds the images of sub-cells, clipped and, entry by entry, rounded or not.
+
+    They are between `lower` and `upper`, and within `away` of a mean of the clipped `corners`, which are images
+    themselves; `spreads` are what of that the sub-cell's width adds along each axis.
+    """
+
+    corners: Float[Tensor, "k n d"]
+    lower: Float[Tensor, "n d"]
+    upper: Float[Tensor, "n d"]
+    away: Float[Tensor, "n d"]
+    spreads: list[Float[Tensor, "n d"]]
+
+
 class Course:
     """One perturbation of an input, or two, the first applied first; images are clamped where `clamp` is given.
 
-    Severities [n, q] have a column for each of the q perturbations. Raises ValueError where one is none for x.
+    With a `rounding` each of their entries may be rounded to a multiple of it. Severities [n, q] have a column for each
+    of the q perturbations. Raises ValueError where one is none for x.
     """
 
     def __init__(
@@ -82,31 +100,56 @@ class Course:
         perturbations: Sequence[Perturbation],
         x: Float[Tensor, "*shape"],
         clamp: tuple[float, float] | None = None,
+        rounding: float | None = None,
     ) -> None:
-        self._perturbations, self._x, self._clamp = tuple(perturbations), x, clamp
+        self._perturbations, self._x, self._clamp, self._step = tuple(perturbations), x, clamp, rounding
         for it in self._perturbations:
             it.require(x.shape)
         first, *others = (it.function for it in self._perturbations)
         if others and not isinstance(others[0], Change):
             raise ValueError(f"{self._perturbations[1].name} cannot be applied second: it is no named perturbation")
         affine = not others or isinstance(others[0], Mean | Linear)  # in the image, at every severity
-        linear = [isinstance(first, Linear) and affine, *(isinstance(it, Linear) for it in others)]
-        self.straight = tuple(each and clamp is None for each in linear)
-        """Of each perturbation, whether images lie on a straight line where its severity alone changes."""
+        self.straight = (isinstance(first, Linear) and affine, *(isinstance(it, Linear) for it in others))
+        """Of each perturbation, whether images, unclipped, lie on a straight line where its severity alone changes."""
 
     def points(self, severities: Float[Tensor, "n q"]) -> Float[Tensor, "n d"]:
         """clip(T_s(x)) for every row s, float64; raises ValueError where it is not finite."""
         images = self._x[None]
         for it, values in zip(self._perturbations, severities.T, strict=True):
             images = it.each(images, values)
-        return self._clipped(images, severities)
+        return self._clipped(self._finite(images, severities))
 
-    def cells(
+    def hull(self, low: Float[Tensor, "n q"], high: Float[Tensor, "n q"]) -> Hull:
+        """What holds the images of every cell."""
+        ends = [(low, high)]
+        for axis, straight in enumerate(self.straight):
+            if straight:
+                ends = [face for cell in ends for face in _faces(*cell, axis)]
+        images, bounds = self._varied(*(torch.cat(each) for each in zip(*ends, strict=True)))
+        images, *bounds = (each.view(len(ends), len(low), -1) for each in (images, *bounds))
+        bounds, corners = [each.amax(dim=0) for each in bounds], self._clipped(images)
+        beyond, within = (images - corners).abs().amax(dim=0), corners.amax(dim=0) - corners.amin(dim=0)
+        cut, spreads, sides = _cut_off(beyond, within), [], corners.view(*[2] * sum(self.straight), *corners.shape[1:])
+        for axis, bound in enumerate(bounds):
+            if self.straight[axis]:
+                way = sides.diff(dim=sum(self.straight[:axis])).abs().view(-1, *within.shape).amax(dim=0)
+                bound = _cut_off(beyond, way)
+            spreads.append(bound)
+        error = EPS * images.abs().amax(dim=(0, 2))[:, None]
+        away = sum(bounds, error)
+        lower, upper = self._clipped(images.amin(dim=0) - away), self._clipped(images.amax(dim=0) + away)
+        if self._step is None:
+            return Hull(corners, lower, upper, away + cut, spreads)
+        least, most = ((lower / self._step - 0.5).ceil() * self._step, (upper / self._step + 0.5).floor() * self._step)
+        off = torch.where(least == most, torch.maximum(most - lower, upper - most).clamp_min(0), self._step / 2)
+        return Hull(corners, torch.minimum(lower, least), torch.maximum(upper, most), away + cut + off, spreads)
+
+    def _varied(
         self, low: Float[Tensor, "n q"], high: Float[Tensor, "n q"]
     ) -> tuple[Float[Tensor, "n d"], list[Float[Tensor, "n d"]]]:
-        """clip(T_m(x)), m the middle of every cell, and for each perturbation a bound, entry by entry, of what it adds.
+        """T_m(x), m the middle of every cell, and for each perturbation a bound, entry by entry, of what it adds.
 
-        The sum of the bounds is at least |T_t(x) - T_m(x)| for all t in the cell; clamped, too: that is 1-Lipschitz.
+        The sum of the bounds is at least |T_t(x) - T_m(x)| for all t in the cell; clipped, too: that is 1-Lipschitz.
         """
         first, *others = self._perturbations
         middle = (low + high) / 2
@@ -122,20 +165,23 @@ class Course:
         for each in bounds:
             if not (each >= 0).all():
                 raise ValueError(f"{self._name}: the bound of its variation is negative or NaN")
-        return self._clipped(images, middle), [each.flatten(1) for each in bounds]
+        return self._finite(images, middle), [each.flatten(1) for each in bounds]
 
     @property
     def _name(self) -> str:
         return "+".join(it.name for it in self._perturbations)
 
-    def _clipped(self, images: Float[Tensor, "n *shape"], severities: Float[Tensor, "n q"]) -> Float[Tensor, "n d"]:
+    def _clipped(self, points: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
+        return points if self._clamp is None else points.clamp(*self._clamp)
+
+    def _finite(self, images: Float[Tensor, "n *shape"], severities: Float[Tensor, "n q"]) -> Float[Tensor, "n d"]:
         points = images.flatten(1)
         finite = torch.isfinite(points).all(dim=1)
         if not finite.all():
             raise ValueError(
                 f"{self._name} gives NaN or infinite entries at the severity {severities[~finite][0].tolist()}"
             )
-        return points if self._clamp is None else points.clamp(*self._clamp)
+        return points
 
 
 def needed(
@@ -153,18 +199,16 @@ def needed(
     count, axes = low.shape
     owner = torch.arange(count, device=low.device)
     for axis, straight in enumerate(course.straight):
-        if straight:  # the distance is convex along it: largest at an end
-            owner, low, high = _faces(owner, low, high, axis)
-        else:
+        if not straight:
             owner, low, high = _split(owner, low, high, torch.full_like(owner, axis), FIRST[axes])
     reached, bound = (torch.zeros(count, dtype=torch.float64, device=low.device) for _ in range(2))
     for turn in range(HALVINGS + 1):
-        far, spread = _distances(course, ruler, low, high, anchors, owner)
-        upper = far + spread.sum(dim=0)
-        reached = reached.scatter_reduce(0, owner, far, "amax")
-        undecided = (upper > reached[owner] + TOLERANCE) & (reached[owner] <= longest) & (turn < HALVINGS)
+        near, far, spread = _distances(course, ruler, low, high, anchors, owner)
+        reached = reached.scatter_reduce(0, owner, near, "amax")
+        undecided = (far > reached[owner] + TOLERANCE) & (spread.sum(dim=0) > TOLERANCE)
+        undecided &= (reached[owner] <= longest) & (turn < HALVINGS)
         settled = ~undecided
-        bound = bound.scatter_reduce(0, owner[settled], upper[settled], "amax")
+        bound = bound.scatter_reduce(0, owner[settled], far[settled], "amax")
         if not undecided.any():
             break
         axis = spread[:, undecided].argmax(dim=0)
@@ -172,11 +216,34 @@ def needed(
     return ruler.up(torch.where(reached > longest, torch.inf, bound))
 
 
-def _faces(owner: Tensor, low: Tensor, high: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Every cell's two ends along an axis."""
-    lower, upper = high.clone(), low.clone()
-    lower[:, axis], upper[:, axis] = low[:, axis], high[:, axis]
-    return owner.repeat(2), torch.cat([low, upper]), torch.cat([lower, high])
+def _distances(
+    course: Course, ruler: Ruler, low: Tensor, high: Tensor, anchors: Float[Tensor, "n d"], owner: Tensor
+) -> tuple[Float[Tensor, " m"], Float[Tensor, " m"], Float[Tensor, "q m"]]:
+    """Of every sub-cell how far a known image is from the anchor, how far any is, and what each width adds to that."""
+    near, far, spread = [], [], []
+    for rows in torch.arange(len(owner), device=owner.device).split(max(1, ROWS // anchors.shape[1])):
+        hull, places = course.hull(low[rows], high[rows]), anchors[owner[rows]]
+        near.append(torch.stack([ruler.length(corner - places) for corner in hull.corners]).amax(dim=0))
+        around = near[-1] + ruler.most(hull.away)
+        boxed = ruler.diagonal or len(hull.corners) == 1
+        far.append(torch.minimum(around, ruler.farthest(hull.lower - places, hull.upper - places)) if boxed else around)
+        spread.append(torch.stack([ruler.most(each) for each in hull.spreads]))
+    return torch.cat(near), torch.cat(far), torch.cat(spread, dim=1)
+
+
+def _faces(low: Tensor, high: Tensor, axis: int) -> list[tuple[Tensor, Tensor]]:
+    """Every cell's two faces across an axis."""
+    at = torch.arange(low.shape[1], device=low.device) == axis
+    return [(torch.where(at, end, low), torch.where(at, end, high)) for end in (low, high)]
+
+
+def _cut_off(beyond: Tensor, within: Tensor) -> Tensor:
+    """How far a clipped mean of numbers is from the mean of the clipped ones, at most.
+
+    They are at most so far `beyond` the range, and clipped so far from each other: of those beyond an end the share w
+    moves the mean by w of the one, and the others leave (1 - w) of the other for that.
+    """
+    return beyond * within / (beyond + within).clamp_min(torch.finfo(within.dtype).tiny)
 
 
 def _split(owner: Tensor, low: Tensor, high: Tensor, axis: Tensor, parts: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -187,15 +254,3 @@ def _split(owner: Tensor, low: Tensor, high: Tensor, axis: Tensor, parts: int) -
     low[rows, axis] = torch.where(place == 0, start, start + (end - start) * place / parts)
     high[rows, axis] = torch.where(place == parts - 1, end, start + (end - start) * (place + 1) / parts)
     return owner, low, high
-
-
-def _distances(
-    course: Course, ruler: Ruler, low: Tensor, high: Tensor, anchors: Float[Tensor, "n d"], owner: Tensor
-) -> tuple[Float[Tensor, " m"], Float[Tensor, "q m"]]:
-    """From the middle of every sub-cell to its anchor, and to the sub-cell's other points along each axis."""
-    far, spread = [], []
-    for rows in torch.arange(len(owner), device=owner.device).split(max(1, ROWS // anchors.shape[1])):
-        middles, bounds = course.cells(low[rows], high[rows])
-        far.append(ruler.length(middles - anchors[owner[rows]]) + ruler.lost(middles))
-        spread.append(torch.stack([ruler.most(bound) for bound in bounds]))
-    return torch.cat(far), torch.cat(spread, dim=1)

@@ -131,7 +131,7 @@ def certify_path(
     scale = smoothed.scale.to(x.device, x.dtype)  # what is certified is the C that the noise is made with
     certified = SmoothedClassifier(smoothed.classifier, scale, smoothed.norm, smoothed.grid)
     stream = Stream(seed, index, Purpose.PATH)
-    tree = Tree(Course(perturbations, x, clamp), x, scale, smoothed.norm, slack, rounding, smoothed.grid)
+    tree = Tree(Course(perturbations, x, clamp, rounding), x, scale, smoothed.norm, slack, rounding, smoothed.grid)
     budget, expected = budget or budget_of(tree, *asked, alpha, samples), tree.expected(*asked)
     origin = tree.anchors(torch.zeros(1, len(perturbations)))[0]
     chosen = selection(certified, origin, stream, selection_samples, batch=batch, workers=workers)

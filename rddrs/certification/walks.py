@@ -42,12 +42,6 @@ def placed(anchor: Float[Tensor, "*shape"], grid: float | None) -> Float[Tensor,
     return anchor if grid is None else grid * (anchor / grid).round()
 
 
-def base_radius(ruler: Ruler, x: Float[Tensor, "*shape"], slack: float, rounding: float | None) -> float:
-    """What no cell can be without: the slack, and half a step of rounding in every entry."""
-    half = torch.full((1, x.numel()), (rounding or 0.0) / 2, dtype=torch.float64, device=x.device)
-    return slack + ruler.most(half).item()
-
-
 @lru_cache(maxsize=256)
 def longest_radius(norm: Norm, base: float, alpha: float = 1e-7) -> float:
     """rho*: the radius above which a cell is halved without a draw, where a unit of length costs fewest draws.
@@ -113,8 +107,7 @@ class Tree:
     ) -> None:
         self.family, self._course, self._ruler, self._x = family_of(norm), course, Ruler(scale, norm), x
         self._step, self._grid = rounding or grid, grid
-        self.base = base_radius(self._ruler, x, slack, rounding)
-        self.longest = longest_radius(norm, self.base)
+        self.slack, self.longest = slack, longest_radius(norm, slack)
 
     def expected(self, low: Severities, high: Severities) -> int:
         """About how many cells the path has, a power of two: the product of its lengths by that of a cell.
@@ -126,7 +119,7 @@ class Tree:
         for axis, direction in enumerate(torch.eye(len(low), dtype=torch.float64, device=self._x.device)):
             points = self._course.points((ends[0, axis] + shares * (ends[1, axis] - ends[0, axis])) * direction)
             length = self._ruler.length(points.diff(dim=0)).sum().item()
-            cells *= max(1.0, length / (1.5 * (self.longest - self.base)) if self.longest > self.base else 1.0)
+            cells *= max(1.0, length / (1.5 * (self.longest - self.slack)) if self.longest > self.slack else 1.0)
         return 1 << int(math.log2(cells))
 
     def anchors(self, middles: Float[Tensor, "n q"]) -> Float[Tensor, "n *shape"]:
@@ -143,7 +136,7 @@ class Tree:
         anchors = self.anchors(middles)
         places = torch.stack([placed(anchor, self._grid) for anchor in anchors])
         radii = self._ruler.up(
-            needed(self._course, self._ruler, low, high, places, self.longest - self.base) + self.base
+            needed(self._course, self._ruler, low, high, places, self.longest - self.slack) + self.slack
         )
         axes = [self._axis(*cell) for cell in zip(nodes, low, high, middles, strict=True)]
         return [
@@ -168,14 +161,14 @@ class Tree:
 
     def question(self, node: Node, stream: Stream, alpha: float) -> Question:
         """What is asked of a cell; where halving gains anything, its parts, of half its reach, could be instead."""
-        parts = 2 ** len(node.ends), self.family.probability((self.base + node.rho) / 2)
+        parts = 2 ** len(node.ends), self.family.probability((self.slack + node.rho) / 2)
         instead = None if self.ends_at(node) else parts
         return Question(stream, node.anchor, self.family.probability(node.rho), alpha, instead)
 
     def ends_at(self, node: Node) -> bool:
         """Whether halving the cell would gain nothing, so that the path ends here."""
         at = node.axis
-        return node.far[at] - node.near[at] <= LEAST_WIDTH or node.rho - self.base < LEAST_GAIN
+        return node.far[at] - node.near[at] <= LEAST_WIDTH or node.rho - self.slack < LEAST_GAIN
 
 
 class Walk:

@@ -15,7 +15,7 @@ from rddrs.certification import ABSTAIN, Cell, PathCertificate, PathTerms
 from rddrs.certification.cells import Course, Ruler, needed
 from rddrs.certification.path_certificate import PathStatus
 from rddrs.certification.paths import budget_of, feared, selection, share
-from rddrs.certification.walks import WAVE, Tree, base_radius, placed
+from rddrs.certification.walks import WAVE, Tree, placed
 from rddrs.noise import LAST_BLOCK, Purpose, Stream
 from rddrs.smoothing import (
     Question,
@@ -146,7 +146,8 @@ def _possible(path: PathCertificate) -> bool:
 
 def _tree(smoothed: SmoothedClassifier, x: Float[Tensor, "*shape"], terms: PathTerms) -> Tree:
     """The tree of cells that the terms lead to."""
-    course, scale = Course(feared(terms.perturbation), x, terms.clamp), smoothed.scale.to(x.device, x.dtype)
+    course = Course(feared(terms.perturbation), x, terms.clamp, terms.rounding)
+    scale = smoothed.scale.to(x.device, x.dtype)
     return Tree(course, x, scale, smoothed.norm, terms.slack, terms.rounding, smoothed.grid)
 
 
@@ -205,14 +206,14 @@ def _radii_hold(path: PathCertificate, terms: PathTerms) -> bool:
     if not proven:
         return True
     cells, anchors = zip(*proven, strict=True)
-    course, ruler = Course(feared(terms.perturbation), path.x, terms.clamp), Ruler(path.scale, path.norm)
+    course = Course(feared(terms.perturbation), path.x, terms.clamp, terms.rounding)
+    ruler = Ruler(path.scale, path.norm)
     low, high = (
         torch.tensor([getattr(cell, end) for cell in cells], dtype=torch.float64, device=path.x.device)
         for end in ("low", "high")
     )
     places = torch.stack([placed(anchor, path.grid) for anchor in anchors])
-    base = base_radius(ruler, path.x, terms.slack, terms.rounding)
-    radii = needed(course, ruler, low, high, places, math.inf) + base
+    radii = needed(course, ruler, low, high, places, math.inf) + terms.slack
     return bool((radii <= torch.tensor([cell.rho for cell in cells], device=radii.device).double() * (1 + 1e-6)).all())
 
 

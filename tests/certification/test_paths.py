@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.stats import binom, norm
 
-from rddrs import Diagonal, Isotropic, Perturbation, certify_path
+from rddrs import Diagonal, Full, Isotropic, Perturbation, certify_path
 from rddrs.certification.cells import Course, Ruler, needed
 from rddrs.certification.paths import feared, share
 from rddrs.certification.walks import anchors_of, longest_radius, placed
@@ -209,6 +209,61 @@ def test_the_radius_holds_the_cell_and_little_more(scale, norm, clamp):
         farthest = ruler.length(course.points(t) - anchors[place]).max()
         assert farthest <= radii[place] <= farthest + 0.1
     assert needed(course, ruler, low, high, anchors, 0.01).isinf().all()
+
+
+LONG = Full(0.2 * torch.eye(36) + 2 * torch.ones(36, 36) / 36)
+"""Ten times as long in brightness as in all else."""
+
+
+@pytest.mark.parametrize("name", ["rotation", "brightness", "rotation+brightness", "contrast+brightness", "haze+scale"])
+@pytest.mark.parametrize("scale", [Diagonal(torch.linspace(0.1, 0.3, 36)), LONG])
+@pytest.mark.parametrize("clamp", [None, (0.0, 1.0)])
+@pytest.mark.parametrize("rounding", [None, 1 / 32])
+def test_the_radius_holds_images_that_are_clipped_and_rounded_in_part(name, scale, clamp, rounding):
+    """No image of three cells, of 1,000, any of its entries rounded, is farther than the radius; nor by much less."""
+    source = torch.Generator().manual_seed(0)
+    x = (2 * torch.rand(1, 6, 6, generator=source) - 0.5).clamp(0, 1)  # black, grey and white
+    course, ruler = Course(feared(name), x, clamp, rounding), Ruler(scale, "l2")
+    middle = torch.tensor([[0.0, 0.0], [0.1, 0.1], [-0.1, 0.2]], dtype=torch.float64)[:, : len(course.straight)]
+    widths = torch.tensor([3.0 if it.name == "rotation" else 0.15 for it in feared(name)], dtype=torch.float64)
+    low, high = middle - widths / 2, middle + widths / 2
+    anchors = torch.stack([placed(each, None) for each in anchors_of(course, middle, x, rounding)])
+    radii = needed(course, ruler, low, high, anchors, math.inf)
+    for place in range(3):
+        shares = torch.rand(1000, len(widths), generator=source, dtype=torch.float64)
+        shares[:100] = shares[:100].round()
+        images = course.points(low[place] + shares * widths)
+        if rounding is not None:
+            chosen = torch.rand(images.shape, generator=source) < torch.rand(1000, 1, generator=source)
+            images = torch.where(chosen, rounding * (images / rounding).round(), images)
+        farthest = ruler.length(images - anchors[place]).max()
+        rounded = 0.0 if rounding is None else ruler.most(torch.full((1, 36), rounding / 2).double()).item()
+        assert farthest <= radii[place] <= 1.25 * farthest + 0.1 + rounded
+
+
+def test_entries_that_stay_what_they_are_add_nothing_to_a_radius():
+    """Of a small turned picture with a wide black frame rounding adds less than a third of half a step's length."""
+    x = torch.zeros(1, 12, 12)
+    x[:, 4:8, 5:7] = 1.0
+    low, high = (torch.tensor([[end]], dtype=torch.float64) for end in (-0.5, 0.5))
+    radii = []
+    for rounding in (None, 1 / 64):
+        course, ruler = Course(feared("rotation"), x, (0.0, 1.0), rounding), Ruler(Isotropic(0.1, 144), "l2")
+        radii.append(needed(course, ruler, low, high, x.double().view(1, -1), math.inf).item())
+    assert 0 < radii[1] - radii[0] < math.sqrt(144) / 128 / 0.1 / 3
+
+
+def test_a_long_axis_costs_no_cells(linear):
+    """Brightness of +-0.5, clipped and not, under a C that is long there: a few tests; isotropic noise needs many."""
+    x = (2 * torch.rand(1, 6, 6, generator=torch.Generator().manual_seed(0)) - 0.5).clamp(0, 1)
+    counts = []
+    for scale in (LONG, Isotropic(0.2, 36)):
+        smoothed = SmoothedClassifier(linear(torch.zeros(36), 9.0), scale)
+        for clamp in (None, (0.0, 1.0)):
+            path = certify_path(smoothed, x, "brightness", -0.5, 0.5, clamp=clamp)
+            assert path.complete
+            counts.append(len(path.cells))
+    assert counts[0] <= 4 and counts[0] <= counts[1] < counts[3] < counts[2]
 
 
 @pytest.mark.parametrize("size", [1.0, 1e4, 1e6, 1e9])
