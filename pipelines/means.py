@@ -83,7 +83,7 @@ def share_scale(prepared: Prepared, reference: Reference) -> None:
                 scale = maker.known(prepared.network, reference, settings.sigma, settings.seed, tracked)
             save_scale(scale, path, settings.certify.norm)
             write_text(path.with_suffix(".json"), json.dumps({"seconds": time.perf_counter() - start}))
-    scale = load_scale(path).to(settings.device)
+    scale = load_scale(path, device=settings.device)
     if is_start(scale, settings.sigma):
         print(f"note: {path.name}: no C for all inputs but sigma I keeps what is asked for: refused", file=sys.stderr)
     maker.adopt(prepared.network, scale, sigma=settings.sigma, seed=settings.seed)

@@ -8,6 +8,7 @@ from rddrs.noise.full import Full
 from rddrs.noise.grid import Grid, whole
 from rddrs.noise.isotropic import Isotropic
 from rddrs.noise.kronecker import Kronecker, rotate
+from rddrs.noise.precision import together as numbers_together
 from rddrs.noise.scale import Axis, Scale, owned, require_tensor
 from rddrs.noise.streams import LAST_BLOCK, Draws, Purpose, Stream
 from rddrs.noise.tensors import from_tensors, load_scale, save_scale
@@ -33,6 +34,7 @@ __all__ = [
     "family_of",
     "from_tensors",
     "load_scale",
+    "numbers_together",
     "owned",
     "require_tensor",
     "rotate",

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rddrs.noise.precision import together
 from rddrs.noise.product import Product, multiply
 from rddrs.noise.scale import Axis, Scale, owned, positive, ranks, require_tensor
 
@@ -24,7 +25,7 @@ LARGEST_GROUP = 128
 
 
 TOGETHER = 1 << 18
-"""Noise is rotated for as many draws together as make so many numbers, or for one: the core's cache holds them."""
+"""Noise is rotated for as many draws together as make so many numbers, or for one: a CPU's cache holds them."""
 
 
 class Kronecker(Scale):
@@ -120,7 +121,7 @@ class Kronecker(Scale):
     def perturb(self, x: Float[Tensor, " d"], z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         # z is isotropic: it may stand for Q^T z, and its entries for those of any order.
         levels = self._levels.to(z)
-        for part in z.split(max(1, TOGETHER // self.dim)):
+        for part in z.split(max(1, together(z.device, TOGETHER) // self.dim)):
             torch.add(x, self._rotation(part.mul_(levels)), out=part)
         return z
 

@@ -1,15 +1,22 @@
 """The product of noise with a fixed matrix, as fast as can be, in full precision whatever torch is allowed to round."""
 
 from functools import cache, cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rddrs.noise.precision import BUSY, ExactProduct, exact, prepared, rounds_products
+
 
 def multiply(z: Float[Tensor, "*n d"], matrix: Float[Tensor, "d k"]) -> Float[Tensor, "*n k"]:
     """z A in full precision, with a gradient."""
-    return (z.double() @ matrix.to(z.device, torch.float64)).to(z) if rounds_products(z) else z @ matrix.to(z)
+    matrix = matrix.to(z)
+    if not rounds_products(z):
+        return z @ matrix
+    found: Any = ExactProduct.apply(z.reshape(-1, z.shape[-1]), matrix)
+    return found.view(*z.shape[:-1], matrix.shape[1])
 
 
 class Product:
@@ -17,9 +24,10 @@ class Product:
 
     def __init__(self, matrix: Float[Tensor, "d k"]) -> None:
         self._matrix = matrix
+        self._prepared: dict[torch.device, tuple[Tensor, ...]] = {}
 
-    def __getstate__(self) -> dict[str, Tensor]:
-        return {"_matrix": self._matrix}  # oneDNN's tensors have no storage that could be copied: packed again
+    def __getstate__(self) -> dict[str, Any]:  # oneDNN's tensors have no storage that could be copied: packed again
+        return {"_matrix": self._matrix, "_prepared": {}}
 
     @cached_property
     def _packed(self) -> Tensor:
@@ -28,7 +36,7 @@ class Product:
 
     def __call__(self, z: Float[Tensor, "n d"], x: Float[Tensor, " k"] | None = None) -> Float[Tensor, "n k"]:
         if rounds_products(z):
-            return multiply(z, self._matrix) if x is None else x + multiply(z, self._matrix)
+            return self._exact(z, x)
         if z.device.type == "cpu" and z.dtype == torch.float32 and onednn():
             # Twice as fast as torch.addmm on AMD's processors, where that leaves half of the vector units idle. The
             # public way to oneDNN, linear(z.to_mkldnn(), ...).to_dense(), copies all noise twice. It reads its
@@ -37,16 +45,16 @@ class Product:
             return torch.ops.mkldnn._linear_pointwise(z.contiguous(), self._packed, x, "none", [], "")
         return z @ self._matrix.to(z) if x is None else torch.addmm(x, z, self._matrix.to(z))
 
-
-def rounds_products(z: Tensor) -> bool:
-    """Whether torch may round the factors of a float32 product to TF32 or bfloat16, that is, sample another C.
-
-    On a GPU that is for the user, the environment and other threads to allow, so that the answer there is always yes:
-    in float64, which is never rounded, the product is small beside a network. On a CPU it is what is allowed now.
-    """
-    if z.dtype != torch.float32:
-        return False
-    return z.is_cuda or torch.backends.mkldnn.matmul.fp32_precision not in ("none", "ieee")  # pyright: ignore[reportAttributeAccessIssue]
+    def _exact(self, z: Float[Tensor, "n d"], x: Float[Tensor, " k"] | None) -> Float[Tensor, "n k"]:
+        """In parts, whose copies in higher precision fit in the memory beside a network."""
+        if (factor := self._prepared.get(z.device)) is None:
+            factor = self._prepared[z.device] = prepared(self._matrix, z.device)
+        found = z.new_empty(len(z), self._matrix.shape[1])
+        rows = max(1, BUSY // max(self._matrix.shape))
+        for noise, part in zip(z.split(rows), found.split(rows), strict=True):
+            product = exact(noise, factor)
+            part.copy_(product) if x is None else torch.add(x, product, out=part)
+        return found
 
 
 @cache

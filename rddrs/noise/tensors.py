@@ -42,8 +42,8 @@ def save_scale(scale: Scale, path: str | Path, norm: Norm | None = None) -> None
         save_file(tensors, part, None if norm is None else {"norm": norm})
 
 
-def load_scale(path: str | Path, norm: Norm | None = None) -> Scale:
-    """The scale that `save_scale` wrote, on the CPU.
+def load_scale(path: str | Path, norm: Norm | None = None, device: torch.device | str = "cpu") -> Scale:
+    """The scale that `save_scale` wrote, on the `device`.
 
     Raises Unreadable, a ValueError, where there is none or it is damaged, and ValueError where the file says that it
     was made for another norm than the one given.
@@ -53,4 +53,4 @@ def load_scale(path: str | Path, norm: Norm | None = None) -> Scale:
         scale = from_tensors({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     if norm is not None and stated not in (None, norm):
         raise ValueError(f"{path} holds a C that was made for norm={stated}, not for {norm}")
-    return scale
+    return scale.to(device)

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rddrs.noise import Draws, Grid, Scale, Stream, owned
+from rddrs.noise import Draws, Grid, Scale, Stream, numbers_together, owned
 from rddrs.smoothing.cores import on_single_cores
-from rddrs.smoothing.edge import check_classes, check_precision, held, logits_of, votes
+from rddrs.smoothing.edge import check_classes, check_precision, held, logits_of, tally, votes
 from rddrs.smoothing.smoothed import SmoothedClassifier
 
 NOISE = 1 << 21
@@ -73,7 +73,7 @@ def _count(
     """The counts of some micro-batches, and those of the votes for no class."""
     flat, family, classes, largest = x.flatten(), smoothed.family, None, max(size for _, size in draws)
     center = flat if grid is None else torch.zeros_like(flat)
-    together = max(1, NOISE // (largest * flat.numel()))
+    together = max(1, numbers_together(flat.device, NOISE) // (largest * flat.numel()))
     z = flat.new_empty(min(together, len(draws)) * largest, flat.numel())
     total = x.new_zeros((), dtype=torch.long)
     for start in range(0, len(draws), together):
@@ -87,5 +87,5 @@ def _count(
             logits = logits_of(smoothed.classifier, rows.view(-1, *x.shape), classes)
             classes = logits.shape[1]
             answers.append(votes(logits))
-        total = total + torch.bincount(torch.cat(answers), minlength=(classes or 0) + 1)
+        total = tally(torch.cat(answers), total if start else total.new_zeros((classes or 0) + 1))
     return total

@@ -162,6 +162,11 @@ def votes(logits: Float[Tensor, "n k"]) -> Int[Tensor, " n"]:
     return torch.where(largest.isnan(), logits.shape[1], classes)
 
 
+def tally(votes: Int[Tensor, " n"], total: Int[Tensor, " k"]) -> Int[Tensor, " k"]:
+    """Add how often every number is there to the `total`; unlike torch.bincount, without waiting for the device."""
+    return total.scatter_add_(0, votes, torch.ones_like(votes))
+
+
 def check_classes(numbers: Iterable[int]) -> None:
     """Raises ValueError where answers were of different numbers of classes."""
     if len(found := set(numbers)) > 1:

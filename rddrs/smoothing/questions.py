@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rddrs.noise import Grid, Stream
 from rddrs.smoothing.cores import on_single_cores
-from rddrs.smoothing.edge import check_classes, held, logits_of, votes
+from rddrs.smoothing.edge import check_classes, held, logits_of, tally, votes
 from rddrs.smoothing.sequential import Decision, decide, log_evidence
 from rddrs.smoothing.smoothed import SmoothedClassifier
 
@@ -188,5 +188,6 @@ def _answered(smoothed: SmoothedClassifier, questions: Sequence[Question], group
             Grid(point, scale, smoothed.grid)(rows)
     logits = logits_of(smoothed.classifier, noisy.view(-1, *like.shape))
     width = logits.shape[1] + 1
-    owner = torch.arange(len(group), device=like.device).repeat_interleave(torch.tensor(sizes, device=like.device))
-    return torch.bincount(owner * width + votes(logits), minlength=len(group) * width).view(len(group), width)
+    owner = torch.arange(len(group)).repeat_interleave(torch.tensor(sizes)).to(like.device)
+    total = torch.zeros(len(group) * width, dtype=torch.long, device=like.device)
+    return tally(owner * width + votes(logits), total).view(len(group), width)

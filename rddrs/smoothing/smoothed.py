@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from rddrs.noise import Family, Grid, Norm, Purpose, Scale, Stream, family_of
 from rddrs.smoothing.contract import check_contract
 from rddrs.smoothing.cores import on_single_cores
-from rddrs.smoothing.edge import Classifier, check_classes, check_evaluates, held, logits_of, owned_input, votes
+from rddrs.smoothing.edge import Classifier, check_classes, check_evaluates, held, logits_of, owned_input, tally, votes
 
 DRAWS = 128
 """Draws of one input that share a key: what is drawn for it depends neither on the micro-batch nor on other inputs."""
@@ -165,23 +165,16 @@ class SmoothedClassifier(nn.Module):
         check_contract(self.classifier, x[0], threads=workers > 1)
         count = partial(self._count, x, self.scale.to(x.device, x.dtype), seed, keys)
         with held(self.classifier):
-            found = [
-                part
-                for parts in on_single_cores(count, [groups[at::workers] for at in range(workers)])
-                for part in parts
-            ]
-        check_classes(part.shape[1] for _, part in found)
-        counts = torch.zeros(len(x), found[0][1].shape[1], dtype=torch.long)
-        for first, part in found:
-            counts[first : first + len(part)] += part
-        return counts
+            found = on_single_cores(count, [groups[at::workers] for at in range(workers)])
+        check_classes(part.shape[1] - 1 for part in found)
+        return torch.stack(found).sum(dim=0)[:, :-1].cpu()
 
     @torch.inference_mode()
     def _count(
         self, x: Float[Tensor, "n *shape"], scale: Scale, seed: int, keys: list[int], groups: list[list[Block]]
-    ) -> list[tuple[int, Int[Tensor, "m k"]]]:
-        """For each group of blocks, a micro-batch, the place of its first input and the counts from there on."""
-        origin, found = x.new_zeros(scale.dim), []
+    ) -> Int[Tensor, "n k1"]:
+        """The counts at all inputs of some groups of blocks, a micro-batch each; those of no class are the last."""
+        origin, total, classes = x.new_zeros(scale.dim), x.new_zeros(0, dtype=torch.long), None
         for group in groups:
             rows, numbers, sizes = zip(*group, strict=True)
             z = x.new_empty(sum(sizes), scale.dim)
@@ -191,12 +184,12 @@ class SmoothedClassifier(nn.Module):
             owner = torch.tensor(rows).repeat_interleave(torch.tensor(sizes)).to(x.device)
             centers, noise = x.flatten(1)[owner], scale.perturb(origin, z)
             noisy = noise.add_(centers) if self.grid is None else Grid(centers, scale, self.grid)(noise)
-            logits = logits_of(self.classifier, noisy.view(-1, *x.shape[1:]))
-            width, first, last = logits.shape[1] + 1, rows[0], rows[-1]  # with the votes for no class
-            places = (owner - first) * width + votes(logits)
-            counts = torch.bincount(places, minlength=(last - first + 1) * width).view(-1, width)
-            found.append((first, counts[:, :-1].cpu()))
-        return found
+            logits = logits_of(self.classifier, noisy.view(-1, *x.shape[1:]), classes)
+            if classes is None:
+                classes = logits.shape[1]
+                total = total.new_zeros(len(x) * (classes + 1))
+            tally(owner * (classes + 1) + votes(logits), total)
+        return total.view(len(x), -1)
 
     def extra_repr(self) -> str:
         grid = "" if self.grid is None else f", grid={self.grid:g}"

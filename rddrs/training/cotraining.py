@@ -156,7 +156,7 @@ def cotrain(
                 track=track,
             )
             save_scale(grown, region)
-        scale = load_scale(region)
+        scale = load_scale(region, device=labels.device)
         if not weights.exists():
             fine_tune(scale, turn, place)
             save_weights(network, weights)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 from rddrs import Diagonal, Full, Isotropic, Kronecker
-from rddrs.noise import product
+from rddrs.noise import precision, product
 from rddrs.noise.tensors import from_tensors
 from tests.layouts import LAYOUTS, SHAPE
 
@@ -245,11 +245,64 @@ def test_the_product_is_exact_whatever_precision_is_allowed(spd_matrix, precisio
         torch.set_float32_matmul_precision(before)
 
 
-def test_a_float32_product_on_a_gpu_is_never_left_to_what_is_allowed(shapes_unchecked):
+def test_a_float32_product_on_a_device_is_never_left_to_what_is_allowed(shapes_unchecked):
     """The environment can allow TF32 behind torch's back (NVIDIA_TF32_OVERRIDE), and another thread at any time."""
-    kinds = [(dtype, is_cuda) for dtype in DTYPES for is_cuda in (False, True)]
-    rounded = [product.rounds_products(SimpleNamespace(dtype=dtype, is_cuda=is_cuda)) for dtype, is_cuda in kinds]  # pyright: ignore[reportArgumentType]
-    assert rounded == [False, True, False, False]
+    kinds = [(dtype, torch.device(name)) for dtype in DTYPES for name in ("cpu", "cuda", "mps", "xpu")]
+    rounded = [precision.rounds_products(SimpleNamespace(dtype=dtype, device=it)) for dtype, it in kinds]  # pyright: ignore[reportArgumentType]
+    assert rounded == [False, True, True, True, False, False, False, False]
+
+
+def test_an_autocast_of_the_user_does_not_round_the_noise(spd_matrix):
+    scale, z, x = Full(spd_matrix(40, seed=3).float()), torch.randn(50, 40), torch.randn(40)
+    exact = (z.double() @ scale.matrix.double()).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        found, summed = scale.spread(z), scale.perturb(x, z.clone())
+    assert torch.equal(found, exact) and torch.equal(summed, x + exact)
+
+
+def rounded_to_tf32(tensor):
+    """To the nearest number of eleven significant bits, as a tensor core reads it."""
+    whole = tensor.view(torch.int32)
+    return ((whole + 0xFFF + ((whole >> 13) & 1)) & ~0x1FFF).view(torch.float32)
+
+
+@pytest.mark.parametrize("reads", [rounded_to_tf32, lambda it: it.to(torch.bfloat16).float()], ids=["tf32", "bfloat16"])
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e15])
+def test_a_product_of_parts_is_one_of_float32_whatever_its_factors_are_rounded_to(monkeypatch, reads, size):
+    """Against float64, with torch made to read factors as a device that rounds them does."""
+    monkeypatch.setattr(precision, "fast_float64", lambda device: False)
+    source = torch.Generator().manual_seed(0)
+    z = size * torch.randn(64, 300, generator=source)
+    matrix = torch.randn(300, 200, generator=source) * torch.logspace(-6, 0, 200)
+    mm, addmm = torch.mm, torch.addmm
+    monkeypatch.setattr(torch, "mm", lambda left, right: mm(reads(left), reads(right)))
+    monkeypatch.setattr(torch, "addmm", lambda sum, left, right: addmm(sum, reads(left), reads(right)))
+    found = precision.exact(z, precision.prepared(matrix, z.device))
+    bound = z.double().abs() @ matrix.double().abs()  # what the errors of a product are relative to
+    error = ((found.double() - z.double() @ matrix.double()).abs() / bound).max().item()
+    rounded = ((torch.mm(z, matrix).double() - z.double() @ matrix.double()).abs() / bound).max().item()
+    assert error < 2e-7 < 1e-5 < rounded
+
+
+def test_a_product_of_parts_has_the_gradients_of_a_product(monkeypatch):
+    monkeypatch.setattr(precision, "fast_float64", lambda device: False)
+    monkeypatch.setattr(product, "rounds_products", lambda z: True)
+    source = torch.Generator().manual_seed(0)
+    z, matrix = (torch.randn(*shape, generator=source).requires_grad_() for shape in [(2, 5, 7), (7, 3)])
+    weights = torch.randn(2, 5, 3, generator=source)
+    found = torch.autograd.grad((product.multiply(z, matrix) ** 2 * weights).sum(), [z, matrix], create_graph=True)
+    expected = torch.autograd.grad(((z @ matrix) ** 2 * weights).sum(), [z, matrix], create_graph=True)
+    torch.testing.assert_close(found, expected)
+    twice, known = (torch.autograd.grad(it[0].square().sum(), z)[0] for it in (found, expected))
+    torch.testing.assert_close(twice, known)
+
+
+def test_large_noise_is_multiplied_in_parts(monkeypatch, spd_matrix):
+    scale, z, x = Full(spd_matrix(8, seed=3).float()), torch.randn(50, 8), torch.randn(8)
+    monkeypatch.setattr(product, "rounds_products", lambda z: True)
+    whole = scale.perturb(x, z)
+    monkeypatch.setattr(product, "BUSY", 7 * 8)
+    assert torch.equal(scale.perturb(x, z), whole)
 
 
 def test_the_sum_without_onednn_is_that_with_it(spd_matrix, monkeypatch):

@@ -4,10 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 from rddrs import ANCER, RDDRS, RS, Diagonal, Full, Isotropic, Memory, Reference, attack, audit, certify, fidelity
 from rddrs.certification import certified_severities
-from rddrs.noise import Kronecker, product, streams
+from rddrs.data.inputs import Stored
+from rddrs.noise import Kronecker, Purpose, Stream, load_scale, precision, save_scale, streams
+from rddrs.smoothing import Chunk, Question, SmoothedClassifier, count
+from rddrs.training import cotraining
 from rddrs.trust import contradictions, overlaps
 from tests.device import DEVICE, OneDevice
 
@@ -75,15 +79,72 @@ def test_a_certificate_is_made_audited_and_remembered_on_either_device(device, r
     assert fidelity(classifier, scale, reference.to(device), sigma=0.5).value > 0.5
 
 
+@pytest.mark.parametrize("float64", [False, True], ids=["slow float64", "fast float64"])
 @pytest.mark.parametrize("scale", [SCALES["full"], KRONECKER], ids=["full", "kronecker"])
-def test_a_scale_of_the_cpu_makes_noise_on_a_device_that_rounds_products(device, scale, monkeypatch):
-    """As a GPU's float32 products are made, in float64."""
-    monkeypatch.setattr(product, "rounds_products", lambda z: z.dtype == torch.float32)
+def test_a_scale_of_the_cpu_makes_noise_on_a_device(device, scale, float64, monkeypatch):
+    """In float64 or in products of parts, as a GPU's float32 products are made."""
+    monkeypatch.setattr(precision, "fast_float64", lambda device: float64)
     z = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
     for made in (scale.spread, scale.extent):
         torch.testing.assert_close(made(z.to(device)).cpu(), made(z))
     x = torch.zeros(4)
     torch.testing.assert_close(scale.perturb(x.to(device), z.to(device)).cpu(), scale.perturb(x, z.clone()))
+
+
+def test_a_scale_is_read_to_a_device(device, tmp_path):
+    save_scale(KRONECKER, tmp_path / "scale.safetensors")
+    found = load_scale(tmp_path / "scale.safetensors", device=device)
+    assert found.matrix.device == device and torch.equal(found.matrix.cpu(), KRONECKER.matrix)
+
+
+class Network(nn.Module):
+    """Its weight does nothing: what training makes of it is not of interest here."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1), requires_grad=False)
+
+    def forward(self, inputs):
+        return classifier(inputs)
+
+
+def test_co_training_on_a_device_goes_through_its_rounds(device, reference, tmp_path, monkeypatch):
+    monkeypatch.setattr(cotraining, "OUTER", 60)
+    tuned = []
+
+    def fine_tune(scale, turn, folder):
+        tuned.append(scale.matrix.device)
+
+    options = cotraining.CotrainingOptions(rounds=2, growth=1.5)
+    found = cotraining.cotrain(
+        Network(),
+        Stored(reference.inputs),
+        reference.labels.to(device),
+        reference.halves[0].halves[0].to(device),
+        fine_tune,
+        tmp_path,
+        options,
+        sigma=0.3,
+    )
+    assert tuned == [device, device] and found.matrix.device == device
+
+
+def test_counts_of_many_inputs_and_questions_are_those_of_the_cpu(device, reference):
+    inputs = reference.inputs[:5]
+    for scale in SCALES.values():
+        smoothed = SmoothedClassifier(classifier, scale)
+        found = smoothed.counts(inputs.to(device), 300, seed=1, batch=200)
+        assert found.device.type == "cpu" and torch.equal(found, smoothed.counts(inputs, 300, seed=1, batch=200))
+        chunks = [Chunk(place, 0, 30 + place) for place in range(5)]
+
+        def asked(points, smoothed=smoothed, chunks=chunks):
+            moved = SmoothedClassifier(classifier, smoothed.scale.to(points.device))
+            questions = [
+                Question(Stream(0, place, Purpose.PATH), point, 0.5, 1e-3) for place, point in enumerate(points)
+            ]
+            return count(moved, questions, chunks, batch=64)
+
+        assert torch.equal(asked(inputs.to(device)), asked(inputs))
 
 
 def test_a_reference_that_moves_keeps_what_it_knows(device, reference):
