@@ -19,7 +19,7 @@ from rddrs.report.curves import RADIUS_NAMES, accuracy_figure, banded, compariso
 from rddrs.report.gains import severity_figure
 from rddrs.report.shapes import eigenvector_figure
 from rddrs.report.style import PALETTE, SOFT, WIDTH, a_row_each, looks, name_below, panels, styled
-from rddrs.report.tables import Run, baseline_of, labels
+from rddrs.report.tables import Run, baseline_of, evenly, labels
 
 OUTCOMES = {"correct": PALETTE[0], "wrong": PALETTE[3], "abstained": "#9a9a9a"}
 
@@ -64,13 +64,6 @@ def histogram_figure(run: Run) -> Figure:
         panel.yaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(visible=False, axis="x")
     return figure
-
-
-def evenly(records: pd.DataFrame, count: int) -> list[int]:
-    """The indices of at most `count` inputs, evenly spaced over the records in the order of their index."""
-    indices = np.sort(records["index"].to_numpy())
-    chosen = np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)
-    return indices[chosen].tolist()
 
 
 def spectra(run: Run, count: int = 32) -> Float[ndarray, "n d"]:

@@ -14,8 +14,8 @@ from PIL import Image
 from rddrs.certification import ABSTAIN
 from rddrs.noise import Scale
 from rddrs.pictures.images import brightness, noise_map, picture, principal_axes
-from rddrs.report.figures import evenly, outcomes
-from rddrs.report.tables import Run, fidelity_interval, labels
+from rddrs.report.figures import outcomes
+from rddrs.report.tables import Run, evenly, fidelity_interval, labels
 from rddrs.rounding import round_down
 
 _SHEET_COLUMNS = 40

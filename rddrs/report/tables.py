@@ -97,6 +97,13 @@ def share_at_least(
     return (len(values) - below) / len(values)
 
 
+def evenly(records: pd.DataFrame, count: int) -> list[int]:
+    """The indices of at most `count` inputs, evenly spaced over the records in the order of their index."""
+    indices = np.sort(records["index"].to_numpy())
+    chosen = np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)
+    return indices[chosen].tolist()
+
+
 def confidence_band(
     share: Float[ndarray, " r"], inputs: int, confidence: float = 0.95
 ) -> tuple[Float[ndarray, " r"], Float[ndarray, " r"]]:
