@@ -6,7 +6,6 @@ from itertools import cycle
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -42,6 +41,8 @@ def _panel_a_sigma(runs: Sequence[Run], height: float = 3.4) -> tuple[Figure, li
 @styled
 def histogram_figure(run: Run) -> Figure:
     """How many inputs have which ball radius and which proxy radius, by outcome."""
+    import seaborn as sns
+
     figure, axes = a_row_each(2, height=2.4)
     found = outcomes(run.records)
     present = [outcome for outcome in OUTCOMES if outcome in found]

@@ -14,7 +14,6 @@ from rich.columns import Columns
 from rich.console import Console, Group
 from rich.measure import Measurement
 from rich.table import Table
-from scipy.stats import beta
 from torch import Tensor
 
 from rddrs.certification import ABSTAIN
@@ -108,6 +107,8 @@ def confidence_band(
     share: Float[ndarray, " r"], inputs: int, confidence: float = 0.95
 ) -> tuple[Float[ndarray, " r"], Float[ndarray, " r"]]:
     """The two-sided Clopper-Pearson interval of shares that were found on so many inputs, pointwise."""
+    from scipy.stats import beta
+
     successes = np.rint(share * inputs)
     tail = (1 - confidence) / 2
     lower = np.where(successes == 0, 0.0, beta.ppf(tail, np.maximum(successes, 1), inputs - successes + 1))
