@@ -16,9 +16,10 @@ from rddrs.files import replacing
 from rddrs.records import write_manifest
 from rddrs.records.tracking import Tracker, provenance
 from rddrs.report import (
-    PER_INPUT,
+    SHOWN,
     OpenedRun,
     clean_accuracy,
+    curves_of,
     evenly,
     headline,
     metrics_of,
@@ -33,9 +34,6 @@ from rddrs.report import (
     sheet_of,
     write_page,
 )
-
-PICTURES = 500
-"""At most so many inputs of a run are drawn for the dashboard, evenly spaced."""
 
 
 def write_run(prepared: Prepared, records: pd.DataFrame, severities: pd.DataFrame, isotropic: OpenedRun | None) -> str:
@@ -79,12 +77,12 @@ def track(prepared: Prepared, run: OpenedRun, severities: pd.DataFrame) -> str:
     tracker.parameters(prepared.shown_settings)
     tracker.tags(provenance())
     tracker.metrics(metrics_of(records, settings.certify.alpha) | severity_metrics(severities))
-    tracker.per_input(records, PER_INPUT)
+    tracker.curves(curves_of(records))
     tracker.link(places.regions.glob("*.safetensors"), "regions")
     tracker.link(places.scales.glob("*.safetensors"), "scales")
     tracker.link(places.memory.glob("*.json"), "memory")
     tracker.link(places.figures.iterdir(), "figures")
-    tracker.pictures("input/region", evenly(records, PICTURES), lambda index: portrait(*run.load(index)))
+    tracker.pictures("input/region", evenly(records, SHOWN), lambda index: portrait(*run.load(index)))
     tables = [places.records, places.records_csv, places.summary, places.severities, places.log]
     tracker.link([places.configuration, places.manifest, *tables, places.page], "records")
     tracker.describe(". ".join(headline([run])), settings.data.name, prepared.binding.data)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.optimize import minimize_scalar, root_scalar
 from torch import Tensor
 
 from rddrs.noise.diagonal import Diagonal
@@ -129,6 +128,8 @@ def _normals(
 
 def _searched_normal(first: Ellipsoid, second: Ellipsoid, delta: Float[Tensor, " d"]) -> Float[Tensor, " d"] | None:
     """The best normal that a search over the multiplier finds, with matrix-vector products alone."""
+    from scipy.optimize import minimize_scalar
+
     found: dict[float, Tensor] = {}
 
     def loss(log_radius: float) -> float:
@@ -178,6 +179,8 @@ def _touching_normal(first: Ellipsoid, second: Ellipsoid, delta: Float[Tensor, "
         return None
     top = float(np.sqrt(np.sum(b2 * mu)))
     bracketed = slope(top) < 0
+    from scipy.optimize import root_scalar
+
     multiplier = root_scalar(slope, bracket=(0.0, top), xtol=1e-15 * top, rtol=1e-12).root if bracketed else top
     return back(white * torch.from_numpy(multiplier / (mu + multiplier)).to(white))
 

@@ -9,7 +9,6 @@ import scipy.linalg
 import torch
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 from torch import Tensor
 
 from rddrs.noise.product import Product, multiply
@@ -117,6 +116,8 @@ class Full(Scale):
 
 def _largest(matrix: Float[ndarray, "d d"], count: int) -> tuple[Float[ndarray, " n"], Float[ndarray, "d n"]]:
     """At least the `count` largest eigenvalues, ascending, and their eigenvectors."""
+    from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+
     start = np.random.default_rng(0).standard_normal(len(matrix))
     with suppress(ArpackNoConvergence):
         return eigsh(matrix, k=count, which="LA", v0=start, tol=1e-6)  # pyright: ignore

@@ -4,7 +4,7 @@ import math
 
 import torch
 from jaxtyping import Float
-from scipy.stats import norm as normal
+from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from rddrs.noise.ellipsoids import Ellipsoid
@@ -22,10 +22,10 @@ class Gaussian(Family):
         return scale.turned(z)
 
     def radius(self, probability: float) -> float:
-        return max(0.0, float(normal.ppf(probability)))
+        return max(0.0, float(ndtri(probability)))
 
     def probability(self, radius: float) -> float:
-        return float(normal.cdf(radius))
+        return float(ndtr(radius))
 
     def soft_radius(self, probabilities: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         return torch.special.ndtri(probabilities)

@@ -11,7 +11,6 @@ import math
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.optimize import linprog
 from torch import Tensor
 
 from rddrs.noise.ellipsoids import Ellipsoid, rounding, size
@@ -79,5 +78,7 @@ def _solved_normal(first: Ellipsoid, second: Ellipsoid, delta: Float[Tensor, " d
     rows = np.block([[mine, -column], [-mine, -column], [others, 0 * column], [-others, 0 * column]])
     limits = np.repeat([0.0, 1.0], 2 * dim)
     costs = np.append(-delta.numpy(), first.radius)
+    from scipy.optimize import linprog
+
     found = linprog(costs, rows, limits, bounds=[*[(None, None)] * dim, (0, None)], method="highs")
     return torch.from_numpy(found.x[:-1]) if found.x is not None else None

@@ -1,7 +1,6 @@
 """One picture of an input and of its scale, small enough to draw one for every input of a run."""
 
 import numpy as np
-import seaborn as sns
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
@@ -55,4 +54,6 @@ def _plane(values: Float[ndarray, " d"], x: Tensor) -> Float[ndarray, "height wi
 
 
 def _coloured(colors: str, values: Float[ndarray, "h w"], low: float, high: float) -> UInt8[ndarray, "h w 3"]:
+    import seaborn as sns
+
     return sns.color_palette(colors, as_cmap=True)((values - low) / (high - low), bytes=True)[..., :3]

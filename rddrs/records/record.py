@@ -16,7 +16,7 @@ from rddrs.smoothing import Fidelity, Reference
 from rddrs.threats import ENDS, PERTURBATIONS, Perturbation
 from rddrs.trust import Outcome, contradictions
 
-ALWAYS, CURVE = "in every record", "shown by MLflow over the input's index"
+ALWAYS, CURVE = "in every record", "a curve of MLflow over the input's index; all others are in the tables alone"
 
 
 class Record(TypedDict, total=False):
@@ -27,22 +27,22 @@ class Record(TypedDict, total=False):
 
     index: Annotated[int, ALWAYS]
     label: Annotated[int, ALWAYS]
-    prediction: Annotated[int, ALWAYS, CURVE]  # -1: an abstention, with radii of 0
-    correct: Annotated[bool, ALWAYS, CURVE]
-    p_lower: Annotated[float, ALWAYS, CURVE]
+    prediction: Annotated[int, ALWAYS]  # -1: an abstention, with radii of 0
+    correct: Annotated[bool, ALWAYS]
+    p_lower: Annotated[float, ALWAYS]
     radius: Annotated[float, ALWAYS, CURVE]
     proxy_radius: Annotated[float, ALWAYS, CURVE]
     ball_radius: Annotated[float, ALWAYS, CURVE]
     log_volume: Annotated[float, ALWAYS]
-    scale_min: Annotated[float, ALWAYS, CURVE]
-    scale_max: Annotated[float, ALWAYS, CURVE]
-    log_det: Annotated[float, ALWAYS, CURVE]
-    sigma_x: Annotated[float | None, ALWAYS, CURVE, PROPOSED]
+    scale_min: Annotated[float, ALWAYS]
+    scale_max: Annotated[float, ALWAYS]
+    log_det: Annotated[float, ALWAYS]
+    sigma_x: Annotated[float | None, ALWAYS, PROPOSED]
     fidelity: Annotated[float, ALWAYS, CURVE, MEASURED]
-    contradictions: Annotated[int, ALWAYS, CURVE]
+    contradictions: Annotated[int, ALWAYS]
     status: Annotated[str, ALWAYS, PROPOSED]
-    optimize_seconds: Annotated[float, ALWAYS, CURVE, UNKNOWN]
-    certify_seconds: Annotated[float, ALWAYS, CURVE, UNKNOWN]
+    optimize_seconds: Annotated[float, ALWAYS, UNKNOWN]
+    certify_seconds: Annotated[float, ALWAYS, UNKNOWN]
     iterations: Annotated[int, PROPOSED]
     fidelity_low: Annotated[float, MEASURED]  # of the 95 % interval, as fidelity_high
     fidelity_high: Annotated[float, MEASURED]

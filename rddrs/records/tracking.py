@@ -47,7 +47,8 @@ VIEW_TAG = f"mlflow.sharedViewState.{VIEW_KEY}"
 NOTE = (
     "Classifiers that are certified by randomized smoothing. certified_accuracy: the share of inputs that "
     "are right and certified; acr_ball, acr_proxy: mean radius of the ball inside the region, and of the ball of its "
-    "volume, 0 where wrong; fidelity: accuracy relative to isotropic noise. Curves over the input's index: input/."
+    "volume, 0 where wrong; fidelity: accuracy relative to isotropic noise. Curves, of at most 200 "
+    "inputs over their index: input/; over the radius in hundredths: certified_accuracy_at/. All inputs: records/."
 )
 
 
@@ -183,13 +184,9 @@ class Tracker:
 
     def metrics(self, metrics: dict[str, float], step: int = 0) -> None:
         """Log single figures."""
-        self._log({name: {step: value} for name, value in metrics.items()})
+        self.curves({name: {step: value} for name, value in metrics.items()})
 
-    def per_input(self, records: pd.DataFrame, columns: list[str]) -> None:
-        """Log columns of the records as metrics named `input/COLUMN`, the input's index as the step."""
-        self._log({f"input/{name}": dict(zip(records["index"], records[name], strict=True)) for name in columns})
-
-    def _log(self, series: Mapping[str, Mapping[int, float]]) -> None:
+    def curves(self, series: Mapping[str, Mapping[int, float]]) -> None:
         """Log the values, by name and step, that are not those shown already.
 
         MLflow shows the latest value of a step, and the largest of those of one time: a value that replaces another

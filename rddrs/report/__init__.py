@@ -2,7 +2,6 @@
 
 from rddrs.pictures.images import picture as picture
 from rddrs.pictures.portraits import portrait as portrait
-from rddrs.records.record import PER_INPUT as PER_INPUT
 from rddrs.records.record import is_tested as is_tested
 from rddrs.records.record import measured as measured
 from rddrs.records.record import path_names as path_names
@@ -17,7 +16,6 @@ from rddrs.report.curves import accuracy_figure as accuracy_figure
 from rddrs.report.curves import comparison_figure as comparison_figure
 from rddrs.report.figure2 import paper_figure as paper_figure
 from rddrs.report.figures import comparison_figures as comparison_figures
-from rddrs.report.figures import evenly as evenly
 from rddrs.report.figures import fidelity_figure as fidelity_figure
 from rddrs.report.figures import histogram_figure as histogram_figure
 from rddrs.report.figures import run_figures as run_figures
@@ -36,8 +34,10 @@ from rddrs.report.paths import path_cells as path_cells
 from rddrs.report.paths import path_figure as path_figure
 from rddrs.report.paths import path_summary as path_summary
 from rddrs.report.paths import path_table as path_table
+from rddrs.report.publication import SHOWN as SHOWN
 from rddrs.report.publication import compared_columns as compared_columns
 from rddrs.report.publication import compared_metrics as compared_metrics
+from rddrs.report.publication import curves_of as curves_of
 from rddrs.report.publication import logged_differences as logged_differences
 from rddrs.report.publication import metrics_of as metrics_of
 from rddrs.report.publication import publish as publish
@@ -58,6 +58,7 @@ from rddrs.report.tables import certified_accuracy as certified_accuracy
 from rddrs.report.tables import closing_table as closing_table
 from rddrs.report.tables import compare as compare
 from rddrs.report.tables import comparison_table as comparison_table
+from rddrs.report.tables import evenly as evenly
 from rddrs.report.tables import summarize as summarize
 from rddrs.report.threats import contact_sheet as contact_sheet
 from rddrs.report.threats import severity_metrics as severity_metrics

@@ -6,7 +6,6 @@ from itertools import cycle
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,7 +18,7 @@ from rddrs.report.curves import RADIUS_NAMES, accuracy_figure, banded, compariso
 from rddrs.report.gains import severity_figure
 from rddrs.report.shapes import eigenvector_figure
 from rddrs.report.style import PALETTE, SOFT, WIDTH, a_row_each, looks, name_below, panels, styled
-from rddrs.report.tables import Run, baseline_of, labels
+from rddrs.report.tables import Run, baseline_of, evenly, labels
 
 OUTCOMES = {"correct": PALETTE[0], "wrong": PALETTE[3], "abstained": "#9a9a9a"}
 
@@ -42,6 +41,8 @@ def _panel_a_sigma(runs: Sequence[Run], height: float = 3.4) -> tuple[Figure, li
 @styled
 def histogram_figure(run: Run) -> Figure:
     """How many inputs have which ball radius and which proxy radius, by outcome."""
+    import seaborn as sns
+
     figure, axes = a_row_each(2, height=2.4)
     found = outcomes(run.records)
     present = [outcome for outcome in OUTCOMES if outcome in found]
@@ -64,13 +65,6 @@ def histogram_figure(run: Run) -> Figure:
         panel.yaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(visible=False, axis="x")
     return figure
-
-
-def evenly(records: pd.DataFrame, count: int) -> list[int]:
-    """The indices of at most `count` inputs, evenly spaced over the records in the order of their index."""
-    indices = np.sort(records["index"].to_numpy())
-    chosen = np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)
-    return indices[chosen].tolist()
 
 
 def spectra(run: Run, count: int = 32) -> Float[ndarray, "n d"]:

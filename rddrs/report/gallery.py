@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import seaborn as sns
 from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image
@@ -14,8 +13,8 @@ from PIL import Image
 from rddrs.certification import ABSTAIN
 from rddrs.noise import Scale
 from rddrs.pictures.images import brightness, noise_map, picture, principal_axes
-from rddrs.report.figures import evenly, outcomes
-from rddrs.report.tables import Run, fidelity_interval, labels
+from rddrs.report.figures import outcomes
+from rddrs.report.tables import Run, evenly, fidelity_interval, labels
 from rddrs.rounding import round_down
 
 _SHEET_COLUMNS = 40
@@ -30,6 +29,8 @@ def gallery(runs: Sequence[Run], count: int) -> dict[str, Any]:
     A card is of an input, with a row for every run that has it among `count` of its inputs, evenly spaced. All noise
     is on one scale, from 0 to `most`. The axes of regions are those of a run that is alone.
     """
+    import seaborn as sns
+
     chosen = [(run, label, evenly(run.records, count)) for run, label in labels(runs).items()]
     most = max(float(noise_map(run.load(index)[1]).max()) for run, _, indices in chosen for index in indices)
     pictures: list[Tile] = []

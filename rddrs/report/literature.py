@@ -8,7 +8,6 @@ import pandas as pd
 import yaml
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
-from scipy.stats import sem
 
 from rddrs.models import card_of, scale_file
 from rddrs.report.tables import Run, labels
@@ -50,9 +49,13 @@ def literature(runs: Sequence[Run]) -> pd.DataFrame:
         if objective is None or run.sigma not in SIGMAS or kind != ("mnist", "rs", "l2", None):
             continue
         published = PUBLISHED.get((objective, run.sigma), math.nan)
-        radii = (run.records["ball_radius"] * run.records["correct"]).to_numpy(dtype=float)
+        radii = (run.records["ball_radius"] * run.records["correct"]).astype(float)
         own = {"run": label, "objective": objective, "sigma": run.sigma, "inputs": len(radii)}
-        own |= {"samples": stated["certify"]["samples"], "acr": radii.mean(), "standard_error": sem(radii)}
+        own |= {
+            "samples": stated["certify"]["samples"],
+            "acr": radii.mean(),
+            "standard_error": radii.std(ddof=1) / math.sqrt(len(radii)),
+        }
         rows.append(own | {"published": published, "difference": radii.mean() / published - 1})
     return pd.DataFrame(rows)
 

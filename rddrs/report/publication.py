@@ -1,6 +1,7 @@
 """What a run shows, tables, a summary and figures in MLflow, and whether it follows from the records."""
 
 import json
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,11 +19,15 @@ from rddrs.records.run_folder import RunFolder
 from rddrs.records.stated import Difference, as_read, differences, reading_differences, table_differences
 from rddrs.report.paths import path_metrics, path_summary
 from rddrs.report.severities import mean_severities
-from rddrs.report.tables import summarize
+from rddrs.report.tables import certified_accuracy, evenly, summarize
 from rddrs.report.threats import severity_metrics, threat_summary
 
 if TYPE_CHECKING:
     from rddrs.records.tracking import Logged
+
+
+SHOWN = 200
+"""At most so many inputs of a run have a picture in MLflow and are points of its curves, evenly spaced."""
 
 
 def summary_of(records: pd.DataFrame, alpha: float) -> dict[str, Any]:
@@ -37,6 +42,25 @@ def metrics_of(records: pd.DataFrame, alpha: float) -> dict[str, float]:
     severities = {f"severity/{name}": value for name, value in mean_severities(records).items()}
     single = {name: value for name, value in summary_of(records, alpha).items() if name != "paths"}
     return single | severities | path_metrics(records)
+
+
+def curves_of(records: pd.DataFrame) -> dict[str, dict[int, float]]:
+    """The curves that MLflow draws, by name and step, as many points for 200 inputs as for more.
+
+    `certified_accuracy_at/KIND` is over the radius in hundredths; `input/COLUMN` over the index of at most `SHOWN`
+    inputs, evenly spaced: the tables have all of them.
+    """
+    most, step = math.ceil(100 * records["proxy_radius"].max()), 5
+    while most > step * SHOWN:
+        step *= 2
+    steps = [*range(0, most + step, step)]
+    curves = {
+        f"certified_accuracy_at/{kind}": certified_accuracy(records, np.array(steps) / 100, f"{kind}_radius")
+        for kind in ("ball", "proxy")
+    }
+    shown = records.set_index("index").loc[evenly(records, SHOWN)]
+    found = {name: dict(zip(steps, shares.tolist(), strict=True)) for name, shares in curves.items()}
+    return found | {f"input/{name}": shown[name].to_dict() for name in PER_INPUT}
 
 
 def publish(folder: Path, records: pd.DataFrame, alpha: float) -> None:
@@ -129,7 +153,7 @@ def logged_differences(
     other = isotropic if compared_metrics(records) & {*shown.metrics} else None
     figures = metrics_of(records, alpha) | severity_metrics(threat_summary(records, other, asked, tested(asked)))
     series = {name: {0: value} for name, value in figures.items()}
-    series |= {f"input/{name}": dict(zip(records["index"], records[name], strict=True)) for name in PER_INPUT}
+    series |= curves_of(records)
     found = []
     for name in {**series, **shown.metrics}:
         if audited(f"metrics/{name}"):

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import seaborn as sns
 import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
@@ -98,6 +97,8 @@ def region_figure(classifier: Classifier, runs: Sequence[Run], index: int) -> Fi
     with torch.inference_mode():
         answers = classifier(grid.reshape(-1, *x.shape).to(x)).argmax(dim=1).reshape(300, 300).cpu().numpy()
     classes = int(answers.max()) + 1
+    import seaborn as sns
+
     fills = sns.color_palette("pastel", max(classes, 3))
     axes.contourf(
         grid[..., 0], grid[..., 1], answers, levels=np.arange(classes + 1) - 0.5, colors=fills[:classes], zorder=0

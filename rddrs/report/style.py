@@ -5,12 +5,11 @@ No figure is registered with pyplot, so that nothing has to be closed and no dis
 
 import io
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -19,21 +18,9 @@ from numpy import ndarray
 from rddrs.files import replacing
 from rddrs.report.tables import Run, labels
 
-STYLE: dict[Any, Any] = {
-    **sns.axes_style("whitegrid"),
-    **sns.plotting_context("notebook", font_scale=0.85),
-    "font.family": ["DejaVu Sans"],
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.edgecolor": "#888888",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": "#e4e4e4",
-    "legend.edgecolor": "none",
-    "legend.framealpha": 0.8,
-    "svg.hashsalt": "rddrs",
-}
-PALETTE = sns.color_palette("colorblind").as_hex()
+PALETTE = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"]
+PALETTE += ["#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"]
+"""Seaborn's "colorblind"."""
 SOFT = "#6b6b6b"
 DASHES = ["-", (0, (6, 2)), (0, (6, 2, 1, 2)), (0, (1, 1.2)), (0, (9, 2, 1, 2, 1, 2)), (0, (3, 1))]
 
@@ -43,12 +30,33 @@ WIDTH = 4.6
 _P = ParamSpec("_P")
 
 
+@cache
+def style() -> dict[Any, Any]:
+    """Matplotlib's settings; seaborn, which takes half a second to import, is imported once something is drawn."""
+    import seaborn as sns
+
+    return {
+        **sns.axes_style("whitegrid"),
+        **sns.plotting_context("notebook", font_scale=0.85),
+        "font.family": ["DejaVu Sans"],
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.edgecolor": "#888888",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "grid.color": "#e4e4e4",
+        "legend.edgecolor": "none",
+        "legend.framealpha": 0.8,
+        "svg.hashsalt": "rddrs",
+    }
+
+
 def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
     """A function that draws in the project's style, wherever it is called from."""
 
     @wraps(draw)
     def styled(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
-        with mpl.rc_context(STYLE):
+        with mpl.rc_context(style()):
             figure = draw(*args, **kwargs)
             # Every solution of the layout moves it a little: it is solved once, so that all files of a figure agree.
             if (layout := figure.get_layout_engine()) is not None:
@@ -65,14 +73,14 @@ def save(figure: Figure, path: Path) -> tuple[Path, Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(vector) as part:
         part.write_bytes(vector_bytes(figure))
-    with mpl.rc_context(STYLE), replacing(image) as part:
+    with mpl.rc_context(style()), replacing(image) as part:
         figure.savefig(part, format="png", dpi=150)
     return vector, image
 
 
 def vector_bytes(figure: Figure) -> bytes:
     """The figure as SVG."""
-    with mpl.rc_context(STYLE), io.BytesIO() as buffer:
+    with mpl.rc_context(style()), io.BytesIO() as buffer:
         figure.savefig(buffer, format="svg", metadata={"Date": None})
         return buffer.getvalue()
 

@@ -14,7 +14,6 @@ from rich.columns import Columns
 from rich.console import Console, Group
 from rich.measure import Measurement
 from rich.table import Table
-from scipy.stats import beta
 from torch import Tensor
 
 from rddrs.certification import ABSTAIN
@@ -97,10 +96,19 @@ def share_at_least(
     return (len(values) - below) / len(values)
 
 
+def evenly(records: pd.DataFrame, count: int) -> list[int]:
+    """The indices of at most `count` inputs, evenly spaced over the records in the order of their index."""
+    indices = np.sort(records["index"].to_numpy())
+    chosen = np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)
+    return indices[chosen].tolist()
+
+
 def confidence_band(
     share: Float[ndarray, " r"], inputs: int, confidence: float = 0.95
 ) -> tuple[Float[ndarray, " r"], Float[ndarray, " r"]]:
     """The two-sided Clopper-Pearson interval of shares that were found on so many inputs, pointwise."""
+    from scipy.stats import beta
+
     successes = np.rint(share * inputs)
     tail = (1 - confidence) / 2
     lower = np.where(successes == 0, 0.0, beta.ppf(tail, np.maximum(successes, 1), inputs - successes + 1))

@@ -1,15 +1,18 @@
-"""Confidence bounds of a binomial's success probability."""
+"""Confidence bounds of a binomial's success probability.
+
+SciPy's statistics and optimizers take half a second to import: they are imported where they are called.
+"""
 
 import torch
-from scipy.optimize import root_scalar
 from scipy.special import betainc
-from scipy.stats import beta
 
 from rddrs.noise import LAST_BLOCK, Purpose, Stream
 
 
 def clopper_pearson(successes: int, samples: int, alpha: float) -> float:
     """The one-sided lower confidence bound, at level 1 - alpha: it covers every probability at least that often."""
+    from scipy.stats import beta
+
     return 0.0 if successes == 0 else float(beta.ppf(alpha, successes, samples - successes + 1))
 
 
@@ -26,6 +29,8 @@ def randomized_clopper_pearson(successes: int, samples: int, alpha: float, unifo
     `uniform` is one draw from [0, 1), independent of the samples, that is never drawn again for the same certificate:
     `keyed_uniform`. Source: Stevens 1950; Voracek, NeurIPS 2024.
     """
+    from scipy.optimize import root_scalar
+
     low = clopper_pearson(successes, samples, alpha)
     high = clopper_pearson(min(successes + 1, samples), samples, alpha)
 

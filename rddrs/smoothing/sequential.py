@@ -12,15 +12,15 @@ import math
 import sys
 from typing import Literal
 
-from scipy.optimize import root_scalar
 from scipy.special import betaln, xlogy
-from scipy.stats import beta
 
 Decision = Literal["yes", "no", "undecided"]
 
 
 def log_evidence(successes: int, samples: int, probability: float) -> float:
     """The logarithm of the wealth against "the success probability is at most `probability`", in closed form."""
+    from scipy.stats import beta
+
     # Below, the claim is refuted in a wider form; above, no number of samples that can be drawn refutes either form.
     probability = min(max(probability, sys.float_info.epsilon), 1 - sys.float_info.epsilon)
     failures = samples - successes
@@ -50,6 +50,7 @@ def sequential_lower(successes: int, samples: int, alpha: float) -> float:
 
     Valid at level 1 - alpha at all times together, whatever the rule that stopped the sampling.
     """
+    from scipy.optimize import root_scalar
 
     def excess(probability: float) -> float:
         return log_evidence(successes, samples, probability) + math.log(alpha)

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from scipy.stats import binom
 from torch import Tensor, nn
 
 from rddrs.noise import Family, Grid, Norm, Purpose, Scale, Stream, family_of
@@ -103,6 +102,8 @@ class SmoothedClassifier(nn.Module):
         first or second, too. Raises ValueError for an `alpha` out of range and as `counts`. Source: Cohen et al. 2019,
         algorithm PREDICT; Hung & Fithian 2019.
         """
+        from scipy.stats import binom
+
         if not 0 < alpha < 1:
             raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
         counts = self.counts(inputs, samples, seed, batch=batch)

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from scipy.stats import binom
 from torch import Tensor
 
 from rddrs.certification import Certificate, Proof, Terms
@@ -193,6 +192,8 @@ def recount(
     The radius rho claims a probability, Phi(rho) of Gaussian noise; the p-value is the binomial probability, exact, of
     no more successes than were found if it were just that.
     """
+    from scipy.stats import binom
+
     draws = Stream(seed, certificate.index, Purpose.RECOUNT).draws(samples, batch)
     found = count_class(classifier, certificate, certificate.x, draws, workers)
     return found / samples, float(binom.cdf(found, samples, certificate.family.probability(certificate.radius)))

@@ -136,10 +136,9 @@ def test_a_folder_from_elsewhere_is_audited_with_weights_and_data_alone(root: Pa
 
 def test_the_last_metric_is_shown_and_nothing_is_logged_twice(tmp_path: Path) -> None:
     tracker = Tracker(tmp_path, "run", tmp_path / "note", {})
-    records = pd.DataFrame({"index": [3, 7], "radius": [0.9, 0.8]})
     for value in (0.9, 0.5, 0.5, 0.7, 0.6):
         tracker.metrics({"acr": value})
-        tracker.per_input(records.assign(radius=value), ["radius"])
+        tracker.curves({"input/radius": {3: value, 7: value}})
     assert logged(tmp_path, tracker.run_id).metrics == {"acr": {0: 0.6}, "input/radius": {3: 0.6, 7: 0.6}}
     history = tracker._client.get_metric_history(tracker.run_id, "acr")
     assert [it.value for it in sorted(history, key=lambda it: it.timestamp)] == [0.9, 0.5, 0.7, 0.6]
