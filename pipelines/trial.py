@@ -10,17 +10,17 @@ from pipelines.build import told
 from pipelines.errors import SettingsError
 from pipelines.prepared import Prepared
 from rddrs.models import bare
-from rddrs.training.fit import begin
+from rddrs.training.fit import begin, random_numbers_kept
 
 
 @contextmanager
-def as_trained(network: nn.Module, kept_frozen: tuple[str, ...]) -> Iterator[None]:
+def as_trained(network: nn.Module, kept_frozen: tuple[str, ...], device: str) -> Iterator[None]:
     """The network as training sees it; afterwards it is as it was, its weights and statistics included."""
     tensors = [*network.parameters(), *network.buffers()]
     before = [tensor.detach().clone() for tensor in tensors]
     thaw(network, kept_frozen)
     try:
-        with torch.random.fork_rng():
+        with random_numbers_kept(device):
             begin(network)
             yield
     finally:
@@ -51,7 +51,7 @@ def try_training(prepared: Prepared) -> None:
         def noise(copies: int, x: Tensor = x, draw: torch.Generator = draw) -> Tensor:
             return settings.sigma * torch.randn(copies, *x.shape, generator=draw, device=x.device)
 
-        with as_trained(network, prepared.frozen):
+        with as_trained(network, prepared.frozen, settings.device):
             try:
                 if count > 1 and not isinstance(answers := network(x + noise(1)[0]), Tensor):
                     raise SettingsError(

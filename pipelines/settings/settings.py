@@ -136,6 +136,13 @@ class Settings(Group):
             torch.empty(0, device=value)
         except (RuntimeError, AssertionError) as error:
             raise ValueError(f"no such device here ({error}): use auto or cpu") from error
+        try:
+            torch.ones(1, dtype=torch.float64, device=value).add_(1)
+        except (RuntimeError, TypeError) as error:  # Apple's, and some of Intel's
+            raise ValueError(
+                f"device={value} has no float64, in which C, regions and severities are computed: use device=cpu (in "
+                f"Python, rddrs.certify with Isotropic runs there) ({error})"
+            ) from error
         return value
 
     @property

@@ -23,7 +23,7 @@ def on_single_cores(function: Callable[[Part], Result], parts: Sequence[Part]) -
     """function(part) for every part, each in a thread of one core: in this one where it has one core and one part."""
     if len(parts) == 1 and torch.get_num_threads() == 1:
         return [function(parts[0])]
-    with worker_threads(len(parts)) as pool:
+    with ThreadPoolExecutor(len(parts), initializer=_as_the_caller()) as pool:
         return list(pool.map(function, parts))
 
 
@@ -49,6 +49,25 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(trim_threshold, -1)
         mallopt(mmap_threshold, 2**30)
+
+
+def _as_the_caller() -> Callable[[], None]:
+    """What a thread begins with: one core, and this thread's autocast and its streams on every GPU."""
+    kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+    dtypes, cached = [torch.get_autocast_dtype(kind) for kind in kinds], torch.is_autocast_cache_enabled()
+    streams = [*map(torch.cuda.current_stream, range(torch.cuda.device_count()))] if torch.cuda.is_initialized() else []
+
+    def begin() -> None:
+        _one_core()
+        for kind, dtype in zip(kinds, dtypes, strict=True):
+            torch.set_autocast_enabled(kind, True)
+            torch.set_autocast_dtype(kind, dtype)
+        torch.set_autocast_cache_enabled(cached)
+        for stream in streams:
+            with torch.cuda.device(stream.device):
+                torch.cuda.set_stream(stream)
+
+    return begin
 
 
 def _one_core() -> None:

@@ -144,7 +144,8 @@ def logits_of(
         if inputs.requires_grad:  # which NumPy refuses
             return logits_of(classifier, inputs.detach(), classes)
         given = f"{inputs.dtype} inputs of shape {list(inputs.shape)} on {inputs.device}"
-        raise ValueError(f"classifier: it fails on {given}: {error}") from error
+        advice = "; give a smaller batch (certify.batch)" if out_of_memory(error) else ""
+        raise ValueError(f"classifier: it fails on {given}: {error}{advice}") from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(inputs):
         found = f"shape {list(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
         found += ": torch.from_numpy(answer)" if isinstance(logits, np.ndarray) else ""
@@ -154,6 +155,12 @@ def logits_of(
     if classes not in (None, logits.shape[1]):
         raise ValueError(f"classifier: it answers {logits.shape[1]} classes after {classes}: they must not change")
     return logits
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether the memory of a device or of the machine did not suffice."""
+    told = ("out of memory", "allocate memory", "ALLOC_FAILED")  # of CUDA, of torch on a CPU, of cuBLAS and cuDNN
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(each in str(error) for each in told)
 
 
 def votes(logits: Float[Tensor, "n k"]) -> Int[Tensor, " n"]:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,29 +12,58 @@ from torch import Tensor
 
 from rddrs.files import write_text
 from rddrs.smoothing.cores import on_single_cores
-from rddrs.smoothing.edge import Classifier
+from rddrs.smoothing.edge import Classifier, out_of_memory
+
+BATCHES = tuple(1 << power for power in range(6, 17))
+"""64 to 65,536: the micro-batches that are tried, in this order."""
+
+ROUNDS, ROWS, SECONDS = 3, 1024, 1.0
+"""How often a micro-batch is timed, and on how many rows; after one that takes so long no larger one is tried."""
 
 
-def measure_batch(
-    classifier: Classifier, x: Float[Tensor, "*shape"], candidates: tuple[int, ...] = (64, 128, 256, 512, 1024)
-) -> int:
-    """The micro-batch at which the classifier runs the most inputs a second on one core (best of three rounds)."""
+def measure_batch(classifier: Classifier, x: Float[Tensor, "*shape"], candidates: Sequence[int] = BATCHES) -> int:
+    """The micro-batch at which the classifier runs the most inputs a second on one core, or on the device of `x`.
 
-    @torch.inference_mode()
-    def rate(batch: int) -> float:
-        inputs = x.expand(batch, *x.shape).contiguous()
+    The candidates, ascending, are tried up to where the rate falls, two in a row are no faster, or the memory ends;
+    where it does at the first, half as many rows are, and so on. Raises RuntimeError where one row does not fit.
+    """
+    return on_single_cores(lambda these: _fastest(classifier, x, these), [candidates])[0]
+
+
+@torch.inference_mode()
+def _fastest(classifier: Classifier, x: Float[Tensor, "*shape"], candidates: Sequence[int]) -> int:
+    rates: dict[int, float] = {}
+    for batch in candidates:
+        seconds = None
+        try:
+            seconds = _seconds(classifier, x, batch)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error) or batch == 1:
+                raise
+        torch.cuda.empty_cache()  # now that the error, which held what was allocated, is gone
+        if seconds is None:
+            return max(rates, key=rates.__getitem__) if rates else _fastest(classifier, x, [batch // 2])
+        rates[batch] = batch / seconds
+        best = max(rates, key=rates.__getitem__)
+        if rates[batch] < 0.9 * rates[best] or batch >= 4 * best or seconds > SECONDS:
+            return best
+    return max(rates, key=rates.__getitem__)
+
+
+def _seconds(classifier: Classifier, x: Float[Tensor, "*shape"], batch: int) -> float:
+    """The fewest seconds a call took, with room for the noise and its product in memory."""
+    inputs = x.expand(3 * batch, *x.shape).contiguous()[:batch]
+
+    def seconds(calls: int) -> float:
         start = time.perf_counter()
-        for _ in range(max(1, 1024 // batch)):
+        for _ in range(calls):
             classifier(inputs)
         if x.is_cuda:
-            torch.cuda.synchronize()
-        return max(1, 1024 // batch) * batch / (time.perf_counter() - start)
+            torch.cuda.synchronize(x.device)
+        return (time.perf_counter() - start) / calls
 
-    def measure(candidates: tuple[int, ...]) -> int:
-        rates = [[rate(batch) for batch in candidates] for _ in range(4)][1:]
-        return max(zip(map(max, zip(*rates, strict=True)), candidates, strict=True))[1]
-
-    return on_single_cores(measure, [candidates])[0]
+    slow = seconds(1) > SECONDS  # the first call may wait for kernels to be found
+    return seconds(1) if slow else min(seconds(max(1, ROWS // batch)) for _ in range(ROUNDS))
 
 
 def kept_batch(classifier: Classifier, x: Float[Tensor, "*shape"], path: Path) -> int:

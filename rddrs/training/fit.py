@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,7 @@ def fit(
         return
     begin(module.network)
     trainer = lightning.Trainer(
-        accelerator=device.split(":")[0],
-        devices=1,
+        **placed(device),
         precision="bf16-mixed" if module.options.precision == "bfloat16" else "32-true",
         plugins=[LightningEnvironment()],  # also inside a SLURM job: requeueing it is its launcher's work
         max_epochs=epochs,
@@ -63,7 +63,7 @@ def fit(
     )
     last = folder / "last.ckpt"
     # ignored: Lightning's advice on loader workers and on folders that hold a checkpoint
-    with warnings.catch_warnings(action="ignore"), torch.random.fork_rng():
+    with warnings.catch_warnings(action="ignore"), random_numbers_kept(device):
         try:
             trainer.fit(module, ckpt_path=last if last.exists() else None)
         except SystemExit as error:  # how Lightning passes on a Ctrl-C
@@ -71,6 +71,20 @@ def fit(
         except BrokenInput as error:  # its message, where a loader's process raised it, is a traceback that ends in it
             raise BrokenInput(str(error).rpartition("BrokenInput: ")[2].strip()) from None
     module.network.eval().to(device).requires_grad_(False)
+
+
+def placed(device: str) -> dict[str, Any]:
+    """Lightning's arguments for this device and no other of its kind."""
+    it = torch.device(device)
+    return {"accelerator": it.type, "devices": 1 if it.type == "cpu" else [it.index or 0]}
+
+
+def random_numbers_kept(device: str) -> AbstractContextManager[None]:
+    """Afterwards torch's global random numbers, of the CPU and of this device, go on as before; no other is touched."""
+    it = torch.device(device)
+    if it.type == "cpu":
+        return torch.random.fork_rng(devices=[])
+    return torch.random.fork_rng(devices=[it.index or 0], device_type=it.type)
 
 
 class Told(Callback):

@@ -106,7 +106,10 @@ class NoisyTraining(lightning.LightningModule):
 
     def on_train_batch_start(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         if batch_idx == 0:  # not at the start of the epoch: the loader, made before or after that, draws a number
-            torch.manual_seed(int(torch.randint(2**62, (), generator=self._source(Purpose.NETWORK))))
+            seed = int(torch.randint(2**62, (), generator=self._source(Purpose.NETWORK)))
+            torch.default_generator.manual_seed(seed)
+            if self.device.type != "cpu":
+                torch.get_device_module(self.device).manual_seed(seed)  # of the current device, which Lightning sets
 
     def on_train_epoch_end(self) -> None:
         self.log("seconds", time.perf_counter() - self._started)

@@ -109,3 +109,20 @@ print(without, pages())
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     without, kept = map(int, found.stdout.split())
     assert kept < 100 < 10_000 < without
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_autocast_of_the_user_holds_in_worker_threads(workers):
+    """It is of the thread that enters it: counts would otherwise hang on the number of workers."""
+    dtypes = set()
+
+    def network(inputs):
+        dtypes.add((inputs @ torch.eye(2)).dtype)
+        return inputs
+
+    with torch.autocast("cpu", torch.bfloat16):
+        hard_counts(SmoothedClassifier(network, SCALE), X, DRAWS, workers)
+    assert dtypes == {torch.bfloat16}
+    dtypes.clear()
+    hard_counts(SmoothedClassifier(network, SCALE), X, DRAWS, workers)
+    assert dtypes == {torch.float32}

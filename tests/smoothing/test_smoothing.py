@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from scipy.stats import norm
 
 from rddrs import Isotropic
 from rddrs.noise import Purpose, Stream, family_of
-from rddrs.smoothing import SmoothedClassifier, hard_counts, votes
+from rddrs.smoothing import SmoothedClassifier, hard_counts, speed, votes
+from rddrs.smoothing.edge import logits_of
 from rddrs.smoothing.probabilities import soft_probabilities
 from rddrs.smoothing.speed import measure_batch
 
@@ -154,6 +156,43 @@ def test_soft_probabilities_keep_the_gradient(linear):
 
 def test_the_measured_micro_batch_is_a_candidate(linear):
     assert measure_batch(linear(torch.ones(3), 0.0), torch.zeros(3), (2, 8)) in (2, 8)
+
+
+class Timed:
+    """A classifier that takes so many seconds a call, and a row, of its own clock; it has memory for so many rows."""
+
+    now = 0.0
+
+    def __init__(self, call=0.0, row=0.0, memory=1 << 20, error="CUDA out of memory"):
+        self.call, self.row, self.memory, self.error, self.tried = call, row, memory, error, []
+
+    def __call__(self, inputs):
+        self.tried.append(len(inputs))
+        if len(inputs) > self.memory:
+            raise RuntimeError(self.error)
+        Timed.now += self.call + self.row * len(inputs)
+        return inputs.new_zeros(len(inputs), 2)
+
+
+def test_the_micro_batch_grows_while_the_rate_does_and_the_memory_lasts(monkeypatch):
+    monkeypatch.setattr(speed, "time", SimpleNamespace(perf_counter=lambda: Timed.now))
+    x = torch.zeros(3)
+    grows = Timed(call=0.001)
+    assert measure_batch(grows, x) == max(grows.tried) == 65_536
+    assert measure_batch(Timed(call=0.001, memory=5_000), x) == 4_096
+    assert measure_batch(Timed(call=0.001, memory=13), x) == 8  # the first does not fit: half of it, and so on
+    steady = Timed(row=2.0**-14)
+    assert measure_batch(steady, x) == 64 and max(steady.tried) == 256
+    slow = Timed(call=1.01)
+    assert measure_batch(slow, x, (2, 4, 8)) == 2 and slow.tried == [2, 2]
+
+
+def test_what_fails_for_another_reason_or_on_one_row_is_not_hidden():
+    for broken in (Timed(memory=0, error="no such layer"), Timed(memory=0)):
+        with pytest.raises(RuntimeError, match=broken.error):
+            measure_batch(broken, torch.zeros(3), (4, 8))
+    with pytest.raises(ValueError, match="out of memory; give a smaller batch"):
+        logits_of(Timed(memory=1), torch.zeros(2, 3))
 
 
 def test_isotropic_counts_are_those_of_the_plain_sum(linear):
