@@ -1,7 +1,10 @@
 """Benchmarks at a tiny size: they run, and write what they say."""
 
 import pandas as pd
+import pytest
+import torch
 
+import rddrs
 from benchmarks import paths
 
 
@@ -13,5 +16,19 @@ def test_paths(tmp_path, capsys):
     assert "an input" in capsys.readouterr().out
     again = pd.read_csv(tmp_path / "paths.csv")
     assert again["samples"].tolist() == table["samples"].tolist()
-    repeated = paths.main([*options, "--write", f"{tmp_path}/again.csv"])
-    assert repeated.drop(columns="seconds").equals(table.drop(columns="seconds"))
+    (tmp_path / "paths.csv").write_text("\n".join((tmp_path / "paths.csv").read_text().splitlines()[:2]) + "\n")
+    resumed = paths.main([*options, "--write", f"{tmp_path}/paths.csv"])
+    assert resumed["seconds"][0] == table["seconds"][0] and "1 times" not in capsys.readouterr().out
+    assert resumed.drop(columns="seconds").equals(table.drop(columns="seconds"))
+    with pytest.raises(SystemExit, match=r"rows of other arguments \(limit\)"):
+        paths.main([*options, "--write", f"{tmp_path}/paths.csv", "--limit", "4"])
+    grown = ["--threat", "brightness", "--rounds", "1", "--last-epochs", "1", "--keep", "0.8"]
+    grown += ["--perturbation", "rotation+brightness", "--limit", "1", "0.02", "--write", f"{tmp_path}/box.csv"]
+    box = paths.main([*options, *grown])
+    scale = rddrs.load_scale(tmp_path / "box.csv.rounds" / "scale.safetensors")
+    constant = torch.ones(1, 64) / 8
+    assert scale.whiten(constant).norm().item() < 0.5 / 0.25  # long in brightness
+    given = ["--weights", f"{tmp_path}/box.csv.rounds/weights.safetensors", "--write", f"{tmp_path}/again.csv"]
+    given += ["--scale", f"{tmp_path}/box.csv.rounds/scale.safetensors", "--beside", f"{tmp_path}/box.csv"]
+    again = paths.main([*options, *grown[6:10], *given])
+    assert again["samples"].equals(box["samples"]) and "\n1 times the samples" in capsys.readouterr().out
