@@ -159,7 +159,7 @@ def told(table: pd.DataFrame, beside: str | None) -> None:
     if beside is not None:
         both = table.merge(pd.read_csv(beside), on="index")
         both = both[both["certified_x"] & both["certified_y"]]
-        ratio = both["samples_x"].sum() / both["samples_y"].sum()
+        ratio = both["samples_x"].sum() / max(1, both["samples_y"].sum())
         print(f"{ratio:.4g} times the samples of {beside} on the {len(both)} inputs that both certify")
 
 

@@ -9,7 +9,7 @@ from benchmarks import paths
 
 
 def test_paths(tmp_path, capsys):
-    options = ["--data", "digits", "--inputs", "2", "--limit", "3", "--epochs", "1", "--samples", "200"]
+    options = ["--data", "digits", "--inputs", "2", "--limit", "0.5", "--epochs", "4", "--samples", "1000"]
     options += ["--rounding", "1/16", "--sigma", "0.25", "--weights", f"{tmp_path}/weights.safetensors"]
     table = paths.main([*options, "--write", f"{tmp_path}/paths.csv"])
     assert len(table) == 2 and all(count > 0 for count in table["anchors"].tolist())
@@ -17,8 +17,10 @@ def test_paths(tmp_path, capsys):
     again = pd.read_csv(tmp_path / "paths.csv")
     assert again["samples"].tolist() == table["samples"].tolist()
     (tmp_path / "paths.csv").write_text("\n".join((tmp_path / "paths.csv").read_text().splitlines()[:2]) + "\n")
-    resumed = paths.main([*options, "--write", f"{tmp_path}/paths.csv"])
-    assert resumed["seconds"][0] == table["seconds"][0] and "1 times" not in capsys.readouterr().out
+    beside = ["--beside", f"{tmp_path}/paths.csv"]
+    resumed = paths.main([*options, "--write", f"{tmp_path}/paths.csv", *beside])
+    assert resumed["seconds"][0] == table["seconds"][0]
+    assert table["certified"].any() and "\n1 times the samples" in capsys.readouterr().out
     assert resumed.drop(columns="seconds").equals(table.drop(columns="seconds"))
     with pytest.raises(SystemExit, match=r"rows of other arguments \(limit\)"):
         paths.main([*options, "--write", f"{tmp_path}/paths.csv", "--limit", "4"])
@@ -29,6 +31,5 @@ def test_paths(tmp_path, capsys):
     constant = torch.ones(1, 64) / 8
     assert scale.whiten(constant).norm().item() < 0.5 / 0.25  # long in brightness
     given = ["--weights", f"{tmp_path}/box.csv.rounds/weights.safetensors", "--write", f"{tmp_path}/again.csv"]
-    given += ["--scale", f"{tmp_path}/box.csv.rounds/scale.safetensors", "--beside", f"{tmp_path}/box.csv"]
-    again = paths.main([*options, *grown[6:10], *given])
-    assert again["samples"].equals(box["samples"]) and "\n1 times the samples" in capsys.readouterr().out
+    given += ["--scale", f"{tmp_path}/box.csv.rounds/scale.safetensors", *grown[8:13]]
+    assert paths.main([*options, *given])["samples"].equals(box["samples"])
