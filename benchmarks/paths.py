@@ -1,17 +1,23 @@
 """What whole paths cost and how often they are certified: METHOD section 14, beside what is published there.
 
 python -m benchmarks.paths --root DIR [--sigma 0.12] [--inputs 500] [--perturbation rotation] [--limit 50]
-    [--epochs 14] [--rounding 1/255] [--unclamped] [--slack 0] [--write paths.csv]
+    [--epochs 14] [--threat brightness | --scale FILE] [--rounding 1/255] [--unclamped] [--slack 0] [--weights FILE]
+    [--write paths.csv] [--beside other.csv]
 
 Trains a `small_cnn` on MNIST (with `--data digits` a perceptron on those) under Gaussian noise, its images perturbed at
-random up to 1.1 times the limit, then certifies evenly spaced test inputs under isotropic noise: all severities from
--limit (0 where there are no negative ones) to the limit. A pair is `--perturbation rotation+brightness --limit 50 0.2`.
-It prints and writes one row an input, and over all of them the share that is right and certified with its 95 %
-interval, the share answered rightly without noise, and, of all inputs and of those certified, samples, tests (anchors)
-and the processor's seconds an input, of geometry and draws together.
+random up to 1.1 times the limit, then certifies evenly spaced test inputs: all severities from -limit (0 where there
+are no negative ones) to the limit. A pair is `--perturbation rotation+brightness --limit 50 0.2`. The noise is
+isotropic, or of the C in a file, or of one that grows in turn with the network from there, aimed at the steps of the
+path along what `--threat` names: both are then kept in `paths.csv.rounds`, as `scale.safetensors` and
+`weights.safetensors`. It prints and writes one row an input, and over all of them the share that is right and certified
+with its 95 % interval, the share answered rightly without noise, and, of all inputs and of those certified, samples,
+tests (anchors) and the processor's seconds an input, of geometry and draws together; with `--beside` how many times the
+samples of another run they are, on the inputs that both certify. What was stopped goes on: rows that are in the file
+stay, where arguments and weights are the same.
 """
 
 import argparse
+import json
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,53 +29,138 @@ from torch import nn
 import rddrs
 from rddrs.certification.paths import feared
 from rddrs.data import Dataset, digits, mnist
+from rddrs.data.inputs import Stored
+from rddrs.digests import digest
 from rddrs.models import Perceptron, SmallCNN, load_weights, save_weights
+from rddrs.noise import Isotropic, Scale, load_scale, save_scale
 from rddrs.report.tables import confidence_band
-from rddrs.training.augmentation import Augmentation
+from rddrs.smoothing import Reference
+from rddrs.threats import Threat, Way
+from rddrs.training.augmentation import Augmentation, Augmented
+from rddrs.training.cotraining import cotrain
 from rddrs.training.fit import fit
 from rddrs.training.noisy import NoisyTraining
-from rddrs.training.options import TrainingOptions
+from rddrs.training.options import CotrainingOptions, TrainingOptions
+
+FREE = ("inputs", "root", "weights", "scale", "write", "beside")
+"""Arguments that decide no row: files count by what they hold."""
 
 
-def trained(data: Dataset, options: argparse.Namespace, clamp: tuple[float, float] | None) -> nn.Module:
-    """The network, trained under the noise with perturbed images; read where its weights are there."""
-    torch.manual_seed(options.seed)
-    network = (SmallCNN if options.data == "mnist" else Perceptron)(data.shape, data.classes)
-    if options.weights and Path(options.weights).exists():
-        load_weights(network, Path(options.weights))
-        return network.eval().requires_grad_(False)
-    limits = {it: 1.1 * limit for it, limit in zip(feared(options.perturbation), options.limit, strict=True)}
-    inputs, labels = data.trained_on(options.seed)
-    scale = rddrs.Isotropic(options.sigma, data.test_inputs[0].numel())
-    module = NoisyTraining(
-        network, inputs, labels, scale, data.held_out(options.seed), TrainingOptions(schedule="linear"),
-        seed=options.seed, augmentation=Augmentation(limits, clamp),
-    )  # fmt: skip
-    with TemporaryDirectory() as folder:
-        fit(module, epochs=options.epochs, folder=Path(folder))
-    if options.weights:
-        save_weights(network, Path(options.weights))
-    return network
+class Training:
+    """A network and the C of its noise, trained with images that are perturbed along the path and a little beyond."""
+
+    def __init__(self, data: Dataset, options: argparse.Namespace, clamp: tuple[float, float] | None) -> None:
+        self._data, self._options, self._way, self._clamp = data, options, way_of(options), clamp
+        limits = {it: 1.1 * end for it, end in zip(self._way.perturbations, self._way.high, strict=True)}
+        self._augmentation = Augmentation(limits, clamp)
+        torch.manual_seed(options.seed)
+        self._network = (SmallCNN if options.data == "mnist" else Perceptron)(data.shape, data.classes)
+
+    def done(self) -> tuple[nn.Module, Scale]:
+        """Both, as far as they are there read from their files."""
+        options, weights = self._options, self._options.weights and Path(self._options.weights)
+        scale = load_scale(options.scale) if options.scale else self._isotropic
+        if weights and weights.exists():
+            load_weights(self._network, weights)
+            self._network.eval().requires_grad_(False)
+        else:
+            with TemporaryDirectory() as folder:
+                self._fit(scale, options.epochs, Path(folder))
+            if weights:
+                save_weights(self._network, weights)
+        return self._network, self._grown(Path(f"{options.write}.rounds")) if options.threat else scale
+
+    @property
+    def _isotropic(self) -> Scale:
+        return Isotropic(self._options.sigma, self._data.test_inputs[0].numel())
+
+    def _fit(self, scale: Scale, epochs: int, folder: Path, first_epoch: int = 0) -> None:
+        inputs, labels = self._data.trained_on(self._options.seed)
+        module = NoisyTraining(
+            self._network.requires_grad_(True), inputs, labels, scale, self._data.held_out(self._options.seed),
+            TrainingOptions(schedule="linear"), seed=self._options.seed, first_epoch=first_epoch,
+            augmentation=self._augmentation,
+        )  # fmt: skip
+        fit(module, epochs=epochs, folder=folder)
+
+    def _grown(self, folder: Path) -> Scale:
+        """A C that is aimed at the steps of the path, and grows in turn with the network."""
+        options, seed = self._options, self._options.seed
+        names = ("rounds", "round_epochs", "last_epochs", "growth", "keep")
+        rounds = CotrainingOptions(**{name: getattr(options, name) for name in names})
+
+        def fine_tune(scale: Scale, turn: int, place: Path) -> None:
+            epochs = rounds.last_epochs if turn == rounds.rounds - 1 else rounds.round_epochs
+            self._fit(scale, epochs, place, 1000 * (turn + 1))
+
+        folder.mkdir(parents=True, exist_ok=True)
+        (inputs, labels), pilots = self._data.trained_on(seed), self._data.pilots(seed)
+        perturbed = Augmented(Stored(pilots.inputs), self._augmentation, seed)[:]
+        scale = cotrain(
+            self._network, Augmented(inputs, self._augmentation, seed), labels, Reference(perturbed, pilots.labels),
+            fine_tune, folder, rounds, sigma=options.sigma, seed=seed, feared=pilots.inputs,
+            threat=Threat(*options.threat, clamp=self._clamp, along=[self._way]),
+        )  # fmt: skip
+        save_scale(scale, folder / "scale.safetensors")
+        save_weights(self._network, folder / "weights.safetensors")
+        return scale
 
 
-def certified(network: nn.Module, data: Dataset, options: argparse.Namespace, clamp: tuple[float, float] | None):
-    """One row an input."""
+def way_of(options: argparse.Namespace) -> Way:
+    """The path that is asked for."""
     perturbations = feared(options.perturbation)
-    low = [-limit if it.two_sided else 0.0 for it, limit in zip(perturbations, options.limit, strict=True)]
-    smoothed = rddrs.Smoothed(network, rddrs.Isotropic(options.sigma, data.test_inputs[0].numel()), grid=options.grid)
-    for index in data.evaluation_indices(options.inputs):
+    pairs = zip(perturbations, options.limit, strict=True)
+    return Way(perturbations, tuple(-end if it.two_sided else 0.0 for it, end in pairs), tuple(options.limit))
+
+
+def certified(
+    network: nn.Module, scale: Scale, data: Dataset, options: argparse.Namespace, clamp: tuple[float, float] | None
+) -> pd.DataFrame:
+    """One row an input; those that are in the file stay. Raises SystemExit where they are of other arguments."""
+    way, path, indices = way_of(options), Path(options.write), data.evaluation_indices(options.inputs)
+    asked = {name: value for name, value in vars(options).items() if name not in FREE}
+    asked |= {"network": digest("weights", network.state_dict()), "noise": scale.digest, "version": rddrs.__version__}
+    terms = path.with_name(f"{path.name}.json")
+    found = json.loads(terms.read_text()) if path.exists() and terms.exists() else {}
+    if path.exists() and (other := sorted(name for name in asked if found.get(name) != asked[name])):
+        raise SystemExit(f"--write {path} has rows of other arguments ({', '.join(other)}): name another file")
+    terms.write_text(json.dumps(asked))
+    rows = pd.read_csv(path).to_dict("records") if path.exists() else []
+    smoothed = rddrs.Smoothed(network, scale, grid=options.grid)
+    slack = options.slack / scale.eigenvalues[0].item()  # the ball of that radius is inside the region of the slack
+    for index in indices:
+        if any(row["index"] == index for row in rows):
+            continue
         x, label, start = data.test_inputs[index], int(data.test_labels[index]), time.process_time()
-        path = smoothed.certify_path(
-            x, perturbations, low, options.limit, clamp=clamp, rounding=options.rounding, seed=options.seed,
-            slack=options.slack / options.sigma, samples=options.samples, index=index,
+        found = smoothed.certify_path(
+            x, way.perturbations, way.low, way.high, clamp=clamp, rounding=options.rounding, seed=options.seed,
+            slack=slack, samples=options.samples, index=index,
         )  # fmt: skip
         with torch.inference_mode():
             clean = int(network(x[None]).argmax()) == label
-        right = path.complete and path.prediction == label
-        row = {"index": index, "label": label, "prediction": path.prediction, "certified": right, "clean": clean}
-        row |= {"low": path.low, "high": path.high, "samples": path.samples, "anchors": len(path.cells)}
-        row |= {"status": path.status}
-        yield row | {"seconds": time.process_time() - start}
+        right = found.complete and found.prediction == label
+        row = {"index": index, "label": label, "prediction": found.prediction, "certified": right, "clean": clean}
+        row |= {"low": found.low, "high": found.high, "samples": found.samples, "anchors": len(found.cells)}
+        rows.append(row | {"status": found.status, "seconds": time.process_time() - start})
+        print(" ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+        pd.DataFrame(rows).to_csv(path, index=False)
+    return pd.DataFrame([row for row in rows if row["index"] in indices])
+
+
+def told(table: pd.DataFrame, beside: str | None) -> None:
+    """Prints what all rows say together."""
+    share = table["certified"].to_numpy(float).mean(keepdims=True)
+    low, high = confidence_band(share, len(table))
+    clean = table["clean"].mean()
+    print(f"certified {share[0]:.4f} ({low[0]:.4f} to {high[0]:.4f}) of {len(table)}, clean {clean:.4f}")
+    for name, rows in (("an input", table), ("of those certified", table[table["certified"]])):
+        means = rows[["samples", "anchors", "seconds"]].mean()
+        print(" ".join(f"{name} {value:.6g}" for name, value in means.items()), name)
+    if beside is not None:
+        both = table.merge(pd.read_csv(beside), on="index")
+        both = both[both["certified_x"] & both["certified_y"]]
+        ratio = both["samples_x"].sum() / max(1, both["samples_y"].sum())
+        print(f"{ratio:.4g} times the samples of {beside} on the {len(both)} inputs that both certify")
 
 
 def fraction(text: str) -> float:
@@ -87,30 +178,28 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
     parser.add_argument("--perturbation", default="rotation")
     parser.add_argument("--limit", type=float, nargs="+", default=[50.0])
     parser.add_argument("--epochs", type=int, default=14)
+    parser.add_argument("--scale", help="the file of a C")
+    parser.add_argument("--threat", nargs="+", default=[], help="what a C that grows with the network is aimed at")
+    parser.add_argument("--rounds", type=int, default=4, help="in which C grows, and the network after it")
+    parser.add_argument("--round-epochs", type=int, default=1)
+    parser.add_argument("--last-epochs", type=int, default=6)
+    parser.add_argument("--growth", type=float, default=4.0, help="of a noise level in a round, at most")
+    parser.add_argument("--keep", type=float, default=0.94, help="the share of the mean radius that a round leaves")
     parser.add_argument("--rounding", type=fraction)
     parser.add_argument("--grid", type=fraction)
     parser.add_argument("--unclamped", action="store_true")
     parser.add_argument("--slack", type=float, default=0.0, help="a further l2 change, in the input's own units")
     parser.add_argument("--samples", type=int, default=20_000, help="of one test, at most")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--weights", help="a file that keeps the trained weights")
+    parser.add_argument("--weights", help="a file that keeps the weights, those before C grows")
     parser.add_argument("--write", default="paths.csv")
+    parser.add_argument("--beside", help="what another run wrote")
     options = parser.parse_args(arguments)
     clamp = None if options.unclamped else (0.0, 1.0)
     data = mnist(options.root) if options.data == "mnist" else digits()
-    network, rows = trained(data, options, clamp), []
-    for row in certified(network, data, options, clamp):
-        rows.append(row)
-        print(" ".join(f"{name} {value}" for name, value in row.items()), flush=True)
-        pd.DataFrame(rows).to_csv(options.write, index=False)
-    table = pd.DataFrame(rows)
-    share = table["certified"].to_numpy(float).mean(keepdims=True)
-    low, high = confidence_band(share, len(table))
-    clean = table["clean"].mean()
-    print(f"certified {share[0]:.4f} ({low[0]:.4f} to {high[0]:.4f}) of {len(table)}, clean {clean:.4f}")
-    for told, rows in (("an input", table), ("of those certified", table[table["certified"]])):
-        means = rows[["samples", "anchors", "seconds"]].mean()
-        print(" ".join(f"{name} {value:.6g}" for name, value in means.items()), told)
+    network, scale = Training(data, options, clamp).done()
+    table = certified(network, scale, data, options, clamp)
+    told(table, options.beside)
     return table
 
 

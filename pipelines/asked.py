@@ -11,8 +11,10 @@ from pipelines.errors import SettingsError
 from pipelines.settings import Settings
 from rddrs.certification import PathTerms
 from rddrs.certification.cells import Course
+from rddrs.certification.path_certificate import severities_of
+from rddrs.certification.paths import feared
 from rddrs.data import Dataset
-from rddrs.threats import PERTURBATIONS, Perturbation, Threat
+from rddrs.threats import PERTURBATIONS, Perturbation, Threat, Way
 from rddrs.training.augmentation import Augmentation
 from rddrs.training.objectives import Objective
 
@@ -43,7 +45,10 @@ def rounding_of(settings: Settings, data: Dataset) -> float | None:
 
 
 def threat_of(settings: Settings, data: Dataset) -> Threat:
-    """What the settings name: perturbations of the project, importable functions, files of patterns, and the volume."""
+    """What the settings name: perturbations of the project, importable functions, files of patterns, and the volume.
+
+    Of those that are on a path that is asked for it is what they do along it.
+    """
     parts, weights = [], []
     for name, weight in settings.threat.items():
         if name == "volume":
@@ -61,9 +66,13 @@ def threat_of(settings: Settings, data: Dataset) -> Threat:
                 raise SettingsError(f"threat={name} cannot be imported: {error}") from error
         parts += found
         weights += [weight / len(found)] * len(found)
+    ways = [
+        Way(feared(it.perturbation), severities_of(it.low), severities_of(it.high))
+        for it in paths_of(settings, data).values()
+    ]
     try:
         volume = settings.threat.get("volume", 0.0 if parts else 1.0)
-        threat = Threat(*parts, weights=weights, volume=volume, clamp=clamp_of(settings, data))
+        threat = Threat(*parts, weights=weights, volume=volume, clamp=clamp_of(settings, data), along=ways)
         threat.require(data.shape)
     except ValueError as error:
         raise SettingsError(str(error)) from error

@@ -48,6 +48,7 @@ def cotrain_network(prepared: Prepared, options: CovarianceTrain, tracker: Track
 
     inputs, labels = data.trained_on(settings.seed)
     pilots = data.pilots(settings.seed)
+    feared = pilots.inputs.to(settings.device) if prepared.threat.along else None  # a path begins at inputs as they are
     if prepared.augmentation is not None:  # C grows along what the network is trained on
         inputs = Augmented(inputs, prepared.augmentation, settings.seed)
         pilots = Reference(Augmented(Stored(pilots.inputs), prepared.augmentation, settings.seed)[:], pilots.labels)
@@ -62,6 +63,7 @@ def cotrain_network(prepared: Prepared, options: CovarianceTrain, tracker: Track
         options,
         sigma=settings.sigma,
         threat=prepared.threat,
+        feared=feared,
         seed=settings.seed,
         norm=settings.certify.norm,
         track=tracked,

@@ -1,17 +1,35 @@
 """Benchmarks at a tiny size: they run, and write what they say."""
 
 import pandas as pd
+import pytest
+import torch
 
+import rddrs
 from benchmarks import paths
 
 
 def test_paths(tmp_path, capsys):
-    options = ["--data", "digits", "--inputs", "2", "--limit", "3", "--epochs", "1", "--samples", "200"]
+    options = ["--data", "digits", "--inputs", "2", "--limit", "0.5", "--epochs", "4", "--samples", "1000"]
     options += ["--rounding", "1/16", "--sigma", "0.25", "--weights", f"{tmp_path}/weights.safetensors"]
     table = paths.main([*options, "--write", f"{tmp_path}/paths.csv"])
     assert len(table) == 2 and all(count > 0 for count in table["anchors"].tolist())
     assert "an input" in capsys.readouterr().out
     again = pd.read_csv(tmp_path / "paths.csv")
     assert again["samples"].tolist() == table["samples"].tolist()
-    repeated = paths.main([*options, "--write", f"{tmp_path}/again.csv"])
-    assert repeated.drop(columns="seconds").equals(table.drop(columns="seconds"))
+    (tmp_path / "paths.csv").write_text("\n".join((tmp_path / "paths.csv").read_text().splitlines()[:2]) + "\n")
+    beside = ["--beside", f"{tmp_path}/paths.csv"]
+    resumed = paths.main([*options, "--write", f"{tmp_path}/paths.csv", *beside])
+    assert resumed["seconds"][0] == table["seconds"][0]
+    assert table["certified"].any() and "\n1 times the samples" in capsys.readouterr().out
+    assert resumed.drop(columns="seconds").equals(table.drop(columns="seconds"))
+    with pytest.raises(SystemExit, match=r"rows of other arguments \(limit\)"):
+        paths.main([*options, "--write", f"{tmp_path}/paths.csv", "--limit", "4"])
+    grown = ["--threat", "brightness", "--rounds", "1", "--last-epochs", "1", "--keep", "0.8"]
+    grown += ["--perturbation", "rotation+brightness", "--limit", "1", "0.02", "--write", f"{tmp_path}/box.csv"]
+    box = paths.main([*options, *grown])
+    scale = rddrs.load_scale(tmp_path / "box.csv.rounds" / "scale.safetensors")
+    constant = torch.ones(1, 64) / 8
+    assert scale.whiten(constant).norm().item() < 0.5 / 0.25  # long in brightness
+    given = ["--weights", f"{tmp_path}/box.csv.rounds/weights.safetensors", "--write", f"{tmp_path}/again.csv"]
+    given += ["--scale", f"{tmp_path}/box.csv.rounds/scale.safetensors", *grown[8:13]]
+    assert paths.main([*options, *given])["samples"].equals(box["samples"])

@@ -2,6 +2,6 @@
 
 from rddrs.threats.change import Change, stored
 from rddrs.threats.perturbations import ENDS, PERTURBATIONS, Perturbation
-from rddrs.threats.threat import VOLUME, Threat
+from rddrs.threats.threat import VOLUME, Threat, Way
 
-__all__ = ["ENDS", "PERTURBATIONS", "VOLUME", "Change", "Perturbation", "Threat", "stored"]
+__all__ = ["ENDS", "PERTURBATIONS", "VOLUME", "Change", "Perturbation", "Threat", "Way", "stored"]

@@ -5,6 +5,7 @@ import inspect
 import math
 import pickle
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -22,11 +23,47 @@ SHARES = (0.05, 0.1)
 CLAMPED_SHARES = (0.05, 0.1, 0.15, 0.2)
 """Those of clamped ones, which are not the same near 0 as further out."""
 
+POINTS, NEIGHBOURS = 8, 1 << 9
+"""At how many places of a path an input is displaced, and which share of the way to its end a step is."""
+
 ROWS = 64
 """Inputs that are displaced at a time."""
 
 Part = str | Perturbation | Callable[[Array, float], Array] | Tensor | np.ndarray
 _NAMED = {each.name: each for each in PERTURBATIONS}
+
+
+@dataclass(frozen=True)
+class Way:
+    """A path: one perturbation, or two, the first applied first, and the lower and upper end of each."""
+
+    perturbations: tuple[Perturbation, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def __repr__(self) -> str:
+        return f"{'+'.join(map(_identity, self.perturbations))}: {list(self.low)} to {list(self.high)}"
+
+    def steps(
+        self,
+        perturbation: Perturbation,
+        inputs: Float[Tensor, "m *shape"],
+        clamp: tuple[float, float] | None,
+        source: torch.Generator,
+    ) -> Float[Tensor, "n d"]:
+        """How images move for a unit of the severity, each input at so many random places all along the path."""
+        axis, rows = self.perturbations.index(perturbation), inputs.double().repeat_interleave(POINTS, dim=0)
+        low, high = (torch.tensor(ends, dtype=torch.float64) for ends in (self.low, self.high))
+        shares = torch.rand(len(rows), len(low), generator=source, dtype=torch.float64)
+        shares[:, axis] = (torch.arange(len(rows)) % POINTS + shares[:, axis]) / POINTS * (1 - 1 / NEIGHBOURS)
+        step, ends = (high - low)[axis] / NEIGHBOURS, []
+        for further in (0.0, step):
+            at, images = low + shares * (high - low), rows
+            at[:, axis] += further
+            for it, severities in zip(self.perturbations, at.T, strict=True):
+                images = it.each(images, severities.to(rows))
+            ends.append(images if clamp is None else images.clamp(*clamp))
+        return ((ends[1] - ends[0]).flatten(1) / step).to(inputs)
 
 
 class Threat:
@@ -40,8 +77,9 @@ class Threat:
 
     D_k the second moment of the part's displacements: the logarithm of the severity that C certifies of it, to first
     order. With `clamp`, a range of values, displacements are those of images that are clamped to it, as a camera or a
-    file does: that is what is aimed at then. `Threat()` is the volume alone. Raises ValueError for an unknown name and
-    for weights or a range that is none.
+    file does: that is what is aimed at then. Of a part that is on paths, `along`, they are those of steps at random
+    places all along the way: what a path costs (METHOD section 14). `Threat()` is the volume alone. Raises ValueError
+    for an unknown name and for weights or a range that is none.
     """
 
     def __init__(
@@ -50,6 +88,7 @@ class Threat:
         weights: Sequence[float] | None = None,
         volume: float | None = None,
         clamp: tuple[float, float] | None = None,
+        along: Sequence[Way] = (),
     ) -> None:
         weights = [1.0] * len(parts) if weights is None else list(weights)
         volume = (0.0 if parts else 1.0) if volume is None else volume
@@ -69,11 +108,13 @@ class Threat:
             raise ValueError(f"threat: clamp={clamp}: a lower and a larger value are needed")
         self.weights, self.volume = tuple(weight / total for weight in weights), volume / total
         self.clamp = clamp
+        self.along = tuple(way for way in along if {*way.perturbations} & {*self.perturbations})
 
     def __repr__(self) -> str:
         parts = dict(zip(map(_identity, self.perturbations), self.weights, strict=True))
         clamp = "" if self.clamp is None or not parts else f", clamp={list(self.clamp)}"
-        return f"Threat({parts}, volume={self.volume}{clamp})"
+        along = f", along={list(self.along)}" if self.along else ""
+        return f"Threat({parts}, volume={self.volume}{clamp}{along})"
 
     @property
     def reported(self) -> tuple[Perturbation, ...]:
@@ -95,7 +136,16 @@ class Threat:
     def displacements(
         self, perturbation: Perturbation, inputs: Float[Tensor, "m *shape"]
     ) -> Iterator[Float[Tensor, "n d"]]:
-        """(T_s(x) - x) / s of every input, at severities of both signs where the perturbation has them."""
+        """(T_s(x) - x) / s of every input, at severities of both signs where the perturbation has them.
+
+        Of a perturbation that is on a path, the steps along it.
+        """
+        if ways := [way for way in self.along if perturbation in way.perturbations]:
+            source = torch.Generator().manual_seed(0)
+            yield from (
+                way.steps(perturbation, part, self.clamp, source) for way in ways for part in inputs.split(ROWS)
+            )
+            return
         shares, signs = SHARES if self.clamp is None else CLAMPED_SHARES, (1, -1) if perturbation.two_sided else (1,)
         severities = torch.tensor(
             [sign * share * perturbation.limit for share in shares for sign in signs], dtype=torch.float64

@@ -73,6 +73,7 @@ def grow(
     structure: Structure = "auto",
     basis: Basis = "learned",
     threat: Threat = VOLUME,
+    feared: Float[Tensor, "m *shape"] | None = None,
     seed: int = 0,
     turn: int = 0,
     norm: Norm = "l2",
@@ -83,7 +84,7 @@ def grow(
     To first order the margin's variance is tr(M Sigma): least for a given volume at Sigma = t M^-1, and for the given
     severity of a threat at t M^-1 # D. Along the axes of the flat that is a = log(t target) / 2, here kept between the
     floor and log(growth), at the floor for what the aim does not use; t is found by bisection. The scale given is
-    returned where no t will do.
+    returned where no t will do. `feared` are the inputs that the threat moves: the pilots where there are no others.
     """
 
     def found() -> Iterator[Tensor]:
@@ -91,8 +92,9 @@ def grow(
         chosen = torch.randint(len(inputs), (OUTER,), generator=source, device=labels.device)
         return slopes(classifier, inputs, labels, chosen, scale, source, norm, track=track)
 
-    base = structured(scale, structure, basis, pilots.inputs, found, threat)
-    flat = flat_at(base, moment_of(found(), base), threat, spreads_of(threat, pilots.inputs, base))
+    moved = pilots.inputs if feared is None else feared
+    base = structured(scale, structure, basis, moved, found, threat)
+    flat = flat_at(base, moment_of(found(), base), threat, spreads_of(threat, moved, base))
     lowest = flat.lowest(floor)
     aligned = flat.aligned(pilot(base, pilots.inputs, seed, norm))
     used = flat.aim.shares > UNUSED / scale.dim
@@ -119,6 +121,7 @@ def cotrain(
     *,
     sigma: float,
     threat: Threat = VOLUME,
+    feared: Float[Tensor, "m *shape"] | None = None,
     seed: int = 0,
     norm: Norm = "l2",
     track: Track = untracked,
@@ -127,8 +130,8 @@ def cotrain(
 
     `fine_tune(scale, turn, folder)` trains the network in place under the noise of a scale and leaves it frozen. A
     round must leave the share `keep` of the pilots' mean radius at the start: inputs that the network is not trained
-    on, whose radius longer training does not raise. Finished rounds are kept below `folder` and
-    read, so that what was stopped goes on.
+    on, whose radius longer training does not raise. The threat moves the inputs `feared`, or the pilots. Finished
+    rounds are kept below `folder` and read, so that what was stopped goes on.
     """
     scale: Scale = Isotropic(sigma, inputs[0].numel())
     noise = scale.spread(pilot(scale, pilots.inputs, seed, norm))
@@ -150,6 +153,7 @@ def cotrain(
                 structure=options.structure,
                 basis=options.basis,
                 threat=threat,
+                feared=feared,
                 seed=seed,
                 turn=turn,
                 norm=norm,
