@@ -92,7 +92,23 @@ class Region:
         lower, upper = (end - self.x for end in box)
         if self.diagonal:  # the corner with the largest sizes
             return self.length(torch.maximum(-lower, upper))
-        return self.length((lower + upper) / 2) + self.spread((upper - lower) / 2)
+        return self.around((lower + upper) / 2, (upper - lower) / 2)[0]
+
+    def around(
+        self, centre: Float[Tensor, "n *shape"], half: Float[Tensor, "n *shape"]
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """A bound of |B^-1 (centre + z)| for all z whose entries are within `half`, and |B^-1 centre|; C not diagonal.
+
+        In l2 its square is |w|^2 + 2 z . B^-T w + |B^-1 z|^2, w = B^-1 centre: the middle term is bounded by entry.
+        """
+        spread, scale = self.spread(half), self.certificate.scale
+        if self.euclidean_ball is None:
+            length = self.length(centre)
+            return length + spread, length
+        whitened = scale.whiten(centre.flatten(1))
+        length = torch.linalg.vector_norm(whitened, dim=1)
+        along = (half.flatten(1) * scale.slopes(whitened).abs()).sum(dim=1) + 4 * scale.rounding * length * spread
+        return torch.fmin(length + spread, (length**2 + 2 * along + spread**2).sqrt()), length
 
     def also_rounded(
         self,
@@ -166,9 +182,12 @@ def boxed(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]:
         lower, upper = it.boxes(x, cells.amin(dim=0), cells.amax(dim=0))
         boxes.append((region.stored(lower - region.slack), region.stored(upper + region.slack)))
     lower, upper = (torch.cat(ends) for ends in zip(*boxes, strict=True))
-    centre = region.length((lower + upper) / 2 - x)
-    most = region.longest((lower, upper)) if region.diagonal else centre + region.spread((upper - lower) / 2)
-    return torch.stack([region.also_rounded(most, region.longest, lower, upper), centre])
+    centre = (lower + upper) / 2 - x
+    if region.diagonal:
+        most, length = region.longest((lower, upper)), region.length(centre)
+    else:
+        most, length = region.around(centre, (upper - lower) / 2)
+    return torch.stack([region.also_rounded(most, region.longest, lower, upper), length])
 
 
 def in_balls(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]:

@@ -13,7 +13,7 @@ Key = TypeVar("Key")
 NEAR = 1e-3
 """The search ends where it can gain no more than this share."""
 
-FIRST, ROUNDS, CELLS = 1 / 64, 60, 24
+FIRST, ROUNDS, CELLS = 1 / 64, 60, 6
 """The width of the first cell, in limits; how often cells are looked at, and how many together at most."""
 
 DONE = 1 / 30

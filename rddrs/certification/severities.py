@@ -126,7 +126,8 @@ def _proven(region: Region, perturbations: Sequence[Perturbation]) -> list[dict[
                 searches[place, sign] = reach(radius, float(it.limit), min(TOGETHER, fitting))
                 continue
             # Of entries that jump the excess is the root of the width: the more do in a cell, each by as much in any.
-            jumps = way is in_balls or (region.rounding is not None and not region.diagonal)
+            steps = way is boxed or (region.rounding is not None and region.euclidean_ball is None)
+            jumps = way is in_balls or (steps and not region.diagonal)
             order = 1 / 2 if jumps else 2 if way is along_chords else 1
             finest = 1 / 100 if way is in_balls else 1 / 2000 if jumps else 1 / 1000
             searches[place, sign] = outwards(

@@ -83,7 +83,9 @@ class Full(Scale):
         return self._product(z, x)
 
     def whiten(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        return torch.cholesky_solve(delta.double().mT, self.cholesky).mT
+        # As cholesky_solve does, which copies the factor at every call.
+        half = torch.linalg.solve_triangular(self.cholesky, delta.double().mT, upper=False)
+        return torch.linalg.solve_triangular(self.cholesky.mT, half, upper=True).mT
 
     @cached_property
     def cross_polytope(self) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -94,6 +94,11 @@ class Kronecker(Scale):
     def whiten(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return rotate(delta.double(), self._inverses, self._values.shape) / self._values.double().flatten()
 
+    def slopes(self, w: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        return rotate(
+            w.double() / self._values.double().flatten(), [it.mT for it in self._inverses], self._values.shape
+        )
+
     def extent(self, w: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         turned = rotate(w, [factor.mT.to(w) for factor in self._factors], self._values.shape)
         return turned * self._values.flatten().to(w)

@@ -63,6 +63,10 @@ class Scale(ABC):
     def whiten(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """B^-1 delta for every row delta, float64."""
 
+    def slopes(self, w: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """B^-T w for every row w, float64: the gradient of |B^-1 delta|^2 / 2 where w is B^-1 delta. Here B is C."""
+        return self.whiten(w)
+
     def extent(self, w: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """B^T w for every row w: w . (B u) reaches its dual norm for |u| = 1. Here B is symmetric, but for rounding."""
         return self.spread(w)

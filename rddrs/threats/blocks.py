@@ -1,6 +1,7 @@
 """What JPEG does to an image: the cosine coefficients of its blocks are rounded to multiples of a step that grows."""
 
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor
 from rddrs.threats.change import Change, column
 
 BLOCK = 8
+PIECES = 16
+"""Parts of a cell: in each of them fewer coefficients jump, and not those of the others."""
+
 ROUNDING = 1e-12
 """A quotient this near to a half, relatively, may be rounded to either side, and so may that of a coefficient that is
 wrong by as much of the input's largest."""
@@ -32,12 +36,17 @@ class Blocks(Change):
     def variations(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
     ) -> Float[Tensor, "n *shape"]:
-        c, middle = transformed(x), column((low + high) / 2, x) * _steps(x)
-        value = torch.where(middle > 0, (c.abs() / middle).round() * middle, c.abs())
-        least, most, same = self._between(c, low, high)
-        moved = torch.where(same, c.sign() * (most - least) / 2, 0)
-        jumps = torch.where(same, 0, torch.maximum(most - value, value - least))
-        return transformed(moved, back=True).abs() + transformed(jumps, back=True, sizes=True)
+        middle = transformed(self.points(x, (low + high) / 2))
+        shares = torch.linspace(0, 1, PIECES + 1, dtype=low.dtype, device=low.device)[:, None]
+        edges, c = torch.lerp(low, high, shares), transformed(x)
+        found = torch.zeros(1, dtype=x.dtype, device=x.device)
+        for first, last in pairwise(edges):
+            least, most, same = self._between(c, first, last)
+            half = (most - least) / 2
+            away = transformed(c.sign() * (least + most) / 2 - middle, back=True).abs()
+            away += transformed(torch.where(same, c.sign() * half, 0), back=True).abs()  # these move together
+            found = torch.maximum(found, away + transformed(torch.where(same, 0, half), back=True, sizes=True))
+        return found
 
     def balls(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]

@@ -2,7 +2,8 @@
 
 Within a cell of the pixel grid the interpolant is bilinear: its slope along an axis is at most the larger of the
 differences along the cell's two edges. An entry varies by at most that, the largest of the cells that its source point
-can reach, times the way of the point; and no more than the values there differ.
+can reach, times the way of the point; and no more than the values there differ. On a straight way within one cell it is
+a parabola, which leaves its chord by a quarter of what the slope along one axis changes by along the other.
 """
 
 from abc import abstractmethod
@@ -21,6 +22,8 @@ Places = Float[Tensor, "n rows columns"]
 class Moved(Boxed, Mean):
     """The value of the image at the source point of every pixel."""
 
+    straight = True
+
     @abstractmethod
     def sources(self, size: Sequence[int], severities: Float[Tensor, " n"]) -> tuple[Places, Places]:
         """The row and the column that each pixel's value comes from."""
@@ -28,6 +31,10 @@ class Moved(Boxed, Mean):
     @abstractmethod
     def ways(self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> tuple[Places, Places]:
         """How far, in rows and in columns, sources come in the cell [low, high] from where they are at its middle."""
+
+    @abstractmethod
+    def gaps(self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> Places:
+        """How far along either axis sources are in the cell from their place on the straight way between its ends."""
 
     def points(self, x: Float[Tensor, "m *shape"], severities: Float[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
         return _interpolated(x, *self.sources(x.shape[-2:], severities))
@@ -37,20 +44,53 @@ class Moved(Boxed, Mean):
     ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]:
         size = x.shape[-2:]
         middles = self.sources(size, (low + high) / 2)
-        starts, ways, reached = [], [], []
-        for place, way, length in zip(middles, self.ways(size, low, high), size, strict=True):
-            least, place, most = (it.clamp(-1, length) for it in (place - way, place, place + way))
-            start = least.floor().clamp_max(length - 1)
-            starts.append(start.long() + 1)
-            ways.append(torch.maximum(most - place, place - least)[:, None])
-            reached.append((most.ceil() - start).clamp_min(1))
-        level = torch.maximum(*reached).log2().ceil().long()
+        spans = _spans(middles, self.ways(size, low, high), size)
+        ways = [torch.maximum(most - place, place - least)[:, None] for least, place, most in spans]
+        level, cells = _reached(spans, size)
         tables = _steepest(x, int(level.max()))
-        cells = (level * (size[0] + 1) + starts[0]) * (size[1] + 1) + starts[1]
         middle, (down, across, *values) = _interpolated(x, *middles), (_taken(table, cells) for table in tables)
         variation = down * ways[0] + across * ways[1]
         least, most = middle - variation, middle + variation
         return (torch.maximum(least, -values[1]), torch.minimum(most, values[0])) if values else (least, most)
+
+    def bends(self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> Tensor:
+        size = x.shape[-2:]
+        first, middles, last = (self.sources(size, severities) for severities in (low, (low + high) / 2, high))
+        steps = [(end - start).abs()[:, None] for start, end in zip(first, last, strict=True)]
+        spans = _spans(middles, self.ways(size, low, high), size)
+        level, cells = _reached(spans, size)
+        down, across = (_taken(table, cells) for table in _steepest(x, int(level.max()))[:2])
+        # Where slopes change on the way, its two halves may go up and down; beyond the edges all is 0.
+        bend = (down * steps[0] + across * steps[1]) / 2
+        within, inside = level == 0, torch.ones_like(level, dtype=torch.bool)
+        for (least, _, most), length in zip(spans, size, strict=True):
+            within &= (least > -1) & (most < length)
+            inside &= (least < length) & (most > -1)
+        saddles = pad(x, (1, 1, 1, 1)).diff(dim=2).diff(dim=3).abs().flatten(2)
+        bend = torch.where(
+            within[:, None], _taken(saddles, torch.where(within, cells, 0)) * steps[0] * steps[1] / 4, bend
+        )
+        return (bend + (down + across) * self.gaps(size, low, high)[:, None]) * inside[:, None]
+
+
+def _spans(
+    middles: tuple[Places, Places], ways: tuple[Places, Places], size: Sequence[int]
+) -> list[tuple[Places, Places, Places]]:
+    """From where to where sources come, and their middle, along both axes; zeros begin at -1 and the length."""
+    return [
+        ((place - way).clamp(-1, length), place.clamp(-1, length), (place + way).clamp(-1, length))
+        for place, way, length in zip(middles, ways, size, strict=True)
+    ]
+
+
+def _reached(
+    spans: list[tuple[Places, Places, Places]], size: Sequence[int]
+) -> tuple[Int[Tensor, "n h w"], Int[Tensor, "n h w"]]:
+    """The level of which 2^level by 2^level grid cells hold them, and the place of these in tables of all levels."""
+    starts = [least.floor().clamp_max(length - 1) for (least, _, _), length in zip(spans, size, strict=True)]
+    counts = [(most.ceil() - start).clamp_min(1) for (_, _, most), start in zip(spans, starts, strict=True)]
+    level, (row, column) = torch.maximum(*counts).log2().ceil().long(), (start.long() + 1 for start in starts)
+    return level, (level * (size[0] + 1) + row) * (size[1] + 1) + column
 
 
 def _interpolated(x: Float[Tensor, "m c h w"], rows: Places, columns: Places) -> Float[Tensor, "n c h w"]:
@@ -137,6 +177,11 @@ class Rotation(Moved):
             torch.minimum(half * (from_rows - middle).abs() + half**2 / 2 * distance, half * distance),
         )
 
+    def gaps(self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> Places:
+        rows, columns, _, _ = _centred(size, low)
+        half = ((high - low) / 2).deg2rad()[:, None, None]
+        return half**2 / 2 * torch.hypot(rows, columns)  # an eighth of the square of the cell's width in radians
+
 
 class Shift(Moved):
     """Moves the image s pixels to the right."""
@@ -151,6 +196,9 @@ class Shift(Moved):
     def ways(self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> tuple[Places, Places]:
         half = ((high - low) / 2)[:, None, None].expand(-1, *size)
         return torch.zeros_like(half), half
+
+    def gaps(self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> Places:
+        return low.new_zeros(len(low), 1, 1)
 
 
 class Zoom(Moved):
@@ -168,3 +216,11 @@ class Zoom(Moved):
             for first, middle, last in zip(*places, strict=True)
         )
         return rows, columns
+
+    def gaps(self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> Places:
+        # An eighth of the square of the width times the second derivative of the factor, which is largest at `low`.
+        rows, columns, _, _ = _centred(size, low)
+        factor = (1 + low).clamp_min(1e-9)[:, None, None]
+        width = (high - low)[:, None, None]
+        bent = torch.minimum(width**2 / factor**3 / 4, 1 / factor)
+        return bent * torch.maximum(rows.abs(), columns.abs())

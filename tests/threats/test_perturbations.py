@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from rddrs.certification import ABSTAIN, Certificate
+from rddrs.certification.lengths import Region
 from rddrs.certification.severities import Severity, certified_severities, certified_severity, inside
 from rddrs.noise import Diagonal, Kronecker, Norm
 from rddrs.noise.full import Full
@@ -240,3 +241,19 @@ def test_jpeg_rounds_to_less_and_less_and_keeps_what_lies_on_its_steps():
     assert 0 < changes[0] < 1e-5 < changes[1] < changes[2] == pytest.approx(np.linalg.norm(x))
     once = NAMES["jpeg_blocks"].function(x, 0.3)
     assert np.allclose(NAMES["jpeg_blocks"].function(once, 0.3), once)
+
+
+@pytest.mark.parametrize("kind", ["full", "kronecker"])
+def test_no_corner_of_a_box_is_farther_than_its_bound(kind):
+    """Least of all that which the gradient of the length points to; of small boxes the bound is not idle."""
+    source, scale = torch.Generator().manual_seed(2), scale_of(kind, 192)
+    region = Region(certificate(image(3, 8, 8), scale, 1.0), None, None)
+    centre, half = torch.randn(2, 50, 3, 8, 8, generator=source, dtype=torch.float64)
+    half = half.abs() * torch.logspace(-6, 0, 50, dtype=torch.float64).view(-1, 1, 1, 1)
+    bound, length = region.around(centre, half)
+    slopes = scale.slopes(scale.whiten(centre.flatten(1))).view_as(centre)
+    worst = region.length(centre + half * slopes.sign())
+    for signs in (slopes.sign(), *torch.randn(20, 3, 8, 8, generator=source, dtype=torch.float64).sign()):
+        assert (region.length(centre + half * signs) <= bound * region.up).all()
+    assert (bound <= length + region.spread(half)).all()
+    assert ((bound - length)[:20] <= 1.1 * (worst - length)[:20]).all()

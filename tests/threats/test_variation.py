@@ -37,7 +37,7 @@ def cells(it: Perturbation, source: torch.Generator) -> tuple[torch.Tensor, torc
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_severity_of_a_cell_is_beyond_its_bound(name):
-    """Nor is a clamped image; and in l2 a bound is at most 4 times what was seen for most cells."""
+    """Nor is a clamped image; and in l2 a bound is at most 4 times what was seen for nine cells in ten."""
     it, source = NAMES[name], torch.Generator().manual_seed(1)
     ratios = []
     for x in images():
@@ -53,7 +53,7 @@ def test_no_severity_of_a_cell_is_beyond_its_bound(name):
         ratios.append((bounds.flatten(1).norm(dim=1) / seen)[seen > 1e-9])
     ratio = torch.cat(ratios)
     assert ratio.median() < 4
-    assert (ratio < 4).double().mean() > (0.6 if name == "jpeg_blocks" else 0.9)
+    assert (ratio < 4).double().mean() > 0.9
 
 
 def known(attribute: str) -> list[str]:
