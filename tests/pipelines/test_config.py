@@ -8,6 +8,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from safetensors.torch import save_file
 
@@ -25,9 +26,13 @@ from rddrs.training.options import CotrainingOptions, TrainingOptions
 GROUPS = [path.relative_to(CONFIGURATION).with_suffix("") for path in sorted(CONFIGURATION.glob("*/*.yaml"))]
 
 
-def settings(*overrides: str) -> Settings:
+def composed(*overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONFIGURATION), version_base="1.3"):
-        return load(compose("config", list(overrides)))
+        return compose("config", list(overrides))
+
+
+def settings(*overrides: str) -> Settings:
+    return load(composed(*overrides))
 
 
 def prepared(*overrides: str) -> Prepared:
@@ -36,7 +41,7 @@ def prepared(*overrides: str) -> Prepared:
 
 @pytest.mark.parametrize("path", GROUPS, ids=str)
 def test_every_file_composes(path: Path) -> None:
-    added = "+" if str(path.parent) in ("sweep", "size") else ""
+    added = "+" if str(path.parent) in ("contestant", "sweep", "size") else ""
     needed = {
         "classifier/own": "classifier._target_=torch.nn.Identity",
         "data/folder": "data.root=somewhere",

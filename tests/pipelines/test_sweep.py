@@ -10,16 +10,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hydra.core.utils import JobReturn, JobStatus
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from pipelines.certify import certify
 from pipelines.entry import CONFIGURATION
+from pipelines.figure2 import figure2
 from pipelines.prepare import prepare
+from pipelines.swept import leave_note
 from rddrs.records.store import Store
 from rddrs.records.tracking import database
 from tests.pipelines.processes import heed_ctrl_c
-from tests.pipelines.test_config import settings
+from tests.pipelines.test_config import composed, settings
 
 SMALL = ["data=toy2d", "train.epochs=2", "certify.samples=2000", "certify.batch=128", "data.reference=50"]
 SWEEPS = [path.relative_to(CONFIGURATION).with_suffix("") for path in sorted(CONFIGURATION.glob("sweep/*.yaml"))]
@@ -155,6 +158,28 @@ def test_every_contestant_of_figure_2_composes(path: Path) -> None:
     assert made.method.name == {"cotrained": "rddrs_global", "rs_as_long": "rs"}.get(path.stem, path.stem)
     if path.stem == "cotrained":
         assert made.train.as_long.epochs == settings("+contestant=rs_as_long").train.epochs
+
+
+def test_figure_2_is_drawn_of_the_shards_that_are_finished(tmp_path: Path) -> None:
+    folder = tmp_path / "sweeps" / "figure2-0"
+    (folder / "jobs").mkdir(parents=True)
+    jobs = [(method, shard) for shard in (0, 1) for method in ("rs", "ddrs")]
+    for number, (method, shard) in enumerate(jobs):
+        words = ["experiment=figure2", "data=toy2d", "classifier=perceptron", f"+contestant={method}"]
+        words += [*SMALL, "data.subset=6", "shard.count=2", f"shard.index={shard}", f"output_root={tmp_path}"]
+        prepared = prepare(settings(*words))
+        certify(prepared)
+        if number < 3:
+            job = JobReturn(words, composed(*words), status=JobStatus.COMPLETED)
+            job.return_value = prepared.run_folder.name
+            leave_note(folder, number, job)
+    found = figure2(tmp_path)
+    claims, table = (pd.read_csv(found / f"{name}.csv") for name in ("claims", "comparison"))
+    assert table[["network", "label", "inputs"]].values.tolist() == [["perceptron", "rs", 6], ["perceptron", "ddrs", 3]]
+    assert claims[["claim", "inputs"]].values.tolist() == [["ACR: rs < ddrs", 3]]
+    assert {path.name for path in found.iterdir()} >= {"perceptron.png", "perceptron.svg"}
+    half = prepared.store.records(prepared.indices[::2])
+    assert table["acr_proxy"][1] == pytest.approx((half["proxy_radius"] * half["correct"]).mean())
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=str)
