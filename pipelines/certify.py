@@ -20,6 +20,7 @@ from pipelines.prepared import Prepared
 from pipelines.progress import progress_bar
 from pipelines.train import train
 from rddrs import certify_input
+from rddrs.archives import Archives
 from rddrs.certification import PathCertificate
 from rddrs.files import write_text
 from rddrs.methods import Problem, kept_sigma_x
@@ -52,7 +53,8 @@ def certify(prepared: Prepared) -> None:
         check_contract(prepared.network, example, threads=worker_count(settings) > 1)
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    one = partial(certify_one, prepared, store, measuring, fitting, held_out, baseline, batch)
+    searched = Archives(prepared.classifier_places.sigma_x(batch))
+    one = partial(certify_one, prepared, store, searched, measuring, fitting, held_out, baseline, batch)
     pool = worker_pool(settings)
     try:
         with progress_bar() as progress:
@@ -68,6 +70,7 @@ def certify(prepared: Prepared) -> None:
 def certify_one(
     prepared: Prepared,
     store: Store,
+    searched: Archives,
     measuring: Reference,
     fitting: Reference,
     held_out: Reference,
@@ -82,7 +85,7 @@ def certify_one(
         if prepared.method.uses_sigma_x:
             keyed = (settings.sigma, None, settings.seed, index, batch)
             problem = Problem(prepared.network, x, *keyed, norm=options.norm)
-            sigma_x, search_seconds = kept_sigma_x(problem, prepared.classifier_places.sigma_x(index, batch))
+            sigma_x, search_seconds = kept_sigma_x(problem, searched)
         found = certify_input(
             prepared.network,
             x,

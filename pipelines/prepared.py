@@ -24,6 +24,9 @@ from rddrs.training.augmentation import Augmentation
 from rddrs.training.objectives import Objective
 from rddrs.version import __version__
 
+FEW = 500
+"""A run of more inputs keeps their regions in archives, of fewer in a file each."""
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -72,7 +75,7 @@ class Prepared:
     @property
     def is_certified(self) -> bool:
         """Whether the region of every input is there."""
-        return all(self.places.region(index).exists() for index in self.indices)
+        return {*self.indices} <= Store(self.run_folder).finished()
 
     @cached_property
     def run_folder(self) -> Path:
@@ -93,7 +96,7 @@ class Prepared:
     @property
     def store(self) -> Store:
         """The regions of this run, bound to its classifier, once that has its weights."""
-        return Store(self.run_folder, self.binding)
+        return Store(self.run_folder, self.binding, packed=len(self.indices) > FEW)
 
     @property
     def configuration(self) -> dict[str, Any]:

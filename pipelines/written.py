@@ -78,9 +78,9 @@ def track(prepared: Prepared, run: OpenedRun, severities: pd.DataFrame) -> str:
     tracker.tags(provenance())
     tracker.metrics(metrics_of(records, settings.certify.alpha) | severity_metrics(severities))
     tracker.curves(curves_of(records))
-    tracker.link(places.regions.glob("*.safetensors"), "regions")
+    tracker.link(places.regions.glob("[!.]*"), "regions")
     tracker.link(places.scales.glob("*.safetensors"), "scales")
-    tracker.link(places.memory.glob("*.json"), "memory")
+    tracker.link(places.memory.glob("[!.]*"), "memory")
     tracker.link(places.figures.iterdir(), "figures")
     tracker.pictures("input/region", evenly(records, SHOWN), lambda index: portrait(*run.load(index)))
     tables = [places.records, places.records_csv, places.summary, places.severities, places.log]

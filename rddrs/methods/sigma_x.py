@@ -2,18 +2,18 @@
 
 import json
 import time
-from pathlib import Path
 
-from rddrs.files import write_text
+from rddrs.archives import Archives
 from rddrs.methods.base import Problem
 
 
-def kept_sigma_x(problem: Problem, path: Path) -> tuple[float, float]:
-    """The sigma_x of an input and the seconds that its search took: those that `path` holds, else found now."""
-    if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        start = time.perf_counter()
-        found = {"sigma_x": problem.sigma_x, "seconds": time.perf_counter() - start}
-        write_text(path, json.dumps(found))
-    kept = json.loads(path.read_text())
-    return kept["sigma_x"], kept["seconds"]
+def kept_sigma_x(problem: Problem, archives: Archives) -> tuple[float, float]:
+    """The sigma_x of an input and the seconds that its search took: those that are kept, else found now."""
+    name = f"{problem.index}.json"
+    if (part := archives.find(name)) is not None:
+        kept = json.loads(part.read())
+        return kept["sigma_x"], kept["seconds"]
+    start = time.perf_counter()
+    found = problem.sigma_x, time.perf_counter() - start
+    archives.write(name, json.dumps(dict(zip(("sigma_x", "seconds"), found, strict=True))).encode())
+    return found

@@ -174,7 +174,7 @@ def remembered_records(
     rounding: float | None = None,
 ) -> pd.DataFrame:
     """The records of a run after its memory, whose outcomes are kept beside the regions, in the order that they had."""
-    memory = Memory(Ledger(store.places.memory, store.certificate), reference=measuring.inputs)
+    memory = Memory(Ledger(store.places.memory, store.certificate, store.packed), reference=measuring.inputs)
     rows = records.set_index("index", drop=False).to_dict("index")
     certificates = map(store.certificate, sorted(rows))
     found = remembered(memory, certificates, rows, measuring, perturbations, clamp, rounding)

@@ -9,6 +9,7 @@ from typing import Any
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from rddrs.archives import Archives
 from rddrs.certification import Certificate
 from rddrs.files import Unreadable, reading, replacing, write_text
 from rddrs.noise import from_tensors
@@ -48,22 +49,36 @@ class Folder:
 class Ledger:
     """Outcomes of a run's own certificates: one small JSON file an input; `raw(index)` reads the certificate.
 
+    Where it is `packed` they are appended to archives. Both forms are read.
+
     An outcome is bound to the certificate that it was made of: `read` raises ValueError where `raw` gives another.
     """
 
-    def __init__(self, path: str | Path, raw: Callable[[int], Certificate]) -> None:
+    def __init__(self, path: str | Path, raw: Callable[[int], Certificate], packed: bool = False) -> None:
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
-        self._raw = raw
+        self._raw, self._packed = raw, packed
+        self.archives = Archives(self.path)
 
     def indices(self) -> list[int]:
-        return sorted(int(file.stem) for file in self.path.glob("[0-9]*.json"))
+        names = {file.name for file in self.path.glob("[0-9]*.json")} | self.archives.names()
+        return sorted(int(name.partition(".")[0]) for name in names)
+
+    def text(self, index: int) -> str | None:
+        """What is stated of an input, None where nothing is."""
+        path = self.path / f"{index}.json"
+        if path.exists():
+            return path.read_text()
+        part = self.archives.find(path.name)
+        return None if part is None else part.read().decode()
 
     def read(self, index: int) -> Outcome:
         path = self.path / f"{index}.json"
-        raw = self._raw(index)
+        raw, text = self._raw(index), self.text(index)
         with reading(path):
-            header = json.loads(path.read_text())
+            if text is None:
+                raise FileNotFoundError("there is no such file")
+            header = json.loads(text)
             if header["raw"] != certificate_digest(raw):
                 raise Unreadable(f"{path} is of another certificate than that of input {index}: delete {self.path}")
             left = {name: header.pop(name) for name in _LEFT}
@@ -71,13 +86,17 @@ class Ledger:
 
     def claimed(self, index: int) -> Certificate:
         """What is claimed of an input: what the memory left of its certificate; an abstention where it left nothing."""
-        if (self.path / f"{index}.json").exists():
-            return self.read(index).certificate
-        return Outcome.of(self._raw(index), 0.0, "").certificate
+        if self.text(index) is None:
+            return Outcome.of(self._raw(index), 0.0, "").certificate
+        return self.read(index).certificate
 
     def write(self, outcome: Outcome) -> None:
         left = {name: getattr(outcome.certificate, name) for name in _LEFT}
-        write_text(self.path / f"{outcome.certificate.index}.json", json.dumps(_header(outcome) | left))
+        name, text = f"{outcome.certificate.index}.json", json.dumps(_header(outcome) | left)
+        if self._packed:
+            self.archives.write(name, text.encode())
+        else:
+            write_text(self.path / name, text)
 
 
 def claims(store: Store, mode: str) -> Callable[[int], Certificate]:

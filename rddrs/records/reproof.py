@@ -12,7 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rddrs.archives import Archives
 from rddrs.certification import Certificate, PathTerms, Terms
+from rddrs.files import Unreadable
 from rddrs.records.binding import Binding
 from rddrs.records.inputs import remembered
 from rddrs.records.outcomes import Ledger
@@ -124,12 +126,25 @@ def examine_run(
             if one_scale and found.scale != scales[0]:
                 wrong.append(Difference(f"regions/{index}.safetensors", index, "scale", found.scale, scales[0]))
     kinds = (store.places.regions, store.places.memory, store.places.scales)
-    for path in (path for folder in kinds for path in sorted(folder.glob("[!.]*")) if path not in expected):
+    for path in (path for folder in kinds for path in _files(folder) if path not in expected):
         wrong.append(Difference(store.places.relative(path), None, "file", "of no input of the run", "nothing"))
     if memory:
         rows, found = memory_again(store, terms, rows, measuring, perturbations)
         wrong += found
     return pd.DataFrame(list(rows.values())), wrong
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of a folder, those in its archives by the names that they have as files of their own.
+
+    An archive that cannot be read is named itself.
+    """
+    names = {path.name for path in folder.glob("[!.]*") if path.suffix != ".tar"}
+    try:
+        names |= Archives(folder).names()
+    except Unreadable:
+        names |= {path.name for path in folder.glob("*.tar")}
+    return [folder / name for name in sorted(names)]
 
 
 def worth_differences(index: int, stated: Mapping[str, Any], measured: Fidelity, tolerance: float) -> list[Difference]:
@@ -173,8 +188,7 @@ def _outcome_differences(store: Store, right: Ledger, index: int) -> list[Differ
     left = Ledger(store.places.memory, store.certificate)
     try:
         stated, follows = ({name: getattr(it.claimed(index), name) for name in _CLAIMED} for it in (left, right))
-        paths = [ledger.path / f"{index}.json" for ledger in (left, right)]
-        texts = [json.loads(path.read_text()) if path.exists() else {} for path in paths]
+        texts = [json.loads(ledger.text(index) or "{}") for ledger in (left, right)]
     except (ValueError, KeyError) as error:
         return [Difference(file, index, "file", str(error), "one that can be read")]
     for row, text in zip((stated, follows), texts, strict=True):

@@ -98,9 +98,9 @@ class ClassifierFolder(Place):
         """The file that a runtime answers with, by its precision and what it was calibrated by."""
         return self.path / f"{form}.onnx"
 
-    def sigma_x(self, index: int, batch: int) -> Path:
-        """The sigma_x of an input, which is the same for all methods."""
-        return self.path / f"sigma_x-batch{batch}" / f"{index}.json"
+    def sigma_x(self, batch: int) -> Path:
+        """Archives of the sigma_x of every input, which is the same for all methods."""
+        return self.path / f"sigma_x-batch{batch}"
 
 
 class ComparisonFolder(Place):

@@ -1,21 +1,22 @@
 """What a run keeps: one atomic file an input (region, certificate, record), and the table of records.
 
-A file is written beside its place and renamed into it, so that a crash or a full disk loses nothing that was finished
-and leaves nothing that is half done.
+A crash or a full disk loses nothing that was finished and leaves nothing that is half done: a file is written beside
+its place and renamed into it (`files`), or appended to an archive (`archives`).
 """
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
+from rddrs.archives import Archives, Part
 from rddrs.certification import Certificate, PathCertificate, PathTerms
 from rddrs.files import Unreadable, reading, replacing
 from rddrs.noise import Scale, from_tensors, load_scale, save_scale
@@ -46,11 +47,13 @@ def rebuild(x: Tensor, scale: Scale, index: int, values: dict[str, Any]) -> Cert
 class Store:
     """The regions and records of one run, in `folder`.
 
-    With a `binding` every region that is written states it, and one that states another, or none, is not read.
+    With a `binding` every region that is written states it, and one that states another, or none, is not read. Where
+    it is `packed`, regions are appended to archives: ten thousand inputs are ten files. Both forms are read.
     """
 
     folder: Path
     binding: Binding | None = None
+    packed: bool = False
     _scales: dict[str, Scale] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -62,13 +65,19 @@ class Store:
     def regions(self) -> Path:
         return self.places.regions
 
+    @cached_property
+    def archives(self) -> Archives:
+        """The archives of regions."""
+        return Archives(self.regions)
+
     def path(self, index: int) -> Path:
-        """Where the region of an input lies."""
+        """Where the region of an input lies, if it has a file of its own; else its name in an archive."""
         return self.places.region(index)
 
     def finished(self) -> set[int]:
         """The indices of the inputs whose files are there."""
-        return {int(path.stem) for path in self.regions.glob("[0-9]*.safetensors")}
+        names = {path.name for path in self.regions.glob("[0-9]*.safetensors")} | self.archives.names()
+        return {int(name.partition(".")[0]) for name in names}
 
     def is_whole(self, index: int) -> bool:
         """Whether all that an input's file refers to is there, too; raises ValueError as all that reads."""
@@ -104,9 +113,13 @@ class Store:
         else:
             tensors |= certificate.scale.tensors()
         header = {name: json.dumps(value) for name, value in stated.items()}
+        content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, header)
+        path = self.path(certificate.index)
+        if self.packed:
+            return self.archives.write(path.name, content)
         self.regions.mkdir(parents=True, exist_ok=True)
-        with replacing(self.path(certificate.index)) as part:
-            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, part, header)
+        with replacing(path) as part:
+            part.write_bytes(content)
 
     def _shared_scale(self, digest: str) -> Scale:
         if digest not in self._scales:
@@ -119,17 +132,20 @@ class Store:
         return self._scales[digest]
 
     @contextmanager
-    def _opened(self, index: int) -> Iterator[tuple[Any, dict[str, Any]]]:
-        """The file of a region and what it states."""
+    def _opened(self, index: int) -> Iterator[tuple[Part, dict[str, Any]]]:
+        """Where a region lies and what it states."""
         path = self.path(index)
-        with reading(path), safe_open(path, "pt") as file:
-            stated = {name: json.loads(text) for name, text in file.metadata().items()}
+        found = None if path.exists() else self.archives.find(path.name)
+        path = path if found is None else found.path / path.name
+        with reading(path):
+            part = found or Part(path, 0, path.stat().st_size)
+            stated = {name: json.loads(text) for name, text in _header(part).items()}
             others = self.binding.differences(stated.get("binding", {})) if self.binding else []
             if others:
                 raise Unreadable(f"{path} is of another {' and '.join(others)} than this run: delete it and run again")
             if stated["record"]["index"] != index:
                 raise Unreadable(f"{path} is the region of input {stated['record']['index']}: delete it and run again")
-            yield file, stated
+            yield part, stated
 
     def stated(self, index: int) -> dict[str, Any]:
         """What the file of an input states: `record`, `certificate` and, where it is bound, `binding`.
@@ -150,8 +166,8 @@ class Store:
 
     def certificate(self, index: int) -> Certificate:
         """The certificate of an input, as `certify` returned it."""
-        with self._opened(index) as (file, stated):
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        with self._opened(index) as (part, stated):
+            tensors = load(part.read())
             x = tensors.pop("x")
             scale = self._shared_scale(stated["scale"]) if "scale" in stated else from_tensors(tensors)
             return rebuild(x, scale, index, stated["certificate"])
@@ -170,3 +186,13 @@ class Store:
             raise ValueError(f"{len(missing)} of {len(wanted)} inputs are not certified yet: {missing}")
         table = pd.DataFrame([self.record(index) for index in wanted])
         return table.reindex(columns=[*COLUMNS, *table.columns.difference(COLUMNS, sort=False)])
+
+
+def _header(part: Part) -> dict[str, str]:
+    """What a safetensors file states beside its tensors, without reading these."""
+    length = int.from_bytes(part.read(8), "little")
+    header = json.loads(part.read(8 + length)[8:])
+    stated = header.pop("__metadata__")
+    if 8 + length + max(it["data_offsets"][1] for it in header.values()) != part.size:
+        raise ValueError("it is not as long as it says")
+    return stated

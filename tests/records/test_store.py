@@ -191,3 +191,26 @@ def test_a_shared_scale_that_is_not_the_stated_one_is_named(store, certified, fl
     path.unlink(missing_ok=True)
     store.save(certificate, record, shared=True)
     assert Store(store.folder).certificate(0).scale.digest == certificate.scale.digest
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_regions_in_archives_are_those_of_single_files(tmp_path, certified, kind):
+    """Half of a run in single files, as older runs have them, the other half in archives."""
+    single, packed = Store(tmp_path, BINDING), Store(tmp_path, BINDING, packed=True)
+    made = {index: certified(kind, index) for index in range(4)}
+    for index, one in made.items():
+        (single if index % 2 else packed).save(*one)
+    assert len(files(single)) == 3
+    for store in (single, packed, Store(tmp_path)):
+        assert store.finished() == {0, 1, 2, 3} and all(map(store.is_whole, made))
+        for index, (certificate, record) in made.items():
+            assert store.record(index) == record
+            again = store.certificate(index)
+            assert torch.equal(again.x, certificate.x) and again.scale.digest == certificate.scale.digest
+            assert again.counts == certificate.counts and again.radius == certificate.radius
+    with pytest.raises(ValueError, match=r"\.tar/2\.safetensors is of another data than this run"):
+        Store(tmp_path, dataclasses.replace(BINDING, data="another")).record(2)
+    content = packed.archives.find("2.safetensors").read()
+    packed.archives.write("2.safetensors", content[:-3])
+    with pytest.raises(ValueError, match=r"\.tar/2\.safetensors is damaged"):
+        Store(tmp_path).record(2)
