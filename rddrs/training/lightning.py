@@ -1,4 +1,4 @@
-"""What is used of Lightning, whose import takes seconds; the one sentence that says how it comes where it is missing."""
+"""What is used of Lightning, whose import takes seconds; or one sentence, where it is missing, on how it comes."""
 
 try:
     import pytorch_lightning as lightning
