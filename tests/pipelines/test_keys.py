@@ -36,7 +36,7 @@ def test_changed_code_of_a_users_own_finds_no_old_work(tmp_path: Path, monkeypat
         (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(str(tmp_path))
     words = ["classifier=own", "classifier._target_=own_network.Net", "+classifier.in_features=2"]
-    words += ["+classifier.out_features=2", "train=own", "train.objective._target_=own_loss.Loss", "method=rs"]
+    words += ["+classifier.out_features=3", "train=own", "train.objective._target_=own_loss.Loss", "method=rs"]
     words += ["method.name=own", "method._target_=own_method.Own", "certify.paths={own_path.veil:0.1}"]
     made = prepared(*words, "+train.augment={own_path.veil:0.1}")
 
