@@ -6,14 +6,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from pipelines.errors import KEPT, Ended, JobError, missing
 
-from pipelines.errors import KEPT, Ended, JobError
+try:
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
+    from hydra.types import RunMode
+    from omegaconf import DictConfig
+    from omegaconf.errors import OmegaConfBaseException
+except ModuleNotFoundError as error:
+    print(missing(error), file=sys.stderr)
+    sys.exit(2)
+
 from pipelines.words import explained, readable
 
 CONFIGURATION = (Path(__file__).parent / "conf").resolve()

@@ -1,5 +1,8 @@
 """How a command ends early."""
 
+NEEDED = ("hydra", "omegaconf", "mlflow", "pytorch_lightning", "lightning_fabric")
+"""Packages that the pipeline needs, and the library does not: those of the extra `pipeline`."""
+
 KEPT = "what was finished is kept: run the same command again to go on"
 
 
@@ -17,3 +20,10 @@ class Ended(Exception):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+def missing(error: ModuleNotFoundError) -> str:
+    """Which extra to install, where a package of the pipeline is missing; raises any other error again."""
+    if str(error.name).partition(".")[0] not in NEEDED:
+        raise error
+    return f"error: {error.name} is not installed, which the pipeline needs: pip install 'rddrs[pipeline]'"

@@ -75,7 +75,8 @@ def share_scale(prepared: Prepared, reference: Reference) -> None:
     elif settings.train.name == "covariance" and not settings.classifier.as_it_is:
         path = places.scale
     else:
-        path = places.shared_scale(f"{maker!r} {settings.data.reference}")
+        own = prepared.code.get("method", "")
+        path = places.shared_scale(f"{maker!r} {settings.data.reference} {own}".rstrip())
     with FileLock(places.lock):
         if not path.exists():
             start = time.perf_counter()

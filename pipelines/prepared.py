@@ -13,7 +13,9 @@ from pipelines.config import json_digest
 from pipelines.errors import SettingsError
 from pipelines.settings import CovarianceTrain, MethodChoice, Settings, Shard
 from rddrs.certification import PathTerms, Terms
+from rddrs.certification.paths import feared
 from rddrs.data import Dataset
+from rddrs.digests import source_digest
 from rddrs.methods import Method
 from rddrs.models import digest
 from rddrs.noise import Scale, family_of
@@ -57,6 +59,7 @@ class Prepared:
         names += ["threat"] if self.settings.train.name == "covariance" else []
         needed = {name: self.configuration[name] for name in names}
         needed["norm"] = self.settings.certify.norm
+        needed |= {"code": own} if (own := {name: self.code[name] for name in names if name in self.code}) else {}
         needed |= {} if self.augmentation is None else {"augment": repr(self.augmentation)}
         network = self.settings.classifier.target.rpartition(".")[2].lower()
         return self._folder(
@@ -106,7 +109,17 @@ class Prepared:
         found: dict[str, Any] = self.settings.identity | ({"threat": repr(self.threat)} if aimed else {})
         found["train"]["objective"] = repr(self.objective)
         found["method"] |= self.method.contents
-        return found
+        return found | ({"code": self.code} if self.code else {})
+
+    @cached_property
+    def code(self) -> dict[str, str]:
+        """What a user's own network, method, objective and perturbations of paths are, by the parts that name them."""
+        settings = self.settings
+        named = {"classifier": settings.classifier, "method": settings.method, "train": settings.train.objective}
+        found = {part: source_digest(target.every) for part, target in named.items()}
+        own = {it.identity for terms in self.paths.values() for it in feared(terms.perturbation)}
+        found["certify"] = ",".join(sorted(own - {it.name for it in PERTURBATIONS}))
+        return {part: code for part, code in found.items() if code}
 
     def _folder(self, kind: str, name: str, configuration: dict[str, Any]) -> Path:
         """A folder whose name ends in a digest of all that its content depends on, data and weights by content."""

@@ -49,6 +49,11 @@ def sweep_key(config: DictConfig) -> str:
     return f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:10]}"
 
 
+def folder_of(config: DictConfig) -> Path:
+    """Where a multirun lies."""
+    return Path(config.output_root).resolve() / "sweeps" / sweep_key(config)
+
+
 class Sweep(Callback):
     """Hydra's callback. Launchers pickle it into their jobs: all that it holds is where the sweep lies.
 
@@ -62,11 +67,11 @@ class Sweep(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         from pipelines.swept import outlive_killed_jobs, stop  # not at exit: torch cannot be imported there
 
-        self.folder = Path(config.output_root).resolve() / "sweeps" / sweep_key(config)
+        self.folder = folder_of(config)
         self.stopped = partial(stop, self.folder)
         atexit.register(self.stopped)
         if "submitit" in config.hydra.launcher._target_:
-            outlive_killed_jobs(self.folder)
+            outlive_killed_jobs(config)
 
     @fatal
     def on_job_start(self, config: DictConfig, **_: Any) -> None:

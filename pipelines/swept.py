@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 from rich.console import Console
 from rich.markup import escape
 
@@ -36,24 +37,14 @@ def stop(folder: Path) -> None:
         parent(folder).finish("KILLED")
 
 
-def outlive_killed_jobs(folder: Path) -> None:
-    """Leave the note of a job that was killed outright: submitit would end the multirun, whatever else runs."""
-    import submitit
-    from submitit.core.utils import FailedJobError, UncompletedJobError
+def outlive_killed_jobs(config: DictConfig) -> None:
+    """Have submitit's jobs launched by a launcher that goes on where one of them was killed outright."""
+    from hydra_plugins import _rddrs
 
-    places, results = ComparisonFolder(folder), submitit.Job.results
-
-    def outcome(self: submitit.Job[JobReturn]) -> list[JobReturn]:
-        try:
-            return results(self)
-        except (FailedJobError, UncompletedJobError):
-            overrides, _, number, *_ = self.submission().args
-            error = f"job {self.job_id} ended without a result (state {self.state}); see {self.paths.stderr}"
-            places.jobs.mkdir(parents=True, exist_ok=True)
-            write_text(places.job(number), json.dumps({"overrides": overrides, "error": error}))
-            return [JobReturn(overrides, status=JobStatus.COMPLETED)]
-
-    submitit.Job.results = outcome
+    kind = getattr(_rddrs, config.hydra.launcher._target_.rpartition(".")[2])
+    Plugins.instance().register(kind)
+    with read_write(config):
+        config.hydra.launcher._target_ = f"{kind.__module__}.{kind.__name__}"
 
 
 def leave_note(folder: Path, number: int, job: JobReturn) -> None:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 
 from pipelines.build import is_of_a_user, told
 from pipelines.config import load
-from pipelines.errors import KEPT, Ended, SettingsError
+from pipelines.errors import KEPT, Ended, SettingsError, missing
 from pipelines.prepare import prepare
 from rddrs.data import BrokenInput
 from rddrs.files import Unreadable
@@ -33,6 +33,8 @@ def work(stage: str, configuration: DictConfig) -> str:
         return prepared.run_folder.name
     except (SettingsError, BrokenInput) as error:
         raise Ended(f"error: {error}", 2) from error
+    except ModuleNotFoundError as error:
+        raise Ended(missing(error), 2) from error
     except Unreadable as error:
         raise Ended(f"error: {error}", 1) from error
     except (OSError, SafetensorError) as error:

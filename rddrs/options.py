@@ -1,10 +1,15 @@
 """Options are checked where they are declared, by their annotations: one sentence says what is wrong with each."""
 
+import re
 from dataclasses import fields
 from functools import cache
 from typing import Any, get_type_hints
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+_NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?", re.IGNORECASE)
+"""A text that would be read as a number: what is wrong with it is seen by its quotes alone."""
 
 
 class Options(BaseModel):
@@ -16,7 +21,9 @@ class Options(BaseModel):
 def check(options: Any) -> None:
     """Raises ValueError, a line for each field of the dataclass that is not of its annotation's kind and range."""
     try:
-        _model(type(options)).model_validate({each.name: getattr(options, each.name) for each in fields(options)})
+        given = {each.name: getattr(options, each.name) for each in fields(options)}
+        plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
+        _model(type(options)).model_validate(plain)
     except ValidationError as error:
         raise ValueError("\n".join(sentence(it) for it in error.errors())) from None
 
@@ -32,11 +39,12 @@ def sentence(wrong: Any, prefix: str = "") -> str:
         if not names or reason.startswith(f"{names[-1]}="):  # it names itself
             return ".".join([*names[:-1], reason])
         return f"{name}: {reason}"
-    return f"{name}={wrong['input']}: {wrong['msg']}"
+    given = wrong["input"]
+    return f"{name}={repr(given) if isinstance(given, str) and _NUMBER.fullmatch(given) else given}: {wrong['msg']}"
 
 
 @cache
 def _model(kind: type) -> type[BaseModel]:
     hints: dict[str, Any] = {name: (hint, ...) for name, hint in get_type_hints(kind, include_extras=True).items()}
-    config = ConfigDict(allow_inf_nan=False, arbitrary_types_allowed=True)
+    config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
     return create_model(kind.__name__, __config__=config, **hints)

@@ -3,12 +3,13 @@
 import math
 from contextlib import suppress
 from dataclasses import fields
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, NonNegativeFloat, PositiveInt, field_validator, model_validator
+from pydantic import ConfigDict, Field, StrictFloat, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from rddrs.certification import Demand, Terms
+from rddrs.certification.terms import Count
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
@@ -18,12 +19,12 @@ class Certify(Demand):
     grid: float | Literal["auto"] | None
     clamp: tuple[float, float] | Literal["auto"] | None
     rounding: float | Literal["auto"] | None
-    paths: dict[str, float | list[float]]
-    path_samples: PositiveInt
-    path_slack: NonNegativeFloat
+    paths: dict[str, StrictFloat | list[StrictFloat]]
+    path_samples: Count
+    path_slack: Annotated[float, Field(strict=True, ge=0)]
     mode: Literal["per_input", "memory"]
-    batch: PositiveInt | None
-    workers: PositiveInt | None
+    batch: Count | None
+    workers: Count | None
 
     def terms(
         self, *, grid: float | None, clamp: tuple[float, float] | None, rounding: float | None, seed: int
@@ -31,6 +32,12 @@ class Certify(Demand):
         """The terms of a certificate, with what the data make of `auto`."""
         asked = {each.name: getattr(self, each.name) for each in fields(Demand)}
         return Terms(**asked, grid=grid, clamp=clamp, rounding=rounding, seed=seed)
+
+    @field_validator("samples", "selection_samples", "path_samples", "batch", "workers", mode="before")
+    @classmethod
+    def whole(cls, value: Any) -> Any:
+        """1e5 is a whole number."""
+        return int(value) if isinstance(value, float) and value.is_integer() else value
 
     @field_validator("grid", "rounding", mode="plain")
     @classmethod
@@ -56,9 +63,9 @@ class Certify(Demand):
         if value is None or value == "auto":
             return value
         with suppress(ValueError, TypeError):
-            low, high = map(float, value)
-            if -math.inf < low < high < math.inf:
-                return low, high
+            low, high = value
+            if {type(low), type(high)} <= {int, float} and -math.inf < low < high < math.inf:
+                return float(low), float(high)
         raise ValueError(f"{value} is no range of values: auto, null or two numbers such as [0, 1] are needed")
 
     @model_validator(mode="after")

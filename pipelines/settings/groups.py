@@ -9,6 +9,8 @@ from rddrs.options import Options
 NAME = r"^[\w.+-]+$"
 """Names are parts of those of folders."""
 
+TARGET = "_target_"
+
 
 class Group(Options):
     """A part of the configuration."""
@@ -32,8 +34,14 @@ class Target(Group):
     """A part that names an importable object; keys that are not fields are that object's arguments."""
 
     model_config = ConfigDict(extra="allow")
-    target: str = Field(alias="_target_")
+    target: str = Field(alias=TARGET)
 
     @property
     def arguments(self) -> dict[str, Any]:
         return dict(self.model_extra or {})
+
+    @property
+    def every(self) -> list[str]:
+        """The dotted names of the object and of those that its arguments name."""
+        nested = [Target.model_validate(it) for it in self.arguments.values() if isinstance(it, dict) and TARGET in it]
+        return [self.target, *(name for each in nested for name in each.every)]

@@ -8,7 +8,6 @@ cell; what is not proven is halved.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -55,10 +54,18 @@ class PathTerms:
     selection_samples: int = 100
     seed: int = 0
 
-    def certify(self, smoothed: SmoothedClassifier, x: Float[Tensor, "*shape"], **options: Any) -> PathCertificate:
-        """The certificate of these terms; `options` are the index, the micro-batch and the workers."""
+    def certify(
+        self,
+        smoothed: SmoothedClassifier,
+        x: Float[Tensor, "*shape"],
+        *,
+        index: int = 0,
+        batch: int = 256,
+        workers: int = 1,
+    ) -> PathCertificate:
+        """The certificate of these terms."""
         terms = {each.name: getattr(self, each.name) for each in fields(self)}
-        return certify_path(smoothed, x, **terms, **options)
+        return certify_path(smoothed, x, **terms, index=index, batch=batch, workers=workers)
 
     @classmethod
     def of(cls, path: PathCertificate) -> "PathTerms":

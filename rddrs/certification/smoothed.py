@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rddrs.certification.certify import certify
 from rddrs.certification.path_certificate import PathCertificate
-from rddrs.certification.paths import Feared, certify_path
+from rddrs.certification.paths import Feared, PathTerms, certify_path
 from rddrs.certification.terms import Bound, Terms
 from rddrs.models import read_smoothed, write_smoothed
 from rddrs.noise import Norm, Scale
@@ -80,11 +80,39 @@ class Smoothed(SmoothedClassifier):
         perturbation: Feared,
         low: float | Sequence[float],
         high: float | Sequence[float],
-        **options: Any,
+        *,
+        alpha: float = PathTerms.alpha,
+        slack: float = PathTerms.slack,
+        clamp: tuple[float, float] | None = PathTerms.clamp,
+        rounding: float | None = PathTerms.rounding,
+        samples: int = PathTerms.samples,
+        budget: int | None = PathTerms.budget,
+        selection_samples: int = PathTerms.selection_samples,
+        seed: int = PathTerms.seed,
+        index: int = 0,
+        batch: int = 256,
+        workers: int = 1,
     ) -> PathCertificate:
-        """Every change of one input from `low` to `high`, certified as a whole; options and errors as of
+        """Every change of one input from `low` to `high`, certified as a whole; arguments and errors as of
         `rddrs.certify_path`."""
-        return certify_path(self, x, perturbation, low, high, **options)
+        return certify_path(
+            self,
+            x,
+            perturbation,
+            low,
+            high,
+            alpha=alpha,
+            slack=slack,
+            clamp=clamp,
+            rounding=rounding,
+            samples=samples,
+            budget=budget,
+            selection_samples=selection_samples,
+            seed=seed,
+            index=index,
+            batch=batch,
+            workers=workers,
+        )
 
     def save(
         self, path: str | Path, shape: Sequence[int] | None = None, target: Mapping[str, Any] | None = None

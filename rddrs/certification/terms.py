@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from rddrs.noise import Family, Norm, Scale, family_of
 from rddrs.options import check
@@ -25,7 +25,13 @@ ABSTAIN = -1
 
 Bound = Literal["clopper_pearson", "randomized_clopper_pearson", "sequential"]
 
-Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(strict=True, gt=0)]
+Positive = Annotated[float, Field(strict=True, gt=0)]
+Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
+"""Numbers: neither a text nor `true` is one."""
+
+Range = Annotated[tuple[float, float], Field(strict=False)]
+"""Two numbers, in a tuple or a list."""
 
 LAST_BIT = 1 + 1e-12
 """The rounding of R / lambda must not leave a ball that is smaller than R by the last bit."""
@@ -51,11 +57,11 @@ class Demand:
     `samples` is the most that may be drawn where there is a `target_radius`, whose bound is "sequential".
     """
 
-    samples: PositiveInt = 100_000
-    selection_samples: PositiveInt = 100
+    samples: Count = 100_000
+    selection_samples: Count = 100
     alpha: Share = 1e-3
     bound: Bound = "clopper_pearson"
-    target_radius: PositiveFloat | None = None
+    target_radius: Positive | None = None
     norm: Norm = "l2"
 
 
@@ -67,10 +73,10 @@ class Terms(Demand):
     one of its name. Raises ValueError for values out of range.
     """
 
-    grid: PositiveFloat | None = None
+    grid: Positive | None = None
     seed: int = 0
-    clamp: tuple[float, float] | None = None
-    rounding: PositiveFloat | None = None
+    clamp: Range | None = None
+    rounding: Positive | None = None
 
     def __post_init__(self) -> None:
         check(self)

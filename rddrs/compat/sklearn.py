@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from rddrs.certification import Certificate, Smoothed
+from rddrs.certification import Bound, Certificate, Smoothed, Terms
 from rddrs.noise import Isotropic
 
 
@@ -81,13 +81,36 @@ class SmoothedClassifier(ClassifierMixin, BaseEstimator):
         rows = self._rows(X)
         return self.smoothed_.predict(rows, self.samples, alpha, self.random_state).numpy() < 0
 
-    def certify(self, X: Any, **options: Any) -> list[Certificate]:
+    def certify(
+        self,
+        X: Any,
+        *,
+        samples: int = Terms.samples,
+        selection_samples: int = Terms.selection_samples,
+        alpha: float = Terms.alpha,
+        bound: Bound = Terms.bound,
+        target_radius: float | None = Terms.target_radius,
+        seed: int = Terms.seed,
+        index: int = 0,
+        batch: int = 256,
+        workers: int = 1,
+    ) -> list[Certificate]:
         """The certificate of every row; `prediction` is the place of the class in `classes_`, -1 for an abstention.
 
-        Options as of `rddrs.certify`.
+        Arguments and errors as of `rddrs.certify`; `index` is that of the first row.
         """
-        rows = list(self._rows(X))
-        return self.smoothed_.certify(rows, **options)
+        return self.smoothed_.certify(
+            list(self._rows(X)),
+            samples=samples,
+            selection_samples=selection_samples,
+            alpha=alpha,
+            bound=bound,
+            target_radius=target_radius,
+            seed=seed,
+            index=index,
+            batch=batch,
+            workers=workers,
+        )
 
     def _rows(self, X: Any) -> Tensor:
         check_is_fitted(self)

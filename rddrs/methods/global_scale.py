@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from functools import partial
 from threading import Lock
-from typing import Any
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr
@@ -14,7 +13,7 @@ from rddrs.methods.flats import Flat, flat_at
 from rddrs.methods.moments import moment_of, slopes, spreads_of
 from rddrs.methods.structures import Basis, Structure, structured
 from rddrs.noise import Isotropic, Purpose, Scale, Stream, family_of
-from rddrs.smoothing import Classifier, Known, Reference, fidelity, logits_of, predict
+from rddrs.smoothing import Classifier, Known, Reference, SmoothedClassifier, fidelity, logits_of, predict
 from rddrs.threats import Threat
 
 CAREFUL_DRAWS = 100
@@ -154,14 +153,16 @@ class GlobalScale(Method):
     def _fidelity(
         self, classifier: Classifier, reference: Reference, scale: Scale, sigma: float, seed: int, careful: bool
     ) -> float:
-        keyed: dict[str, Any] = {"seed": seed, "purpose": Purpose.GUARD, "norm": self.norm}
         if not careful:
-            return fidelity(classifier, scale, reference, sigma=sigma, **keyed).value
-        right, baseline = (
-            (predict(classifier, reference.inputs, it, draws=CAREFUL_DRAWS, **keyed) == reference.labels).sum().item()
-            for it in (scale, Isotropic(sigma, scale.dim))
-        )
-        return right / max(baseline, 1)
+            return fidelity(
+                classifier, scale, reference, sigma=sigma, seed=seed, purpose=Purpose.GUARD, norm=self.norm
+            ).value
+        right = []
+        for it in (scale, Isotropic(sigma, scale.dim)):
+            smoothed, stream = SmoothedClassifier(classifier, it, self.norm), Stream(seed, 0, Purpose.GUARD)
+            answers = predict(smoothed, reference.inputs, stream, CAREFUL_DRAWS)
+            right.append((answers == reference.labels).sum().item())
+        return right[0] / max(right[1], 1)
 
     def _source(self, reference: Reference, seed: int, turn: int, step: int) -> torch.Generator:
         """The random numbers of a step, or, after the last of a round, of its slopes."""

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rddrs.digests import digest as tensors_digest
+from rddrs.digests import source_digest
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.memory_format)
 NAMED = (type, FunctionType, BuiltinFunctionType)
@@ -24,12 +25,14 @@ class Unseen(ValueError):
 def digest(network: nn.Module, inputs: Float[Tensor, "n *shape"] | None = None) -> str:
     """A digest of the classes and settings of a network's modules, their attributes, parameters and buffers.
 
-    A module that answers with something else, a session of a runtime, an engine, has a string `content`: the digest of
-    the bytes of its file. Where it has none it is known by its answers to the `inputs`, which another machine may round
-    otherwise; raises ValueError where there are no inputs either.
+    Classes of a user's own are known by the files that they are written in, as `source_digest` says. A module that
+    answers with something else, a session of a runtime, an engine, has a string `content`: the digest of the bytes of
+    its file. Where it has none it is known by its answers to the `inputs`, which another machine may round otherwise;
+    raises ValueError where there are no inputs either.
     """
     try:
         modules = [f"{name}: {described(module)}" for name, module in network.named_modules()]
+        modules += [it for it in [source_digest({type(module).__module__ for module in network.modules()})] if it]
         tensors = {**dict(network.named_buffers()), **network.state_dict()}
     except Unseen as unseen:
         if inputs is None:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from rddrs.digests import digest
-from rddrs.noise import Isotropic, Norm, Purpose, Scale, Stream, family_of
+from rddrs.noise import Isotropic, Norm, Purpose, Scale, Stream
 from rddrs.smoothing.bounds import clopper_pearson, clopper_pearson_upper
-from rddrs.smoothing.edge import Classifier, Known, check_evaluates, logits_of, votes
+from rddrs.smoothing.edge import Classifier, Known, logits_of, votes
+from rddrs.smoothing.smoothed import SmoothedClassifier
 
 DRAWS = 20
 CONFIDENCE = 0.95
@@ -70,9 +71,8 @@ class Reference:
         classifier = classifier if self.standard is None else self.standard
         known = self.known(classifier)
         if (key := (sigma, seed, draws, norm)) not in known:
-            scale = Isotropic(sigma, self.inputs[0].numel())
-            keyed = {"seed": seed, "purpose": Purpose.BASELINE}
-            answers = predict(classifier, self.inputs, scale, draws=draws, norm=norm, **keyed)
+            smoothed = SmoothedClassifier(classifier, Isotropic(sigma, self.inputs[0].numel()), norm)
+            answers = predict(smoothed, self.inputs, Stream(seed, 0, Purpose.BASELINE), draws)
             known[key] = (answers == self.labels).double().mean().item()
         return known[key]
 
@@ -131,26 +131,18 @@ class Fidelity:
 
 @torch.inference_mode()
 def predict(
-    classifier: Classifier,
-    inputs: Float[Tensor, "m *shape"],
-    scale: Scale,
-    *,
-    seed: int = 0,
-    index: int = 0,
-    purpose: Purpose = Purpose.FIDELITY,
-    draws: int = DRAWS,
-    norm: Norm = "l2",
+    smoothed: SmoothedClassifier, inputs: Float[Tensor, "m *shape"], stream: Stream, draws: int = DRAWS
 ) -> Int[Tensor, " m"]:
-    """The answer of G_C at each input: the majority of `draws` noisy answers, keyed by (seed, index, purpose)."""
-    scale, family = scale.to(inputs.device), family_of(norm)
-    source = Stream(seed, index, purpose).generator(inputs.device)
+    """The answer of G_C at each input: the majority of `draws` noisy answers of a stream."""
+    scale, family = smoothed.scale.to(inputs.device), smoothed.family
+    source = stream.generator(inputs.device)
     shape = inputs.shape[1:]
     tally, classes = None, None
     for _ in range(draws):
         answers = []
         for part in inputs.split(256):
             noisy = part.flatten(1) + scale.spread(family.draw(len(part), part[0], source))
-            logits = logits_of(classifier, noisy.view(-1, *shape), classes)
+            logits = logits_of(smoothed.classifier, noisy.view(-1, *shape), classes)
             classes = logits.shape[1]
             answers.append(torch.nn.functional.one_hot(votes(logits), classes + 1))
         tally = torch.cat(answers) if tally is None else tally + torch.cat(answers)
@@ -174,10 +166,9 @@ def fidelity(
 
     Raises ValueError for a network in train mode.
     """
-    check_evaluates(classifier)
     reference = Reference.of(reference)
-    keyed = {"seed": seed, "index": index, "purpose": purpose}
-    answers = predict(classifier, reference.inputs, scale, draws=draws, norm=norm, **keyed)
+    smoothed = SmoothedClassifier(classifier, scale, norm)
+    answers = predict(smoothed, reference.inputs, Stream(seed, index, purpose), draws)
     accuracy = (answers == reference.labels).double().mean().item()
     classes = int(max(answers.max(), reference.labels.max())) + 1
     shares = torch.bincount(answers, minlength=classes).double() / len(answers)

@@ -1,5 +1,7 @@
 """Named perturbations T_s of a severity s."""
 
+import hashlib
+import pickle
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rddrs.digests import dotted_name, source_digest
 from rddrs.threats.blocks import Blocks
 from rddrs.threats.change import Change
 from rddrs.threats.convolution import Defocus, Gaussian, MotionBlur
@@ -60,6 +63,17 @@ class Perturbation:
     def __post_init__(self) -> None:
         if self.name.endswith(ENDS):
             raise ValueError(f"{self.name}: the name must not end in {', '.join(ENDS)}, which columns of records do")
+
+    @property
+    def identity(self) -> str:
+        """The name; of one that is not the project's with a digest of what it does: its code, its limit, its sides."""
+        if self in PERTURBATIONS:
+            return self.name
+        named = [dotted_name(it) for it in (self.function, self.variation)]
+        found = hashlib.sha256(f"{self.limit} {self.two_sided} {named} {source_digest(named)}".encode())
+        with suppress(TypeError, AttributeError, pickle.PicklingError):  # of a notebook or within a function
+            found.update(pickle.dumps((self.function, self.variation), protocol=4))
+        return f"{self.name}-{found.hexdigest()[:8]}"
 
     @property
     def bounded(self) -> bool:

@@ -1,12 +1,8 @@
 """What a person fears, as displacements of an input (METHOD section 8)."""
 
-import hashlib
-import inspect
 import math
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -42,7 +38,7 @@ class Way:
     high: tuple[float, ...]
 
     def __repr__(self) -> str:
-        return f"{'+'.join(map(_identity, self.perturbations))}: {list(self.low)} to {list(self.high)}"
+        return f"{'+'.join(it.identity for it in self.perturbations)}: {list(self.low)} to {list(self.high)}"
 
     def steps(
         self,
@@ -111,7 +107,7 @@ class Threat:
         self.along = tuple(way for way in along if {*way.perturbations} & {*self.perturbations})
 
     def __repr__(self) -> str:
-        parts = dict(zip(map(_identity, self.perturbations), self.weights, strict=True))
+        parts = dict(zip((it.identity for it in self.perturbations), self.weights, strict=True))
         clamp = "" if self.clamp is None or not parts else f", clamp={list(self.clamp)}"
         along = f", along={list(self.along)}" if self.along else ""
         return f"Threat({parts}, volume={self.volume}{clamp}{along})"
@@ -177,19 +173,3 @@ def _perturbation(part: Part) -> Perturbation:
     if not name.isidentifier():
         raise ValueError(f"threat: {part} has no name: give a Perturbation, which has one")
     return Perturbation(name, part, 1, images=False, two_sided=False)
-
-
-def _identity(it: Perturbation) -> str:
-    """The name; of one that is not the project's with a digest of what it does: its code, its limit, its sides."""
-    if it in PERTURBATIONS:
-        return it.name
-    code = it.function
-    while isinstance(code, partial):
-        code = code.func
-    found = hashlib.sha256(f"{it.limit} {it.two_sided} {getattr(code, '__qualname__', type(code))}".encode())
-    try:
-        found.update(inspect.getsource(inspect.getmodule(code)).encode())  # pyright: ignore[reportArgumentType]
-        found.update(pickle.dumps(it.function, protocol=4))
-    except (OSError, TypeError, AttributeError, pickle.PicklingError):
-        pass  # of a notebook or within a function: known by its name alone
-    return f"{it.name}-{found.hexdigest()[:8]}"

@@ -26,7 +26,7 @@ class Augmentation:
         self._limits, self._clamp = dict(limits), clamp
 
     def __repr__(self) -> str:
-        limits = ", ".join(f"{it.name}: {limit:g}" for it, limit in self._limits.items())
+        limits = ", ".join(f"{it.identity}: {limit:g}" for it, limit in self._limits.items())
         return f"Augmentation({{{limits}}}, clamp={self._clamp})"
 
     def require(self, shape: Sequence[int]) -> None:

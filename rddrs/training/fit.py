@@ -7,14 +7,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as lightning
 import torch
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from rddrs.data import BrokenInput
+from rddrs.training.lightning import Callback, LightningEnvironment, Logger, ModelCheckpoint, lightning
 from rddrs.training.noisy import NoisyTraining
 
 

@@ -1,10 +1,9 @@
-"""The Lightning module that trains a network under noise. The only importer of Lightning, which takes seconds."""
+"""The Lightning module that trains a network under noise."""
 
 import time
 from collections.abc import Sequence
 from typing import Any
 
-import pytorch_lightning as lightning
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from rddrs.data import Inputs
 from rddrs.noise import Norm, Purpose, Scale, Stream, family_of
 from rddrs.smoothing import Reference
 from rddrs.training.augmentation import Augmentation
+from rddrs.training.lightning import lightning
 from rddrs.training.objectives import Gaussian, Objective
 from rddrs.training.options import TrainingOptions
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rddrs import audit, certify
@@ -44,8 +45,14 @@ def test_terms_out_of_range_are_one_message(shapes_unchecked):
         ({"samples": 0}, "samples=0: Input should be greater than 0"),
         ({"target_radius": -1.0}, "target_radius=-1.0: Input should be greater than 0"),
         ({"bound": "best"}, "bound=best: Input should be 'clopper_pearson', "),
+        ({"samples": "5000"}, "samples='5000': Input should be a valid integer"),
+        ({"samples": True}, "samples=True: Input should be a valid integer"),
+        ({"alpha": "0.001"}, "alpha='0.001': Input should be a valid number"),
+        ({"grid": True}, "grid=True: Input should be a valid number"),
         ({"norm": "linf"}, "norm='linf': it must be one of l2, l1"),
     ]
     for values, message in cases:
         with pytest.raises(ValueError, match=message):
             Terms(**values)
+    numbers: dict[str, Any] = {"samples": np.int64(500), "alpha": np.float32(0.01), "clamp": [0, 1]}
+    assert Terms(**numbers).samples == 500

@@ -28,10 +28,10 @@ from pipelines.run import run
 from pipelines.train import train
 from rddrs import open_run
 from rddrs.certification import ABSTAIN
-from rddrs.noise import Isotropic, Purpose, load_scale
+from rddrs.noise import Isotropic, Purpose, Stream, load_scale
 from rddrs.records.store import COLUMNS, Store
 from rddrs.records.tracking import database
-from rddrs.smoothing import predict
+from rddrs.smoothing import SmoothedClassifier, predict
 from rddrs.trust import certificate_digest
 from tests.pipelines.processes import heed_ctrl_c
 from tests.pipelines.test_config import settings
@@ -271,12 +271,13 @@ def assert_fidelity_relative_to(other: Prepared, name: str, prepared: Prepared) 
     """The fidelity of a run is that of held-out inputs, relative to another run's network under isotropic noise."""
     train(other)
     kept = prepared.data.measuring(50, 0)
-    isotropic = Isotropic(0.5, kept.inputs[0].numel())
-    best = predict(other.network, kept.inputs, isotropic, purpose=Purpose.BASELINE) == kept.labels
+    isotropic = SmoothedClassifier(other.network, Isotropic(0.5, kept.inputs[0].numel()))
+    best = predict(isotropic, kept.inputs, Stream(0, 0, Purpose.BASELINE)) == kept.labels
     store = Store(prepared.run_folder)
     for index in prepared.indices[:3]:
         place = 0 if prepared.method.same_scale else index
-        right = predict(prepared.network, kept.inputs, store.certificate(index).scale, index=place) == kept.labels
+        smoothed = SmoothedClassifier(prepared.network, store.certificate(index).scale)
+        right = predict(smoothed, kept.inputs, Stream(0, place, Purpose.FIDELITY)) == kept.labels
         record = store.record(index)
         assert record["baseline"] == name
         assert record["fidelity"] == pytest.approx((right.sum() / best.sum()).item())

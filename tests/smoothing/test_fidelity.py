@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from rddrs import Fidelity, Isotropic, Reference, certify, contradictions, fidelity
-from rddrs.noise.streams import Purpose
+from rddrs.noise import Purpose, Stream
+from rddrs.smoothing import SmoothedClassifier
 from rddrs.smoothing.fidelity import predict, shared_fidelity
 
 CENTRES = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
@@ -111,9 +112,10 @@ def test_fidelity_is_keyed_and_leaves_the_global_random_state_alone(reference):
 
 
 def test_predictions_are_majorities_of_single_draws(reference):
-    single = [predict(nearest, reference.inputs, Isotropic(1.0, 2), index=index, draws=1) for index in range(301)]
+    smoothed = SmoothedClassifier(nearest, Isotropic(1.0, 2))
+    single = [predict(smoothed, reference.inputs, Stream(0, index, Purpose.FIDELITY), 1) for index in range(301)]
     majority = torch.stack(single).mode(dim=0).values
-    many = predict(nearest, reference.inputs, Isotropic(1.0, 2), draws=301)
+    many = predict(smoothed, reference.inputs, Stream(0, 0, Purpose.FIDELITY), 301)
     assert (many == majority).float().mean() > 0.9
     assert (single[0] == majority).float().mean() < 0.9
 
