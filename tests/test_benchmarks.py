@@ -1,11 +1,13 @@
 """Benchmarks at a tiny size: they run, and write what they say."""
 
+import json
+
 import pandas as pd
 import pytest
 import torch
 
 import rddrs
-from benchmarks import paths
+from benchmarks import device, paths
 
 
 def test_paths(tmp_path, capsys):
@@ -33,3 +35,24 @@ def test_paths(tmp_path, capsys):
     given = ["--weights", f"{tmp_path}/box.csv.rounds/weights.safetensors", "--write", f"{tmp_path}/again.csv"]
     given += ["--scale", f"{tmp_path}/box.csv.rounds/scale.safetensors", *grown[8:13]]
     assert paths.main([*options, *given])["samples"].equals(box["samples"])
+
+
+def test_device(tmp_path, capsys, monkeypatch):
+    """A section that fails reports its error, the others go on, and all are in the file."""
+
+    def broken(options):
+        raise RuntimeError("no such card")
+
+    monkeypatch.setitem(device.SECTIONS, "contracts", broken)
+    sections = ["machine", "contracts", "product", "same", "counts", "share"]
+    options = ["--device", "cpu", "--small", "--rounds", "1", "--write", f"{tmp_path}/device.json"]
+    found = device.main([*options, "--sections", *sections])
+    assert "RuntimeError: no such card" in found["contracts"]["error"]
+    assert [name for name, section in found.items() if "error" in section] == ["contracts"]
+    assert found["same"]["differ"] == 0 and found["counts"]["smallest_p"] == 1  # the CPU against itself
+    for name in ("lenet", "resnet20", "resnet50"):
+        assert all(share > 0 for share in found["share"][name]["share"].values()), found["share"][name]
+    assert json.loads((tmp_path / "device.json").read_text()).keys() == found.keys()
+    assert "share: {" in capsys.readouterr().out
+    late = device.main([*options, "--sections", "share", "--minutes", "0.1"])
+    assert late["share"]["left_out"] == "--minutes 0.1 are over"

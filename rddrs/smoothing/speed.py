@@ -18,7 +18,7 @@ BATCHES = tuple(1 << power for power in range(6, 17))
 """64 to 65,536: the micro-batches that are tried, in this order."""
 
 ROUNDS, ROWS, SECONDS = 3, 1024, 1.0
-"""How often a micro-batch is timed, and on how many rows; after one that takes so long no larger one is tried."""
+"""How often a micro-batch is timed, on how many rows at most, and the longest call that a larger one is tried after."""
 
 
 def measure_batch(classifier: Classifier, x: Float[Tensor, "*shape"], candidates: Sequence[int] = BATCHES) -> int:
@@ -62,8 +62,10 @@ def _seconds(classifier: Classifier, x: Float[Tensor, "*shape"], batch: int) -> 
             torch.cuda.synchronize(x.device)
         return (time.perf_counter() - start) / calls
 
-    slow = seconds(1) > SECONDS  # the first call may wait for kernels to be found
-    return seconds(1) if slow else min(seconds(max(1, ROWS // batch)) for _ in range(ROUNDS))
+    seconds(1)  # which may wait for kernels to be found
+    once = seconds(1)
+    calls = int(min(ROWS / batch, SECONDS / ROUNDS / max(once, 1e-9)))
+    return min(once, *(seconds(calls) for _ in range(ROUNDS))) if calls else once
 
 
 def kept_batch(classifier: Classifier, x: Float[Tensor, "*shape"], path: Path) -> int:
