@@ -119,7 +119,7 @@ def counts(options: argparse.Namespace) -> dict[str, Any]:
             ]
             top = max(range(len(pair[0].counts)), key=pair[0].counts.__getitem__)
             table = [[it.counts[top], samples - it.counts[top]] for it in pair]
-            p_values.append(float(scipy.stats.fisher_exact(table)[1]))
+            p_values.append(float(np.asarray(scipy.stats.fisher_exact(table))[1]))
     assert min(p_values) * len(p_values) >= ALARM, p_values
     return {"certificates": len(p_values), "smallest_p": min(p_values), "alarm_below": ALARM / len(p_values)}
 
