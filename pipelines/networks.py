@@ -31,6 +31,7 @@ class Found:
 
 def build_network(settings: Settings, data: Dataset) -> Found:
     """The network, with the weights that are given, tried on inputs of the data; raises SettingsError."""
+    keep_float32(settings.device)
     network, named = made(settings, data, settings.seed), f"classifier ({settings.classifier.target})"
     notes, brings = [], False
     reason = cannot_be_trained(network, program=without_modes(network))
@@ -79,6 +80,12 @@ def build_network(settings: Settings, data: Dataset) -> Found:
         weight.requires_grad_(False)
     try_out(network, settings, data)
     return Found(network, settings, kept, brings, notes)
+
+
+def keep_float32(device: str) -> None:
+    """On a GPU torch lets convolutions round float32 to TF32 unless it is told not to: `precision` says what rounds."""
+    if device.startswith("cuda"):
+        torch.backends.cudnn.allow_tf32 = False
 
 
 def changed(settings: Settings, **options: Any) -> Settings:

@@ -48,8 +48,9 @@ class Classifier(Target):
     def one_runtime(self) -> Self:
         if self.runtime == "torch" and self.precision == "int8":
             raise ValueError("precision=int8 is not run by runtime=torch: give runtime=onnxruntime or openvino")
-        if self.runtime != "torch" and (self.precision == "bfloat16" or self.compile):
-            raise ValueError(f"runtime={self.runtime} runs float32 and int8: leave precision=bfloat16 and compile out")
+        if self.runtime != "torch" and (self.precision in ("bfloat16", "float16") or self.compile):
+            given = f"precision={self.precision}, compile={str(self.compile).lower()}"
+            raise ValueError(f"runtime={self.runtime} runs float32 and int8, not compiled: leave {given} out")
         return self
 
     @property

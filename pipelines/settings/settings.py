@@ -111,6 +111,13 @@ class Settings(Group):
             raise ValueError(f"data.rotation={rotation} needs classifier.runtime=torch, not {runtime}")
         return self
 
+    @model_validator(mode="after")
+    def card_has_the_precision(self) -> Self:
+        bfloat16 = self.classifier.precision == "bfloat16" and self.device.startswith("cuda")
+        if bfloat16 and not torch.cuda.is_bf16_supported(including_emulation=False):
+            raise ValueError("classifier.precision=bfloat16: this card has none: give float16")
+        return self
+
     @field_validator("figures")
     @classmethod
     def importable(cls, names: list[str]) -> list[str]:

@@ -22,6 +22,7 @@ from rddrs.smoothing import (
     check_evaluates,
     clopper_pearson,
     hard_counts,
+    held,
     logits_of,
     owned_input,
 )
@@ -199,7 +200,8 @@ class Method(BaseModel, ABC):
         reference = reference and Reference.of(reference).to(x.device)
         problem = Problem(classifier, x, sigma, reference, seed, index, batch, sigma_x, norm=self.norm)
         try:
-            return replace(self.solve(problem), x=x)
+            with held(classifier):
+                return replace(self.solve(problem), x=x)
         except (FloatingPointError, LinAlgError) as error:
             return Proposal(Isotropic(sigma, x.numel()), f"failed: {error}", sigma, x=x)
 

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from rddrs.models.adapters import Adapter
 from rddrs.models.identity import described
 
-Precision = Literal["float32", "bfloat16"]
-ROWS = 64
-"""Inputs that a compiled network runs at once, always as many: what it answers to one depends on no other."""
+Precision = Literal["float32", "bfloat16", "float16"]
+ROWS, BUSY = 64, 512
+"""Inputs that a compiled network runs at once, on a CPU and on another device, always as many: what it answers to one
+depends on no other."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,8 @@ def compiled(network: nn.Module, like: Float[Tensor, "n *shape"]) -> Callable[[T
     """
     from torch._inductor import config as inductor  # as long as torch itself to import
 
-    source = torch.Generator(like.device).manual_seed(0)
-    example = torch.rand(ROWS, *like.shape[1:], generator=source, device=like.device).to(like.dtype)
+    source, size = torch.Generator(like.device).manual_seed(0), ROWS if like.device.type == "cpu" else BUSY
+    example = torch.rand(size, *like.shape[1:], generator=source, device=like.device).to(like.dtype)
     try:
         with inductor.patch({"freezing": True, "cpp.threads": 1}):
             run: Any = torch._inductor.compile(
@@ -146,8 +147,8 @@ def compiled(network: nn.Module, like: Float[Tensor, "n *shape"]) -> Callable[[T
         raise ValueError("classifier.compile=true: the compiled network answers differently: it branches on its inputs")
 
     def call(inputs: Tensor) -> Tensor:
-        padded = torch.cat([inputs, inputs.new_zeros(-len(inputs) % ROWS, *inputs.shape[1:])])
-        return torch.cat([run(rows) for rows in padded.split(ROWS)])[: len(inputs)]
+        padded = torch.cat([inputs, inputs.new_zeros(-len(inputs) % size, *inputs.shape[1:])])
+        return torch.cat([run(rows) for rows in padded.split(size)])[: len(inputs)]
 
     return call
 

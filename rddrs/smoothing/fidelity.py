@@ -15,7 +15,7 @@ from torch.nn.parameter import is_lazy
 from rddrs.digests import digest
 from rddrs.noise import Isotropic, Norm, Purpose, Scale, Stream
 from rddrs.smoothing.bounds import clopper_pearson, clopper_pearson_upper
-from rddrs.smoothing.edge import Classifier, Known, logits_of, votes
+from rddrs.smoothing.edge import Classifier, Known, held, logits_of, votes
 from rddrs.smoothing.smoothed import SmoothedClassifier
 
 DRAWS = 20
@@ -138,14 +138,15 @@ def predict(
     source = stream.generator(inputs.device)
     shape = inputs.shape[1:]
     tally, classes = None, None
-    for _ in range(draws):
-        answers = []
-        for part in inputs.split(256):
-            noisy = part.flatten(1) + scale.spread(family.draw(len(part), part[0], source))
-            logits = logits_of(smoothed.classifier, noisy.view(-1, *shape), classes)
-            classes = logits.shape[1]
-            answers.append(torch.nn.functional.one_hot(votes(logits), classes + 1))
-        tally = torch.cat(answers) if tally is None else tally + torch.cat(answers)
+    with held(smoothed.classifier):
+        for _ in range(draws):
+            answers = []
+            for part in inputs.split(256):
+                noisy = part.flatten(1) + scale.spread(family.draw(len(part), part[0], source))
+                logits = logits_of(smoothed.classifier, noisy.view(-1, *shape), classes)
+                classes = logits.shape[1]
+                answers.append(torch.nn.functional.one_hot(votes(logits), classes + 1))
+            tally = torch.cat(answers) if tally is None else tally + torch.cat(answers)
     assert tally is not None
     return tally[:, :-1].argmax(dim=1)
 

@@ -5,7 +5,6 @@ from typing import Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from rddrs.methods import Basis, Structure
-from rddrs.models import Precision
 from rddrs.options import Options
 
 Optimizer = Literal["adam", "sgd"]
@@ -24,7 +23,7 @@ class TrainingOptions(Options):
     batch: PositiveInt = 128
     optimizer: Optimizer = "adam"
     schedule: Schedule = "constant"
-    precision: Precision = "float32"
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 class CotrainingOptions(TrainingOptions):

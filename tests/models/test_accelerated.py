@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch._inductor import config as inductor
 
-from rddrs import Isotropic
+from rddrs import ANCER, Isotropic
 from rddrs.models import Accelerated, SmallCNN
+from rddrs.models.accelerated import Copies
 from rddrs.noise import Purpose, Stream
-from rddrs.smoothing import SmoothedClassifier, hard_counts
+from rddrs.smoothing import SmoothedClassifier, hard_counts, predict
 
 SHAPE = (1, 12, 12)
 
@@ -49,7 +50,10 @@ def fingerprint() -> str:
     return f"{hashlib.sha256(answers.numpy().tobytes()).hexdigest()} {counted(fast)}"
 
 
-@pytest.mark.parametrize(("precision", "compile", "error"), [("bfloat16", False, 0.02), ("float32", True, 1e-5)])
+@pytest.mark.parametrize(
+    ("precision", "compile", "error"),
+    [("bfloat16", False, 0.02), ("float16", False, 0.003), ("float32", True, 1e-5)],
+)
 def test_it_is_the_same_function(precision, compile, error):
     plain = network()
     fast = Accelerated(plain, precision, compile)
@@ -108,6 +112,20 @@ def test_gradients_go_through_a_plain_copy_and_training_through_the_network():
 class Branching(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x[:, 0, 0, :5] if x.sum().item() > 0 else x[:, 0, 1, :5]
+
+
+def test_a_fidelity_and_a_proposal_compare_the_copies_once_and_not_at_every_call(monkeypatch):
+    compared, are_of = [], Copies.are_of
+    monkeypatch.setattr(Copies, "are_of", lambda self, network: compared.append(1) or are_of(self, network))
+    fast = Accelerated(network(), "bfloat16")
+    predict(SmoothedClassifier(fast, Isotropic(0.5, 144)), inputs(3), Stream(0, 0, Purpose.FIDELITY), draws=9)
+    assert len(compared) == 0  # they were made, at the first of nine calls
+    predict(SmoothedClassifier(fast, Isotropic(0.5, 144)), inputs(3), Stream(0, 0, Purpose.FIDELITY), draws=9)
+    assert len(compared) == 1
+    ANCER(samples=8, iterations=5).propose(fast, inputs(1)[0], sigma=0.5, sigma_x=0.5)
+    before = len(compared)
+    ANCER(samples=8, iterations=30).propose(fast, inputs(1)[0], sigma=0.5, sigma_x=0.5)
+    assert len(compared) - before <= before
 
 
 def test_a_network_that_cannot_be_compiled_is_one_error():

@@ -1,6 +1,7 @@
 """Every configuration composes and every wrong one is one clear error before any work starts."""
 
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 from pipelines.config import load
 from pipelines.entry import CONFIGURATION
 from pipelines.errors import SettingsError
+from pipelines.networks import keep_float32
 from pipelines.prepare import Prepared, prepare
 from pipelines.settings import Settings
 from rddrs.certification import Demand
@@ -180,6 +182,30 @@ def test_bad_values_are_named(override: str, named: str) -> None:
     with pytest.raises(SettingsError) as caught:
         prepared(*override.split())
     assert named in str(caught.value)
+
+
+def test_what_a_device_lacks_is_one_sentence_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apple's devices have no float64, older cards no bfloat16, and convolutions round float32 unless told not to."""
+    makes = {name: getattr(torch, name) for name in ("empty", "ones")}
+
+    def made(name: str, *shape: int, device: str, dtype: torch.dtype | None = None) -> torch.Tensor:
+        if device == "mps" and dtype == torch.float64:
+            raise TypeError("the MPS framework doesn't support float64")
+        return makes[name](*shape, dtype=dtype)
+
+    for name in makes:
+        monkeypatch.setattr(torch, name, partial(made, name))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    with pytest.raises(SettingsError, match=r"device=mps has no float64, in which C, .* use device=cpu"):
+        settings("device=mps")
+    with pytest.raises(SettingsError, match=r"classifier.precision=bfloat16: this card has none: give float16"):
+        settings("device=cuda", "classifier.precision=bfloat16")
+    assert settings("device=cuda", "classifier.precision=float16").classifier.precision == "float16"
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    keep_float32("cpu")
+    assert torch.backends.cudnn.allow_tf32
+    keep_float32("cuda:1")
+    assert not torch.backends.cudnn.allow_tf32
 
 
 def test_a_mistyped_key_is_refused_by_name() -> None:
