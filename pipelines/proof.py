@@ -57,7 +57,7 @@ def findings(prepared: Prepared) -> Findings:
     train(prepared)
     store = Store(folder)
     records, wrong = examined(prepared, store)
-    notes = made_elsewhere(prepared) + unproposed(prepared)
+    notes = made_elsewhere(prepared) + drawn_elsewhere(prepared) + unproposed(prepared)
     if not len(records):
         return Findings(pd.DataFrame(), [], wrong, notes)
     found, told = shown(prepared, records, lambda: counterpart_records(prepared))
@@ -122,6 +122,17 @@ def repeated(prepared: Prepared, store: Store, index: int) -> list[Difference]:
     if other <= prepared.settings.audit.tolerance:
         return []
     return [Difference(f"regions/{index}.safetensors", index, "counts", f"{other} that differ", "its samples'")]
+
+
+def drawn_elsewhere(prepared: Prepared) -> list[str]:
+    """What counts that differ mean on a GPU: its generator lays its numbers out by the size of the card."""
+    if prepared.settings.device == "cpu":
+        return []
+    return [
+        f"device={prepared.settings.device}: a card of another model than the one that made the run draws other "
+        "numbers from the same keys; counts that differ are a flag all the same: audit on such a card, or with "
+        "audit.tolerance, where the fresh samples of the audit, compared by probability, are the judge"
+    ]
 
 
 def unproposed(prepared: Prepared) -> list[str]:
