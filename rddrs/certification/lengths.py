@@ -89,10 +89,10 @@ class Region:
 
     def longest(self, box: tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]) -> Float[Tensor, " n"]:
         """A bound of |B^-1 (x' - x)| over the points x' of every box."""
-        lower, upper = (end - self.x for end in box)
+        lower, upper = box
         if self.diagonal:  # the corner with the largest sizes
-            return self.length(torch.maximum(-lower, upper))
-        return self.around((lower + upper) / 2, (upper - lower) / 2)[0]
+            return self.length(torch.maximum(self.x - lower, upper - self.x))
+        return self.around((lower + upper) / 2 - self.x, (upper - lower) / 2)[0]
 
     def around(
         self, centre: Float[Tensor, "n *shape"], half: Float[Tensor, "n *shape"]
@@ -124,8 +124,9 @@ class Region:
         asked = (most < radius) & (most + self._rounded >= radius * (1 - SLACK) / self.up)
         if not asked.any():
             return most
-        lower = lower[asked]
-        ends = (lower - self.slack, lower + self.slack) if upper is None else (lower, upper[asked])
+        if not asked.all():
+            lower, upper = lower[asked], None if upper is None else upper[asked]
+        ends = (lower - self.slack, lower + self.slack) if upper is None else (lower, upper)
         found = longest((stored(ends[0], rounding=self.rounding), stored(ends[1], rounding=self.rounding)))
         return most.index_put((asked,), torch.maximum(most[asked], found))
 
@@ -165,7 +166,7 @@ def along_chords(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]
     lengths = region.length(held - x)[places]
     first, last = held[places]
     away, most = bends, lengths.amax(dim=0)
-    if region.clamp is not None:  # where a chord is cut it has a bend: a share of what is cut off
+    if not torch.equal(held, points):  # where a chord is cut it has a bend: a share of what is cut off
         inner, outer = (last - first).abs(), (points - held).abs()[places].sum(dim=0)
         away = away + inner * outer / (inner + outer).clamp_min(torch.finfo(inner.dtype).tiny)
     most = most + region.spread(away)

@@ -108,4 +108,4 @@ def stored(
 ) -> Float[Tensor, "n *shape"]:
     """Images as a camera or a file holds them: brought to a range of values, then to multiples of a step."""
     points = points if clamp is None else points.clamp(*clamp)
-    return points if rounding is None else (points / rounding).round() * rounding
+    return points if rounding is None else (points / rounding).round_().mul_(rounding)

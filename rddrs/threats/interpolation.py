@@ -6,6 +6,7 @@ can reach, times the way of the point; and no more than the values there differ.
 a parabola, which leaves its chord by a quarter of what the slope along one axis changes by along the other.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 
@@ -89,7 +90,10 @@ def _reached(
     """The level of which 2^level by 2^level grid cells hold them, and the place of these in tables of all levels."""
     starts = [least.floor().clamp_max(length - 1) for (least, _, _), length in zip(spans, size, strict=True)]
     counts = [(most.ceil() - start).clamp_min(1) for (_, _, most), start in zip(spans, starts, strict=True)]
-    level, (row, column) = torch.maximum(*counts).log2().ceil().long(), (start.long() + 1 for start in starts)
+    count, (row, column) = torch.maximum(*counts), (start.long() + 1 for start in starts)
+    level, most = torch.zeros_like(row), float(count.max())
+    for power in range(math.ceil(math.log2(most))):
+        level += count > 1 << power
     return level, (level * (size[0] + 1) + row) * (size[1] + 1) + column
 
 
@@ -114,9 +118,7 @@ def _split(place: Places, length: int) -> tuple[Int[Tensor, "n h w"], Places]:
 
 def _taken(values: Float[Tensor, "m c p"], places: Int[Tensor, "n h w"]) -> Float[Tensor, "n c h w"]:
     """values[i, c, places[i]], of one input or of many."""
-    if len(values) == 1:
-        return values[0][:, places].movedim(1, 0)
-    found = values.gather(2, places.flatten(1)[:, None].expand(-1, values.shape[1], -1))
+    found = values.expand(len(places), -1, -1).gather(2, places.flatten(1)[:, None].expand(-1, values.shape[1], -1))
     return found.unflatten(2, places.shape[1:])
 
 
