@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 
 from rddrs.report.curves import RADIUS_NAMES, draw_shares
-from rddrs.report.figures import evenly
 from rddrs.report.style import looks, panels, styled
-from rddrs.report.tables import LOW_FIDELITY, Run
+from rddrs.report.tables import LOW_FIDELITY, Run, evenly
 from rddrs.rounding import round_down
 
 VACUOUS = {"color": "#9a9a9a", "linestyle": (0, (2, 1.5))}
