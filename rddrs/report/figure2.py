@@ -47,7 +47,7 @@ def paper_figure(runs: Sequence[Run]) -> Figure:
         column[2].set_xlabel(r"$R$")
         for panel in (column[0], column[2]):
             to_scale(panel)
-        column[0].legend(fontsize="x-small", title="fidelity in brackets", title_fontsize="x-small")
+        column[1].legend(loc="lower left", fontsize="x-small", title="fidelity in brackets", title_fontsize="x-small")
     for panel in axes[:2, 0]:
         panel.set_ylabel("certified accuracy")
     axes[2, 0].set_ylabel(r"share of $B_2(x, R)$ that is certified")
