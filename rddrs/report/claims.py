@@ -51,7 +51,7 @@ def verdicts(runs: Mapping[str, Run], own: str = "rddrs_paper") -> list[dict[str
         row
         for claim, pair, area, sign in claims
         if all(name in runs for name in pair)
-        if (row := _verdict(claim, *(runs[name] for name in pair), area, sign)) is not None
+        if (row := _verdict(claim, runs[pair[0]], runs[pair[1]], area, sign)) is not None
     ]
 
 
@@ -68,7 +68,7 @@ def _verdict(claim: str, first: Run, second: Run, area: Areas, sign: int) -> dic
     mean, reach = float(more.mean()), math.nan
     if len(more) > 1:
         reach = float(t.ppf(0.975, len(more) - 1) * sem(more))
-    fidelities = [float(table["fidelity"].loc[shared].mean()) for table in tables]
+    fidelities = [float(table["fidelity"].loc[shared].to_numpy().mean()) for table in tables]
     return {
         "sigma": second.sigma,
         "claim": claim,

@@ -35,7 +35,7 @@ def paper_figure(runs: Sequence[Run]) -> Figure:
     for column, sigma in zip(axes.T, sigmas, strict=True):
         members = [run for run in runs if run.sigma == sigma]
         for run in members:
-            fidelity = float(run.records["fidelity"].mean())
+            fidelity = float(run.records["fidelity"].to_numpy().mean())
             few = f", {len(run.records)} inputs" if len(run.records) < most else ""
             own = look[run] | (VACUOUS if fidelity < LOW_FIDELITY else {})
             own |= {"label": f"{look[run]['label']} ({round_down(fidelity, 2)}{few})"}
