@@ -45,7 +45,8 @@ def read_networks(root: OutputRoot) -> dict[str, list[Run]]:
     """The runs of all sweeps of `experiment=figure2`, by the name of their network; raises SettingsError."""
     shards: dict[str, list[Settings]] = defaultdict(list)
     labels: dict[str, str] = {}
-    for path in sorted(root.sweeps.glob("figure2-*/jobs/*.json")):
+    notes = root.sweeps.glob("figure2-*/jobs/*.json")
+    for path in sorted(notes, key=lambda path: (path.parent, int(path.stem))):
         note = json.loads(path.read_text())
         if "run" in note:
             shards[note["run"]].append(read_note(note))

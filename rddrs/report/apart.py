@@ -13,7 +13,7 @@ from rddrs.records.run_folder import ComparisonFolder
 from rddrs.records.stated import Difference, as_read, flattened, reading_differences, table_differences
 from rddrs.report.literature import literature
 from rddrs.report.run import OpenedRun, open_run
-from rddrs.report.tables import compare
+from rddrs.report.tables import compare, distribution
 
 UNNAMED = ("sigma", "output_root", "device", "run", "runs", "certify.workers")
 """Keys that do not tell the runs of one noise level apart."""
@@ -63,7 +63,9 @@ def comparison_differences(folder: ComparisonFolder, run: str, records: pd.DataF
         runs = name_apart([replace(it, records=records) if it.name == run else it for it in runs])
         for path, table in {folder.table: compare(runs), folder.literature: literature(runs)}.items():
             if path.exists():
-                found += table_differences(f"{place}/{path.name}", pd.read_csv(path), as_read(table), "run")
+                read = pd.read_csv(path)
+                later = [name for name in distribution(records) if name in table and name not in read]  # than 0.8.0
+                found += table_differences(f"{place}/{path.name}", read, as_read(table.drop(columns=later)), "run")
         files = {it.relative_to(folder.path).as_posix(): it for it in folder.path.rglob("*") if it.is_file()}
         odd = strangers((name for name, path in files.items() if path.name[0] != "."), SIDE_BY_SIDE)
         return found + [differing(files[name], "file", "a file", "nothing") for name in odd]

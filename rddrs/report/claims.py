@@ -11,8 +11,6 @@ from jaxtyping import Float
 from numpy import ndarray
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
-from scipy.stats import sem
-from scipy.stats import t as student
 
 from rddrs.report.tables import LOW_FIDELITY, Run
 from rddrs.rounding import round_down, round_up
@@ -53,12 +51,14 @@ def verdicts(runs: Mapping[str, Run], own: str = "rddrs_paper") -> list[dict[str
         row
         for claim, pair, area, sign in claims
         if all(name in runs for name in pair)
-        if (row := _verdict(claim, *(runs[name] for name in pair), area, sign)) is not None
+        if (row := _verdict(claim, runs[pair[0]], runs[pair[1]], area, sign)) is not None
     ]
 
 
 def _verdict(claim: str, first: Run, second: Run, area: Areas, sign: int) -> dict[str, Any] | None:
     """The row of a claim; None where the runs have no input in common."""
+    from scipy.stats import sem, t  # takes a second to import
+
     tables = [run.records.set_index("index") for run in (first, second)]
     shared = tables[0].index.intersection(tables[1].index)
     if len(shared) == 0:
@@ -67,8 +67,8 @@ def _verdict(claim: str, first: Run, second: Run, area: Areas, sign: int) -> dic
     more = area(radii[1]) - area(radii[0])
     mean, reach = float(more.mean()), math.nan
     if len(more) > 1:
-        reach = float(student.ppf(0.975, len(more) - 1) * sem(more))
-    fidelities = [float(table["fidelity"].loc[shared].mean()) for table in tables]
+        reach = float(t.ppf(0.975, len(more) - 1) * sem(more))
+    fidelities = [float(table["fidelity"].loc[shared].to_numpy().mean()) for table in tables]
     return {
         "sigma": second.sigma,
         "claim": claim,

@@ -8,10 +8,11 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FixedLocator, NullLocator
 from numpy import ndarray
 
-from rddrs.report.style import PALETTE, SOFT, a_row_each, looks, styled
-from rddrs.report.tables import Run, baseline_of, confidence_band, share_at_least
+from rddrs.report.style import PALETTE, SOFT, a_row_each, looks, name_below, styled
+from rddrs.report.tables import Run, baseline_of, confidence_band, probabilities, share_at_least
 
 RADIUS_NAMES = {
     "ball_radius": r"ball radius  $\rho\,\lambda_{\min}$",
@@ -85,6 +86,39 @@ def comparison_figure(runs: Sequence[Run], column: str | None = None) -> Figure:
         name_ends(panel)
         panel.set(title=rf"$\sigma$ = {sigma:g}", xlabel=RADIUS_NAMES[each], ylabel="certified accuracy")
     return figure
+
+
+@styled
+def probability_figure(runs: Sequence[Run]) -> Figure:
+    """The empirical cumulative distribution of p_A, 0 where the answer is wrong or abstained: a panel for every sigma.
+
+    What a curve begins with at 1/2 is not certified. The band, as that of `comparison_figure`, is 95 %.
+    """
+    sigmas, look = sorted({run.sigma for run in runs}), looks(runs)
+    figure, axes = a_row_each(len(sigmas), height=2.9)
+    for panel, sigma in zip(axes, sigmas, strict=True):
+        members = [run for run in runs if run.sigma == sigma]
+        for run in members:
+            values = np.sort(np.minimum(probabilities(run.records), ONE))
+            places = np.unique(values[values > 0.5])
+            share = np.searchsorted(values, places, side="right") / len(values)
+            places, share = np.array([0.5, *places, ONE]), np.array([np.mean(values <= 0.5), *share, 1.0])
+            if run is banded(members):
+                lower, upper = confidence_band(share, len(values))
+                panel.fill_between(places, lower, upper, step="post", alpha=0.15, linewidth=0, color=look[run]["color"])
+            panel.plot(places, share, drawstyle="steps-post", **look[run])
+        panel.set_xscale("logit")
+        panel.set(xlim=(0.5, ONE), ylim=(0, 1.02), title=rf"$\sigma$ = {sigma:g}")
+        panel.set(xlabel="lower bound of $p_A$", ylabel="share of inputs up to it")
+        panel.xaxis.set_major_locator(FixedLocator([0.5, 0.9, 0.99, 0.999, 0.9999]))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_locator(NullLocator())
+    name_below(figure)
+    return figure
+
+
+ONE = 0.99999
+"""Where the axis of p_A ends; bounds that are above it stand there."""
 
 
 def banded(runs: Sequence[Run]) -> Run:

@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 
 from rddrs.report.curves import RADIUS_NAMES, draw_shares
-from rddrs.report.figures import evenly
 from rddrs.report.style import looks, panels, styled
-from rddrs.report.tables import LOW_FIDELITY, Run
+from rddrs.report.tables import LOW_FIDELITY, Run, evenly
 from rddrs.rounding import round_down
 
 VACUOUS = {"color": "#9a9a9a", "linestyle": (0, (2, 1.5))}
@@ -36,7 +35,7 @@ def paper_figure(runs: Sequence[Run]) -> Figure:
     for column, sigma in zip(axes.T, sigmas, strict=True):
         members = [run for run in runs if run.sigma == sigma]
         for run in members:
-            fidelity = float(run.records["fidelity"].mean())
+            fidelity = float(run.records["fidelity"].to_numpy().mean())
             few = f", {len(run.records)} inputs" if len(run.records) < most else ""
             own = look[run] | (VACUOUS if fidelity < LOW_FIDELITY else {})
             own |= {"label": f"{look[run]['label']} ({round_down(fidelity, 2)}{few})"}
@@ -48,7 +47,7 @@ def paper_figure(runs: Sequence[Run]) -> Figure:
         column[2].set_xlabel(r"$R$")
         for panel in (column[0], column[2]):
             to_scale(panel)
-        column[0].legend(fontsize="x-small", title="fidelity in brackets", title_fontsize="x-small")
+        column[1].legend(loc="lower left", fontsize="x-small", title="fidelity in brackets", title_fontsize="x-small")
     for panel in axes[:2, 0]:
         panel.set_ylabel("certified accuracy")
     axes[2, 0].set_ylabel(r"share of $B_2(x, R)$ that is certified")

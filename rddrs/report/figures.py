@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from rddrs.certification import ABSTAIN
 from rddrs.records.record import measured
-from rddrs.report.curves import RADIUS_NAMES, accuracy_figure, banded, comparison_figure
+from rddrs.report.curves import RADIUS_NAMES, accuracy_figure, banded, comparison_figure, probability_figure
 from rddrs.report.gains import severity_figure
 from rddrs.report.shapes import eigenvector_figure
 from rddrs.report.style import PALETTE, SOFT, WIDTH, a_row_each, looks, name_below, panels, styled
@@ -161,6 +161,7 @@ def run_figures(run: Run, isotropic: Run | None = None) -> dict[str, Figure]:
         "certified_accuracy": accuracy_figure(run, isotropic),
         **({"severities": severity_figure([run, isotropic] if isotropic else [run])} if measured(run.records) else {}),
         "radii": histogram_figure(run),
+        "confidence": probability_figure([run]),
         "fidelity": fidelity_figure([run]),
         "spectra": spectrum_figure([run]),
         "eigenvectors": eigenvector_figure([(run, index) for index in evenly(run.records, 4)]),
@@ -183,6 +184,7 @@ def comparison_figures(runs: Sequence[Run]) -> dict[str, Figure]:
     rows = [(run, shared[len(shared) // 2]) for run in members] if shared else []
     return {
         "certified_accuracy": comparison_figure(runs),
+        "confidence": probability_figure(runs),
         **({"severities": severity_figure(runs)} if any(measured(run.records) for run in runs) else {}),
         **({"scatter": scatter_figure(pairs)} if pairs else {}),
         "fidelity": fidelity_figure(runs),
@@ -198,6 +200,8 @@ def _shared(runs: Sequence[Run]) -> list[int]:
 CAPTIONS = {
     "certified_accuracy": "Share of inputs that are right and certified up to the radius. Ball: no change of that "
     "length changes the answer. Proxy: the ball with the region's volume. Bands: 95 % Clopper-Pearson.",
+    "confidence": "Share of inputs whose lower bound of p_A, the probability of the right class under noise, is at "
+    "most so much; what begins above 0 is wrong or abstained. A mean radius rewards the easy inputs, at the right.",
     "severities": "Mean certified severity of named perturbations, 0 where the answer is wrong, largest first. "
     "Lines: 95 % bootstrap intervals over the inputs.",
     "radii": "How many inputs have which radius. Abstentions have radius 0.",

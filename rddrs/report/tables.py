@@ -20,7 +20,7 @@ from rddrs.certification import ABSTAIN
 from rddrs.noise import Scale
 from rddrs.rounding import round_down, round_up
 
-RADII = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 4.0, 8.0)
+RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0, 8.0)
 """Where the closing table states the certified accuracy."""
 
 LOW_FIDELITY = 0.9
@@ -187,10 +187,35 @@ def baseline_of(runs: Sequence[Run]) -> Run:
     return next((run for run in runs if run.method == "rs"), runs[0])
 
 
+BALLS = (0.25, 0.5, 0.75, 1.0)
+"""Where a comparison states the certified accuracy by ball radius, beside its mean."""
+
+QUANTILES = (0.1, 0.5, 0.9)
+"""Those of the distribution of p_A that a comparison states."""
+
+
+def distribution(records: pd.DataFrame) -> dict[str, float]:
+    """What a mean radius, which rewards easy inputs, hides: `certified_at_R` of the ball, `p_A_Q` at quantiles.
+
+    p_A is the lower bound of the probability of the class, 0 where the answer is wrong or abstained.
+    """
+    shares = certified_accuracy(records, BALLS, "ball_radius").tolist()
+    values = np.quantile(probabilities(records), QUANTILES, method="inverted_cdf").tolist()
+    found = {f"certified_at_{radius:g}": share for radius, share in zip(BALLS, shares, strict=True)}
+    return found | {f"p_A_{quantile:g}": value for quantile, value in zip(QUANTILES, values, strict=True)}
+
+
+def probabilities(records: pd.DataFrame) -> Float[ndarray, " n"]:
+    """The lower bound of p_A of every input, 0 where the answer is wrong or abstained."""
+    return np.where(records["correct"], records["p_lower"], 0.0).astype(float)
+
+
 def compare(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row a run: its name, label, method and sigma, then its summary, in full precision."""
+    """One row a run: its name, label, method and sigma, its summary and its distribution, in full precision."""
     return pd.DataFrame(
-        {"run": run.name, "label": label, "method": run.method, "sigma": run.sigma, **summarize(run.records)}
+        {"run": run.name, "label": label, "method": run.method, "sigma": run.sigma}
+        | summarize(run.records)
+        | distribution(run.records)
         for run, label in labels(runs).items()
     )
 

@@ -296,3 +296,10 @@ def test_labels_beside_the_literature_are_checked(liar: Liar) -> None:
     liar.table("literature.csv", lambda table: table.assign(run=[*table["run"]][::-1]), place)
     (wrong,) = comparison_differences(ComparisonFolder(place), first.name, records)
     assert (wrong.file, wrong.column) == (f"comparisons/{place.name}/literature.csv", "run")
+    (place / "literature.csv").unlink()
+    liar.table("comparison.csv", lambda table: table.assign(**{"p_A_0.5": 0.99999}), place)
+    assert {it.column for it in comparison_differences(ComparisonFolder(place), first.name, records)} == {
+        *(f"{name} p_A_0.5" for name in (first.name, second.name)),
+    }
+    liar.table("comparison.csv", lambda table: table.filter(regex="^(?!p_A_|certified_at_)"), place)  # as 0.8.0 had it
+    assert comparison_differences(ComparisonFolder(place), first.name, records) == []

@@ -44,6 +44,7 @@ from rddrs.report import (
     threat_table,
     write_page,
 )
+from rddrs.report.curves import probability_figure
 from rddrs.report.gains import gain
 from rddrs.report.headline import tiles
 from rddrs.report.sheet import accuracy_cells, best_of, comparison_cells, severity_cells
@@ -86,6 +87,7 @@ def make(method: str, shape: tuple[int, ...], scale_of: Callable[[int, int], Sca
                 "prediction": certificate.prediction,
                 "norm": certificate.norm,
                 "correct": certificate.prediction == label,
+                "p_lower": certificate.p_lower,
                 "radius": certificate.radius,
                 "proxy_radius": certificate.proxy_radius,
                 "ball_radius": certificate.ball_radius,
@@ -229,7 +231,9 @@ def test_saving_twice_gives_the_same_files(runs, tmp_path):
 def test_comparison_draws_the_certified_accuracy(runs):
     compared = [runs["isotropic"], runs["diagonal"], runs["full"]]
     figures = comparison_figures(compared)
-    assert {"certified_accuracy", "severities", "spectra", "fidelity", "scatter", "eigenvectors"} == set(figures)
+    assert {"certified_accuracy", "confidence", "severities", "spectra", "fidelity", "scatter", "eigenvectors"} == set(
+        figures
+    )
     for axes, column in zip(figures["certified_accuracy"].axes, ("ball_radius", "proxy_radius"), strict=True):
         lines = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
         for line, run in zip(lines, compared, strict=True):
@@ -352,6 +356,25 @@ def test_the_best_of_each_sigma_are_marked_and_no_column_is_all_0(runs):
     assert best_of([1.0, 2.0, 2.0, 3.0, 5.0, 5.0], [0, 0, 0, 1, 2, 2]) == {1, 2}
     _, (brightness, *_), best = severity_cells(compared) or ([], [[]], set())
     assert brightness[0] == "brightness" and any(row == 0 for row, _ in best)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_distribution_of_p_a_is_counted(runs, kind):
+    """Quantiles and curve against counting, one input at a time."""
+    run = runs[kind]
+    rows = run.records.to_dict("records")
+    bounds = sorted(row["p_lower"] if row["correct"] else 0.0 for row in rows)
+    found = compare([run]).iloc[0]
+    for quantile in (0.1, 0.5, 0.9):
+        value = found[f"p_A_{quantile:g}"]
+        assert value in bounds and sum(it <= value for it in bounds) >= quantile * len(bounds)
+        assert sum(it < value for it in bounds) <= quantile * len(bounds)
+    for radius in (0.25, 0.5, 0.75, 1.0):
+        held = sum(row["correct"] and row["ball_radius"] >= radius for row in rows)
+        assert found[f"certified_at_{radius:g}"] == held / len(rows)
+    (line,) = probability_figure([run]).axes[0].lines
+    for place, share in zip(*line.get_data(), strict=True):
+        assert share == sum(it <= place for it in bounds) / len(bounds)
 
 
 @pytest.mark.parametrize("kind", KINDS)
