@@ -38,6 +38,7 @@ def audit(prepared: Prepared) -> None:
     broken = table[table["flags"] != ""]
     summary: dict[str, Any] = {
         "audited": len(table),
+        "inputs": len(prepared.indices),
         "broken": len(broken),
         "overlaps": len(found.pairs),
         "wrong_values": len(wrong),

@@ -64,7 +64,11 @@ def findings(prepared: Prepared) -> Findings:
     wrong, notes = wrong + found, notes + told
     unreadable = {it.input for it in wrong if it.column == "file"}
     readable = set(records["index"]) - unreadable
-    chosen = [index for index in audited_inputs(prepared.indices, settings.audit.inputs) if index in readable]
+    chosen = [
+        index
+        for index in audited_inputs(prepared.indices, settings.audit.inputs, settings.audit.seed)
+        if index in readable
+    ]
     claimed = claims(store, settings.certify.mode)
     table, found = attacked(prepared, store, chosen, claimed)
     return Findings(table, overlaps(map(claimed, sorted(chosen)), claimed), wrong + found, notes)
@@ -107,7 +111,11 @@ def counterpart_records(prepared: Prepared) -> tuple[pd.DataFrame | None, list[D
     store = Store(other.run_folder)
     records, wrong = examined(other, store)
     known = set(records["index"]) if len(records) else set()
-    chosen = [index for index in audited_inputs(other.indices, other.settings.audit.inputs) if index in known]
+    chosen = [
+        index
+        for index in audited_inputs(other.indices, prepared.settings.audit.inputs, prepared.settings.audit.seed)
+        if index in known
+    ]
     proposed = proposals(other, store)
     with worker_pool(other.settings) as pool:
         found = pool.map(lambda index: repeated(other, store, index) + proposed(index), chosen)

@@ -1,7 +1,7 @@
 """The whole configuration, and what follows from it."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from hydra.utils import get_object
@@ -41,12 +41,19 @@ class MethodChoice(Target):
 
 
 class Audit(Group):
-    inputs: PositiveInt | None
+    inputs: int | Literal["auto"] | None
     samples: PositiveInt
     false_alarm: float = Field(gt=0, lt=1)
     outside: float = Field(gt=1)
     tolerance: NonNegativeInt
     seed: NonNegativeInt
+
+    @field_validator("inputs", mode="before")
+    @classmethod
+    def a_count(cls, value: Any) -> Any:
+        if value not in (None, "auto") and not (type(value) is int and value > 0):
+            raise ValueError(f"{value} is no number of inputs: auto, null or a whole number from 1 is needed")
+        return value
 
 
 class Shard(Group):

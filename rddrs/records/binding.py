@@ -1,7 +1,7 @@
 """What a certificate is bound to, so that none is taken for one of another classifier, data set or configuration."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from rddrs.version import __version__
 
@@ -17,4 +17,4 @@ class Binding:
 
     def differences(self, stated: Mapping[str, str]) -> list[str]:
         """The names of the parts that `stated` does not agree with; all of them where it states nothing."""
-        return [name for name, value in asdict(self).items() if stated.get(name) != value]
+        return [name for name, value in vars(self).items() if stated.get(name) != value]

@@ -14,7 +14,7 @@ def audit_table(summary: dict[str, int | float], audits: pd.DataFrame) -> Table:
     """How many certificates were audited and broken, by which check, and what attacks outside the regions reached."""
     table = Table("audit", box=SIMPLE_HEAD)
     table.add_column("", justify="right")
-    table.add_row("certificates", str(summary["audited"]))
+    table.add_row("certificates", f"{summary['audited']} of {summary['inputs']}")
     table.add_row("broken", str(summary["broken"]))
     for flag, count in audits["flags"].str.split(", ").explode().value_counts().items():
         if flag:

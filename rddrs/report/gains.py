@@ -32,10 +32,10 @@ def gain(
     Values and base are of the same inputs, which are drawn together. NaN where the base is 0.
     """
     draws = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-    over = np.ones_like(values) if base is None else base
+    over, means = (1.0, 1.0) if base is None else (base.mean(), base[draws].mean(axis=1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = values[draws].mean(axis=1) / over[draws].mean(axis=1)
-        at = float(values.mean() / over.mean())
+        found = values[draws].mean(axis=1) / means
+        at = float(values.mean() / over)
     found = found[np.isfinite(found)]
     if not np.isfinite(at) or len(found) == 0:
         return np.nan, np.nan, np.nan

@@ -50,7 +50,7 @@ def curves_of(records: pd.DataFrame) -> dict[str, dict[int, float]]:
     `certified_accuracy_at/KIND` is over the radius in hundredths; `input/COLUMN` over the index of at most `SHOWN`
     inputs, evenly spaced: the tables have all of them.
     """
-    most, step = math.ceil(100 * records["proxy_radius"].max()), 5
+    most, step = math.ceil(100 * records["proxy_radius"].to_numpy(dtype=float).max()), 5
     while most > step * SHOWN:
         step *= 2
     steps = [*range(0, most + step, step)]

@@ -3,12 +3,15 @@
 SciPy's statistics and optimizers take half a second to import: they are imported where they are called.
 """
 
+from functools import lru_cache
+
 import torch
 from scipy.special import betainc
 
 from rddrs.noise import LAST_BLOCK, Purpose, Stream
 
 
+@lru_cache(maxsize=65_536)
 def clopper_pearson(successes: int, samples: int, alpha: float) -> float:
     """The one-sided lower confidence bound, at level 1 - alpha: it covers every probability at least that often."""
     from scipy.stats import beta

@@ -36,7 +36,15 @@ def test_a_run_knows_its_root_wherever_it_is_asked_from(tmp_path: Path, monkeypa
 @pytest.mark.parametrize(("count", "chosen"), [(1, [0]), (2, [0, 20]), (4, [0, 10, 20, 30]), (9, [0, 10, 20, 30])])
 def test_the_audited_inputs_are_evenly_spaced(count: int, chosen: list[int]) -> None:
     assert audited_inputs([0, 10, 20, 30], count) == chosen
-    assert audited_inputs([0, 10, 20, 30], None) == [0, 10, 20, 30]
+    assert audited_inputs([0, 10, 20, 30], None) == audited_inputs([0, 10, 20, 30]) == [0, 10, 20, 30]
+
+
+def test_of_a_large_run_a_thousand_inputs_are_audited_that_the_seed_draws() -> None:
+    indices = range(0, 5_000, 2)
+    chosen = [audited_inputs(indices, seed=seed) for seed in (1, 1, 2)]
+    assert all(len({*it}) == 1_000 and it == sorted(it) and {*it} <= {*indices} for it in chosen)
+    assert chosen[0] == chosen[1] != chosen[2]
+    assert audited_inputs(indices, None) == [*indices] and len(audited_inputs(indices, 7)) == 7
 
 
 def test_false_alarms_add_up() -> None:

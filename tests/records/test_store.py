@@ -210,7 +210,9 @@ def test_regions_in_archives_are_those_of_single_files(tmp_path, certified, kind
             assert again.counts == certificate.counts and again.radius == certificate.radius
     with pytest.raises(ValueError, match=r"\.tar/2\.safetensors is of another data than this run"):
         Store(tmp_path, dataclasses.replace(BINDING, data="another")).record(2)
-    content = packed.archives.find("2.safetensors").read()
+    part = packed.archives.find("2.safetensors")
+    assert part is not None
+    content = part.read()
     packed.archives.write("2.safetensors", content[:-3])
     with pytest.raises(ValueError, match=r"\.tar/2\.safetensors is damaged"):
         Store(tmp_path).record(2)
