@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import rddrs
-from benchmarks import paths
+from benchmarks import intervals, paths
 
 
 def test_paths(tmp_path, capsys):
@@ -33,3 +33,13 @@ def test_paths(tmp_path, capsys):
     given = ["--weights", f"{tmp_path}/box.csv.rounds/weights.safetensors", "--write", f"{tmp_path}/again.csv"]
     given += ["--scale", f"{tmp_path}/box.csv.rounds/scale.safetensors", *grown[8:13]]
     assert paths.main([*options, *given])["samples"].equals(box["samples"])
+
+
+def test_no_interval_is_longer_than_the_exact_one(capsys):
+    """50 intervals, few samples: 0 false at alpha = 1e-3 each; false alarms 0.05 if every test were on its threshold,
+    in fact far fewer: cells that reach beyond the end have anchors well below theirs."""
+    table = intervals.main(["--count", "50", "--samples", "40"])
+    right = table[table["prediction"] == 1]
+    assert (table["prediction"] != 0).all() and (right["end"] <= right["exact"] * (1 + 1e-5)).all()
+    assert len(right) > 25 and (right["end"] / right["exact"]).between(0.2, 1).mean() > 0.5
+    assert "0 of 50 are too long, at most 3 by luck" in capsys.readouterr().out
