@@ -14,7 +14,7 @@ from rddrs.certification.cells import Course
 from rddrs.certification.path_certificate import severities_of
 from rddrs.certification.paths import feared
 from rddrs.data import Dataset
-from rddrs.threats import PERTURBATIONS, Perturbation, Threat, Way
+from rddrs.threats import PERTURBATIONS, SHIFT_DOWN, Perturbation, Threat, Way
 from rddrs.training.augmentation import Augmentation
 from rddrs.training.objectives import Objective
 
@@ -87,7 +87,7 @@ def threat_of(settings: Settings, data: Dataset) -> Threat:
 
 def perturbation_of(key: str, name: str) -> Perturbation:
     """The perturbation that a key names: one of the project, or an importable one."""
-    known = {it.name: it for it in PERTURBATIONS}
+    known = {it.name: it for it in (*PERTURBATIONS, SHIFT_DOWN)}
     if name in known:
         return known[name]
     try:

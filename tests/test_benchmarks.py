@@ -2,12 +2,13 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 import rddrs
-from benchmarks import device, paths
+from benchmarks import device, intervals, paths
 
 
 def test_paths(tmp_path, capsys):
@@ -21,8 +22,8 @@ def test_paths(tmp_path, capsys):
     (tmp_path / "paths.csv").write_text("\n".join((tmp_path / "paths.csv").read_text().splitlines()[:2]) + "\n")
     beside = ["--beside", f"{tmp_path}/paths.csv"]
     resumed = paths.main([*options, "--write", f"{tmp_path}/paths.csv", *beside])
-    assert resumed["seconds"][0] == table["seconds"][0]
-    assert table["certified"].any() and "\n1 times the samples" in capsys.readouterr().out
+    assert resumed["seconds"].tolist()[0] == table["seconds"].tolist()[0]
+    assert sum(table["certified"].tolist()) and "\n1 times the samples" in capsys.readouterr().out
     assert resumed.drop(columns="seconds").equals(table.drop(columns="seconds"))
     with pytest.raises(SystemExit, match=r"rows of other arguments \(limit\)"):
         paths.main([*options, "--write", f"{tmp_path}/paths.csv", "--limit", "4"])
@@ -56,3 +57,13 @@ def test_device(tmp_path, capsys, monkeypatch):
     assert "share: {" in capsys.readouterr().out
     late = device.main([*options, "--sections", "share", "--minutes", "0.1"])
     assert late["share"]["left_out"] == "--minutes 0.1 are over"
+
+
+def test_no_interval_is_longer_than_the_exact_one(capsys):
+    """50 intervals, few samples: 0 false at alpha = 1e-3 each; false alarms 0.05 if every test were on its threshold,
+    in fact far fewer: cells that reach beyond the end have anchors well below theirs."""
+    table = intervals.main(["--count", "50", "--samples", "40"])
+    prediction, share = table["prediction"].to_numpy(), (table["end"] / table["exact"]).to_numpy()
+    assert (prediction != 0).all() and (share[prediction == 1] <= 1 + 1e-5).all()
+    assert (prediction == 1).sum() > 25 and np.median(share[prediction == 1]) > 0.3
+    assert "0 of 50 are too long, at most 3 by luck" in capsys.readouterr().out

@@ -29,7 +29,7 @@ from rddrs.smoothing import (
     least,
     owned_input,
 )
-from rddrs.threats import PERTURBATIONS, Perturbation
+from rddrs.threats import PERTURBATIONS, SHIFT_DOWN, Perturbation
 
 Feared = str | Perturbation | Sequence[str | Perturbation]
 """A perturbation or its name, or a pair, the first applied first: "rotation+brightness" is the pair of those names."""
@@ -191,7 +191,7 @@ def certify_path(
 
 def feared(perturbation: Feared) -> tuple[Perturbation, ...]:
     """The one or two perturbations that are meant; raises ValueError for an unknown name."""
-    named = {it.name: it for it in PERTURBATIONS}
+    named = {it.name: it for it in (*PERTURBATIONS, SHIFT_DOWN)}
     parts = perturbation.split("+") if isinstance(perturbation, str) else perturbation
     parts = [parts] if isinstance(parts, Perturbation) else list(parts)
     for part in parts:

@@ -203,6 +203,18 @@ class Shift(Moved):
         return low.new_zeros(len(low), 1, 1)
 
 
+class ShiftDown(Shift):
+    """Moves the image s pixels down."""
+
+    def sources(self, size: Sequence[int], severities: Float[Tensor, " n"]) -> tuple[Places, Places]:
+        columns, rows = super().sources(size[::-1], severities)
+        return rows.mT, columns.mT
+
+    def ways(self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> tuple[Places, Places]:
+        columns, rows = super().ways(size[::-1], low, high)
+        return rows.mT, columns.mT
+
+
 class Zoom(Moved):
     """Enlarges the image about its centre by the factor 1 + s."""
 

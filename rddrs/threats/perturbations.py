@@ -15,7 +15,7 @@ from rddrs.digests import dotted_name, source_digest
 from rddrs.threats.blocks import Blocks
 from rddrs.threats.change import Change
 from rddrs.threats.convolution import Defocus, Gaussian, MotionBlur
-from rddrs.threats.interpolation import Rotation, Shift, Zoom
+from rddrs.threats.interpolation import Rotation, Shift, ShiftDown, Zoom
 from rddrs.threats.linear import (
     Added,
     Colour,
@@ -201,3 +201,6 @@ PERTURBATIONS = (
     Perturbation("jpeg_blocks", Blocks(), 5, "amplitude", two_sided=False),
 )
 """The perturbations that reports show, with what each does."""
+
+SHIFT_DOWN = Perturbation("shift_down", ShiftDown(), 8, "pixels")
+"""The other axis of a shift, for paths in both: no column of reports."""

@@ -159,3 +159,14 @@ def test_what_is_asked_of_paths_and_training_is_part_of_the_keys(tmp_path):
     clamped = folders("train.augment={rotation: 5}", "certify.clamp=null")
     assert clamped[1] != trained[1] and folders("certify.clamp=null")[1] == plain[1]
     assert np.unique([plain[0], asked[0], trained[0]]).size == 3
+
+
+def test_what_is_aimed_at_is_what_its_perturbations_do_along_the_paths_that_are_asked_for(tmp_path):
+    def prepared(*overrides):
+        return prepare(settings(f"output_root={tmp_path}", "data=digits", "train=covariance", *overrides))
+
+    aimed, other = "threat={rotation: 1}", "certify.paths={blur: 1}"
+    found = prepared(aimed, "certify.paths={rotation: 5, shift+shift_down: [1, 1]}")
+    (way,) = found.threat.along
+    assert [it.name for it in way.perturbations] == ["rotation"] and (way.low, way.high) == ((-5.0,), (5.0,))
+    assert found.classifier_folder != prepared(aimed).classifier_folder == prepared(aimed, other).classifier_folder

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rddrs.threats import PERTURBATIONS, Perturbation, Threat
+from rddrs.threats import PERTURBATIONS, Perturbation, Threat, Way
 from rddrs.threats.threat import CLAMPED_SHARES
 
 NAMES = {it.name: it for it in PERTURBATIONS}
@@ -39,6 +39,25 @@ def test_displacements_of_a_clamped_threat_are_those_of_clamped_images_along_the
     torch.testing.assert_close(found.double(), torch.stack(expected), rtol=0, atol=1e-6)
     sizes = found.view(len(INPUTS), -1, 2, 64)[:, :, 0].norm(dim=-1)
     assert max(CLAMPED_SHARES) >= 0.2 and (sizes.diff(dim=1) < 0).all()
+
+
+def test_of_a_part_that_is_on_a_path_displacements_are_steps_all_along_it():
+    """A step of brightness is 1 everywhere, clipped 1 in part; one of rotation is the slope there, of all angles."""
+    rotation, brightness = (it for it in PERTURBATIONS if it.name in ("rotation", "brightness"))
+    x = torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    way = Way((rotation, brightness), (-40.0, -0.3), (40.0, 0.5))
+    for clamp in (None, (0.0, 1.0)):
+        threat = Threat("rotation", "brightness", "contrast", clamp=clamp, along=[way])
+        (steps,) = threat.displacements(brightness, x)
+        assert len(steps) == 72 and (steps <= 1 + 1e-9).all()
+        assert (steps > 1 - 1e-9).all() == (clamp is None)
+        (turned,) = threat.displacements(rotation, x)
+        lengths, near = turned.norm(dim=1).view(9, 8), next(Threat("rotation").displacements(rotation, x)).norm(dim=1)
+        assert 0.3 * near.mean() < lengths.mean() < 3 * near.mean() and (lengths.std(dim=1) > 0).all()
+        assert "along=[rotation+brightness: [-40.0, -0.3] to [40.0, 0.5]]" in repr(threat)
+        (plain,) = threat.displacements(threat.perturbations[2], x)
+        assert torch.equal(plain, next(Threat("contrast", clamp=clamp).displacements(threat.perturbations[2], x)))
+    assert repr(Threat("contrast", along=[way])) == repr(Threat("contrast"))
 
 
 def test_parts_of_every_kind():

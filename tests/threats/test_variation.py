@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 from torch.nn.functional import avg_pool2d
 
-from rddrs.threats import PERTURBATIONS, Perturbation
+from rddrs.threats import PERTURBATIONS, SHIFT_DOWN, Perturbation
 
 NAMES = {it.name: it for it in PERTURBATIONS}
 CELLS, INSIDE, IMAGES = 84, 20, 6
@@ -168,6 +168,14 @@ def test_an_outer_perturbation_carries_the_variation_of_its_input(name):
         signs = torch.rand(bounds.shape, generator=source, dtype=torch.float64).round() * 2 - 1
         moved = (it.each(x + signs * bounds, at) - it.points(x, at)).abs()
         assert (moved <= carried + 1e-13).all()
+
+
+def test_down_is_to_the_right_of_an_image_on_its_side():
+    x, right = images()[1], NAMES["shift"]
+    low, high = torch.tensor([[-2.3, 0.0, 1.1], [-2.1, 0.4, 1.1]], dtype=torch.float64)
+    found = (SHIFT_DOWN.points(x, low), *SHIFT_DOWN.boxes(x, low, high))
+    expected = (right.points(x.mT, low), *right.boxes(x.mT, low, high))
+    assert all(torch.equal(down, side.mT) for down, side in zip(found, expected, strict=True))
 
 
 def test_a_function_gets_copies_and_its_bound_is_checked():
