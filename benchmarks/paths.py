@@ -201,8 +201,8 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
     network, scale = Training(data, options, clamp).done()
     table = certified(network, scale, data, options, clamp)
     told(table, options.beside)
-    figures = {f"{name} an input": table[name].mean() for name in ("samples", "anchors", "seconds")}
-    keep("paths", figures | {"share certified": table["certified"].mean()}, arguments)
+    figures = {f"{name} an input": table[name].to_numpy(float).mean() for name in ("samples", "anchors", "seconds")}
+    keep("paths", figures | {"share certified": table["certified"].to_numpy(float).mean()}, arguments)
     return table
 
 
