@@ -35,6 +35,7 @@ from rich.progress import track
 from torch import Tensor
 
 import rddrs
+from benchmarks.measured import keep
 from benchmarks.methods import contestant
 from pipelines.errors import SettingsError
 from rddrs.methods.structures import LARGEST_FULL
@@ -291,6 +292,7 @@ def main() -> None:
         rate, share = np.median(table[name]), np.median(shares[name])
         peer = np.median(table[name] / table["ddsmoothing"]) if "ddsmoothing" in table else np.nan
         print(f"{name:<20}{rate:>10,.0f}{3600 * rate / (100_000 + SELECTION):>28,.0f}{share:>20.3f}{peer:>13.2f}")
+    keep("certify", {f"of the raw network, {name}": float(np.median(shares[name])) for name in names})
     if options.forms:
         print("ACR over", options.rounds * options.cores, "inputs:", ", ".join(
             f"{name} {pools[name].submit(Field.acr).result():.4f}" for name in names if name in FORMS))  # fmt: skip

@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 
 import rddrs
 from benchmarks.certify import SELECTION, random_full
+from benchmarks.measured import keep
 from rddrs.models import LeNet
 from rddrs.report.style import DASHES, PALETTE, panels, save, styled
 
@@ -134,9 +135,12 @@ def main() -> None:
                 print(f"{dim:>6}{kind:>12}{samples:>9,}{found:>12.3f}{model:>9.3f}", flush=True)
         print(f"       a pass {forward * 1e6:.1f} us, a normal number {draw * 1e9:.2f} ns, "
               f"a product {operation**-1 / 1e9:.0f} GFLOP/s")  # fmt: skip
+    figures = {f"seconds, {row['C']}, d = {row['d']}, n = {row['n']}": row["seconds"] for row in rows}
     for processes in options.processes:
         wall = wall_seconds(processes, max(options.samples))
+        figures[f"seconds on the wall, {processes} processes"] = wall
         print(f"{processes} processes, d = 784, full, n = {max(options.samples):,}: {wall:.3f} s on the wall an input")
+    keep("cost", figures)
     print("written to", *save(figure(pd.DataFrame(rows)), options.figure))
 
 

@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.measured import keep
+
 SMALL = ("data=digits", "data.subset=12", "certify.samples=1000", "train.epochs=2", "certify.batch=128")
 SWEEP = ("method=rs,ancer", "certify.mode=memory")
 TIMES = ["optimize_seconds", "certify_seconds"]
@@ -91,9 +93,11 @@ def main() -> None:
     place = Path(tempfile.mkdtemp(prefix="faults"))
     overrides = [*SMALL, *options.overrides]
     print(f"below {place}")
-    print(f"together: {together(overrides, place, options.processes)} of {options.processes}", flush=True)
+    well = together(overrides, place, options.processes)
+    print(f"together: {well} of {options.processes}", flush=True)
     held = killed(overrides, place, options.kills, random.Random(options.seed))
     print(f"killed: {held} of {options.kills}")
+    keep("faults", {"together": well, "killed": held})
 
 
 if __name__ == "__main__":

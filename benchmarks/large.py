@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import rddrs
+from benchmarks.measured import keep
 from rddrs.models import ResNet
 
 SELECTION = 16
@@ -94,6 +95,7 @@ def main() -> None:
     parser.add_argument("--shapes", type=int, nargs="+", default=[32, 224])
     options = parser.parse_args()
     torch.set_num_threads(1)
+    figures = {}
     for size in options.shapes:
         net, kinds = network(size), ["isotropic", "kronecker"]
         scales = {kind: scale_of(kind, size) for kind in kinds}
@@ -114,6 +116,8 @@ def main() -> None:
             print(f"3 x {size} x {size}  network alone {pool.submit(peak, size, None, 0).result():>23.0f} MiB")
         ratio = np.median(np.divide(seconds["kronecker"][1:], seconds["isotropic"][1:]))
         print(f"3 x {size} x {size}  kronecker / isotropic {ratio:.3f}", flush=True)
+        figures[f"kronecker / isotropic, {size}"] = ratio
+    keep("large", figures)
 
 
 if __name__ == "__main__":

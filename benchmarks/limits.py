@@ -21,6 +21,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor
 
+from benchmarks.measured import keep
 from pipelines.config import load
 from pipelines.entry import CONFIGURATION
 from pipelines.prepare import Prepared, prepare
@@ -75,8 +76,11 @@ def main() -> None:
         scale = load_scale(prepared.classifier_folder / "scale.safetensors")
         columns.append(limits(prepared, scale, options.slopes))
     print(f"{'at most, times RS':<24}{'before':>10}{'co-trained':>12}")
+    figures = {}
     for part, *row in zip(prepared.threat.perturbations, *columns, strict=True):
         print(f"{part.name:<24}" + "".join(f"{value:>11.2f}" for value in row))
+        figures |= {f"{part.name}, {name}": value for name, value in zip(("before", "co-trained"), row, strict=False)}
+    keep("limits", figures)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.measured import keep
 from rddrs.certification import Certificate
 from rddrs.noise import Full
 from rddrs.records import Folder
@@ -64,6 +65,7 @@ def main() -> None:
         memory = Memory(store, reference=train[:: len(train) // options.reference])
         print(f"{'remembered':>10} {'CPU s an input':>14} {'exact tests an input':>20} {'shrunk':>7} {'inside':>7}")
         seconds, tests, shrunk, inside = 0.0, 0, 0, 0
+        figures = {}
         for position in range(options.inputs):
             index = position * step
             certificate = synthetic(inputs[index], int(labels[index]), index, basis, options)
@@ -75,7 +77,9 @@ def main() -> None:
             if (position + 1) % mark == 0:
                 exact = (memory.exact_tests - tests) / mark
                 print(f"{len(memory):>10} {seconds / mark:>14.3f} {exact:>20.2f} {shrunk:>7} {inside:>7}", flush=True)
+                figures = {"seconds an input at the end": seconds / mark, "exact tests an input at the end": exact}
                 seconds, tests, shrunk, inside = 0.0, memory.exact_tests, 0, 0
+    keep("memory", figures)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from hydra import compose, initialize_config_dir
 from rich.progress import track
 
 import rddrs
+from benchmarks.measured import keep
 from pipelines.config import load
 from pipelines.entry import CONFIGURATION
 from pipelines.means import share_scale, unseen
@@ -98,16 +99,18 @@ def main() -> None:
     table.to_csv(options.table, index=False)
     print(ROW.format("", "acr_proxy", "ratio", "acr_ball", "ratio", "accuracy", "+-", "fidelity", "clashes", "propose",
                      "certify"))  # fmt: skip
-    base = None
+    base, figures = None, {}
     for name, part in table.groupby("contestant", sort=False):
         proxy, ball = ((part[column] * part["correct"]).mean() for column in ("proxy_radius", "ball_radius"))
         base = base or (proxy, ball)
         accuracy = part["correct"].mean()
+        figures |= {f"acr_proxy, {name}": proxy, f"acr_ball, {name}": ball, f"accuracy, {name}": accuracy}
         error = np.sqrt(accuracy * (1 - accuracy) / len(part))
         seconds = (f"{part[column].median():.2f}" for column in ("optimize_seconds", "certify_seconds"))
         print(ROW.format(str(name), f"{proxy:.3f}", f"{proxy / base[0]:.2f}", f"{ball:.3f}", f"{ball / base[1]:.3f}",
                          f"{accuracy:.3f}", f"{error:.3f}", f"{part['fidelity'].mean():.3f}",
                          f"{part['contradictions'].sum():.0f}", *seconds))  # fmt: skip
+    keep("methods", figures)
     print("\nmean certified severities, 0 where wrong")
     for column in (f"severity_{name}" for name in measured(table)):
         means = [np.mean(part[column] * part["correct"]) for _, part in table.groupby("contestant", sort=False)]

@@ -17,6 +17,7 @@ from pipelines.settings import Settings, Target
 from rddrs.data import Dataset
 from rddrs.data import doubts as range_doubts
 from rddrs.models import card_of, scale_file
+from rddrs.models.doubts import answers, are_probabilities, near_chance
 from rddrs.smoothing import check_contract, taken
 
 
@@ -122,16 +123,13 @@ def doubts(network: nn.Module, settings: Settings, data: Dataset) -> list[str]:
     except ValueError as error:
         raise SettingsError(str(error)) from error
     given = [f"{key}={file}" for key, file in settings.given.items()]
-    with torch.no_grad():
-        logits = torch.cat([network(inputs.clone()) for inputs in reference.inputs.split(256)])
-    if settings.classifier.output == "logits" and (logits >= 0).all() and (logits.sum(1) - 1).abs().max() < 1e-3:
+    logits = answers(network, reference.inputs)
+    if settings.classifier.output == "logits" and are_probabilities(logits):
         found.append("the network answers probabilities, it seems: classifier.output=probabilities says so")
     for named in given or (["classifier.weights=own"] if settings.classifier.weights == "own" else []):
-        answers = logits.argmax(dim=1)
-        accuracy = (answers == reference.labels).double().mean().item()
-        if accuracy < 1 / data.classes + 0.25 * (1 - 1 / data.classes):
+        if (accuracy := near_chance(logits, reference.labels, data.classes)) is not None:
             found.append(
-                f"{named}: only {accuracy:.0%} of {len(answers)} training inputs are answered rightly, without "
+                f"{named}: only {accuracy:.0%} of {len(logits)} training inputs are answered rightly, without "
                 "noise: does it want normalised inputs (classifier.normalize), or classes in another order?"
             )
     return found

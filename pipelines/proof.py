@@ -11,7 +11,7 @@ from pipelines.errors import SettingsError
 from pipelines.means import measured_batch, paths_owner, share_scale, standard_of, unseen, worker_pool
 from pipelines.prepared import Prepared
 from pipelines.progress import progress_bar
-from pipelines.shown import made_elsewhere, shown, stated_settings
+from pipelines.shown import shown, stated_settings
 from pipelines.train import train
 from rddrs import audit as audit_certificate
 from rddrs import audit_path, fidelity
@@ -20,16 +20,17 @@ from rddrs.records import (
     Difference,
     Store,
     claims,
-    differences,
     examine_run,
+    made_elsewhere,
     manifest_differences,
+    proposal_differences,
     provenance,
+    recounted,
     versions,
     worth_differences,
 )
 from rddrs.smoothing import SmoothedClassifier, shared_fidelity
 from rddrs.trust import audited_inputs, overlaps
-from rddrs.trust.audit import count_differences
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def findings(prepared: Prepared) -> Findings:
     train(prepared)
     store = Store(folder)
     records, wrong = examined(prepared, store)
-    notes = made_elsewhere(prepared) + drawn_elsewhere(prepared) + unproposed(prepared)
+    notes = made_elsewhere(prepared.run_folder) + drawn_elsewhere(prepared) + unproposed(prepared)
     if not len(records):
         return Findings(pd.DataFrame(), [], wrong, notes)
     found, told = shown(prepared, records, lambda: counterpart_records(prepared))
@@ -117,19 +118,12 @@ def counterpart_records(prepared: Prepared) -> tuple[pd.DataFrame | None, list[D
         if index in known
     ]
     proposed = proposals(other, store)
+    audit, device = other.settings.audit, other.settings.device
+    again = partial(recounted, store, other.network, terms=other.terms, tolerance=audit.tolerance, device=device)
     with worker_pool(other.settings) as pool:
-        found = pool.map(lambda index: repeated(other, store, index) + proposed(index), chosen)
+        found = pool.map(lambda index: again(index) + proposed(index), chosen)
         wrong += [it for each in found for it in each]
     return records, [replace(it, file=f"{other.run_folder.name}/{it.file}") for it in wrong]
-
-
-def repeated(prepared: Prepared, store: Store, index: int) -> list[Difference]:
-    """Where the counts of a certificate are not those of its own samples, drawn again."""
-    certificate = store.certificate(index).under(prepared.terms).to(prepared.settings.device)
-    other = count_differences(prepared.network, certificate)
-    if other <= prepared.settings.audit.tolerance:
-        return []
-    return [Difference(f"regions/{index}.safetensors", index, "counts", f"{other} that differ", "its samples'")]
 
 
 def drawn_elsewhere(prepared: Prepared) -> list[str]:
@@ -169,16 +163,12 @@ def proposals(prepared: Prepared, store: Store) -> Callable[[int], list[Differen
         share_scale(prepared, reference)
 
     def proposed(index: int) -> list[Difference]:
-        certificate, record = store.certificate(index), store.record(index)
+        certificate = store.certificate(index)
         if settings.run is not None and method.shared_scale:  # C came with the run
             method.shared_scale.adopt(prepared.network, certificate.scale, **keyed)
         x = prepared.data.test_inputs[index].to(settings.device)
         again = method.propose(prepared.network, x, reference=reference, index=index, batch=certificate.batch, **keyed)
-        again = replace(again, scale=again.scale.to(x.device, x.dtype))  # as it is certified
-        names = ("status", "sigma_x", "iterations")
-        stated = {name: record.get(name) for name in names} | {"scale": certificate.scale.digest}
-        right = {name: getattr(again, name) for name in names} | {"scale": again.scale.digest}
-        return differences(f"regions/{index}.safetensors", stated, right, index)
+        return proposal_differences(store, index, again)
 
     return proposed
 

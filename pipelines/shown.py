@@ -18,10 +18,8 @@ from rddrs.records import (
     flattened,
     provenance,
     reading_differences,
-    versions,
 )
-from rddrs.records.manifest import commit
-from rddrs.records.tracking import Logged, logged, parameters_of, provenance_tags
+from rddrs.records.tracking import parameters_of, provenance_tags, seen_in
 from rddrs.report import (
     compared_columns,
     compared_metrics,
@@ -40,7 +38,7 @@ def shown(prepared: Prepared, records: pd.DataFrame, counterpart: Counterpart) -
     settings, places = prepared.settings, prepared.places
     folder = places.path
     alpha = settings.certify.alpha
-    seen, wrong, notes = in_mlflow(prepared), [], []
+    seen, wrong, notes = seen_in(prepared.root, places), [], []
     if isinstance(seen, Difference):
         seen, wrong = None, [seen]
     try:
@@ -77,17 +75,6 @@ def shown(prepared: Prepared, records: pd.DataFrame, counterpart: Counterpart) -
     return wrong, notes
 
 
-def in_mlflow(prepared: Prepared) -> Logged | Difference | None:
-    """What MLflow shows of the run, if there is MLflow here; the difference where it does not know the run."""
-    places, root = prepared.places, prepared.root
-    if not (places.is_below(root) and root.database.exists()):
-        return None
-    try:
-        return logged(root.path, places.mlflow_run.read_text())
-    except (OSError, ValueError) as error:
-        return Difference("mlflow_run_id", None, "file", str(error), "the run's id in MLflow")
-
-
 def without_places(prepared: Prepared, values: Mapping[str, Any]) -> dict[str, Any]:
     """The values, by dotted names, of the keys that a result depends on."""
     free = (*ANYWHERE, *(f"method.{name}" for name in prepared.method.contents))
@@ -105,10 +92,3 @@ def stated_settings(prepared: Prepared) -> list[Difference]:
         return differences("config.yaml", left, right)
 
     return reading_differences("config.yaml", check)
-
-
-def made_elsewhere(prepared: Prepared) -> list[str]:
-    """What of the run's commit and versions is not so here, in one line; nothing where all is."""
-    stated, here = provenance(prepared.run_folder), {"commit": commit(), **versions()}
-    other = [f"{name} {stated.get(name)} (here {value})" for name, value in here.items() if stated.get(name) != value]
-    return [f"the manifest says that the run was made with {', '.join(other)}"] if other else []

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 import rddrs
-from benchmarks import device, intervals, paths
+from benchmarks import device, history, intervals, measured, paths
 
 
-def test_paths(tmp_path, capsys):
+def test_paths(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     options = ["--data", "digits", "--inputs", "2", "--limit", "0.5", "--epochs", "4", "--samples", "1000"]
     options += ["--rounding", "1/16", "--sigma", "0.25", "--weights", f"{tmp_path}/weights.safetensors"]
     table = paths.main([*options, "--write", f"{tmp_path}/paths.csv"])
@@ -67,3 +68,23 @@ def test_no_interval_is_longer_than_the_exact_one(capsys):
     assert (prediction != 0).all() and (share[prediction == 1] <= 1 + 1e-5).all()
     assert (prediction == 1).sum() > 25 and np.median(share[prediction == 1]) > 0.3
     assert "0 of 50 are too long, at most 3 by luck" in capsys.readouterr().out
+
+
+def test_the_history_tells_how_a_figure_moved_on_one_machine(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seconds in (2.0, 1.0, 0.5):
+        measured.keep("cost", {"seconds": seconds}, ["--rounds", "5"])
+    measured.keep("cost", {"seconds": 9.0}, ["--rounds", "1"])
+    history.main(["cost"])
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split()[-3:] for line in told if line.startswith("    ")] == [
+        ["9", "1.000", "1.000"],
+        ["2", "1.000", "1.000"],
+        ["1", "0.500", "0.500"],
+        ["0.5", "0.500", "0.250"],
+    ]
+    assert measured.machine() in told[1] and f"  {rddrs.__version__} " in told[3]
+    history.main(["large"])
+    assert capsys.readouterr().out == ""
+    with pytest.raises(SystemExit, match="no benchmark was run here"):
+        history.main(["--file", "nowhere.jsonl"])

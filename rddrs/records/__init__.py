@@ -3,7 +3,14 @@
 from rddrs.records.binding import Binding
 from rddrs.records.inputs import CertifiedInput, certify_input, remembered, remembered_records
 from rddrs.records.inventory import ANYWHERE, SIDE_BY_SIDE, strangers
-from rddrs.records.manifest import is_as_written, manifest_differences, provenance, versions, write_manifest
+from rddrs.records.manifest import (
+    is_as_written,
+    made_elsewhere,
+    manifest_differences,
+    provenance,
+    versions,
+    write_manifest,
+)
 from rddrs.records.outcomes import Folder, Ledger, claims
 from rddrs.records.record import (
     PER_INPUT,
@@ -17,7 +24,15 @@ from rddrs.records.record import (
     severity_column,
     worth,
 )
-from rddrs.records.reproof import Examined, examine, examine_run, memory_again, worth_differences
+from rddrs.records.reproof import (
+    Examined,
+    examine,
+    examine_run,
+    memory_again,
+    proposal_differences,
+    recounted,
+    worth_differences,
+)
 from rddrs.records.run_folder import ClassifierFolder, ComparisonFolder, OutputRoot, RunFolder
 from rddrs.records.stated import (
     Difference,
@@ -56,15 +71,18 @@ __all__ = [
     "is_as_written",
     "is_tested",
     "kept",
+    "made_elsewhere",
     "manifest_differences",
     "measured",
     "memory_again",
     "path_column",
     "path_columns",
     "path_names",
+    "proposal_differences",
     "provenance",
     "reading_differences",
     "rebuild",
+    "recounted",
     "remembered",
     "remembered_records",
     "severity_column",

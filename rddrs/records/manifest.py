@@ -99,6 +99,13 @@ def provenance(folder: Path) -> dict[str, str]:
         return {}
 
 
+def made_elsewhere(folder: Path) -> list[str]:
+    """What of a run's commit and versions is not so here, in one line; nothing where all is."""
+    stated, here = provenance(folder), {"commit": commit(), **versions()}
+    other = [f"{name} {stated.get(name)} (here {value})" for name, value in here.items() if stated.get(name) != value]
+    return [f"the manifest says that the run was made with {', '.join(other)}"] if other else []
+
+
 def _files(folder: Path) -> dict[str, str]:
     paths = (path for path in folder.rglob("*") if path.is_file() and path.name not in _LATER)
     return {

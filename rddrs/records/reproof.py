@@ -15,15 +15,17 @@ from torch import Tensor
 from rddrs.archives import Archives
 from rddrs.certification import Certificate, PathTerms, Terms
 from rddrs.files import Unreadable
+from rddrs.methods import Proposal
 from rddrs.records.binding import Binding
 from rddrs.records.inputs import remembered
 from rddrs.records.outcomes import Ledger
 from rddrs.records.record import STATED, derived, path_column, path_columns, worth
 from rddrs.records.stated import MISSING, Difference, differences
 from rddrs.records.store import Store
-from rddrs.smoothing import Fidelity, Reference
+from rddrs.smoothing import Classifier, Fidelity, Reference
 from rddrs.threats import PERTURBATIONS, Perturbation
 from rddrs.trust import Memory
+from rddrs.trust.audit import count_differences
 
 _CLAIMED = ("prediction", "p_lower", "radius", "decision")
 
@@ -194,3 +196,23 @@ def _outcome_differences(store: Store, right: Ledger, index: int) -> list[Differ
     for row, text in zip((stated, follows), texts, strict=True):
         row |= {name: value for name, value in text.items() if name not in ("raw", *_CLAIMED)}
     return differences(file, stated, follows, index)
+
+
+def recounted(
+    store: Store, classifier: Classifier, index: int, *, terms: Terms, tolerance: int, device: str
+) -> list[Difference]:
+    """Where more than `tolerance` counts of a certificate are not those of its own samples, drawn again on a device."""
+    other = count_differences(classifier, store.certificate(index).under(terms).to(device))
+    if other <= tolerance:
+        return []
+    return [Difference(f"regions/{index}.safetensors", index, "counts", f"{other} that differ", "its samples'")]
+
+
+def proposal_differences(store: Store, index: int, again: Proposal) -> list[Difference]:
+    """Where the scale, the status, sigma_x or the iterations of an input are not those of a proposal made again."""
+    certificate, record = store.certificate(index), store.record(index)
+    scale = again.scale.to(certificate.x.device, certificate.x.dtype)  # as it is certified
+    names = ("status", "sigma_x", "iterations")
+    stated = {name: record.get(name) for name in names} | {"scale": certificate.scale.digest}
+    right = {name: getattr(again, name) for name in names} | {"scale": scale.digest}
+    return differences(f"regions/{index}.safetensors", stated, right, index)

@@ -25,6 +25,8 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from rddrs.files import replacing, write_text
 from rddrs.records.dashboard import VIEW_KEY, address, database
 from rddrs.records.manifest import commit, versions
+from rddrs.records.run_folder import OutputRoot, RunFolder
+from rddrs.records.stated import Difference
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -100,6 +102,16 @@ def logged(root: Path, run_id: str) -> Logged:
     if not artifacts.exists():  # the folder was moved, and no run of it was made since
         artifacts = root.resolve() / "mlartifacts" / run_id / "artifacts"
     return Logged(metrics, run.data.params, run.data.tags, artifacts)
+
+
+def seen_in(root: OutputRoot, places: RunFolder) -> Logged | Difference | None:
+    """What MLflow shows of a run, if there is MLflow here; the difference where it does not know the run."""
+    if not (places.is_below(root) and root.database.exists()):
+        return None
+    try:
+        return logged(root.path, places.mlflow_run.read_text())
+    except (OSError, ValueError) as error:
+        return Difference("mlflow_run_id", None, "file", str(error), "the run's id in MLflow")
 
 
 def parameters_of(parameters: dict[str, Any]) -> dict[str, str]:

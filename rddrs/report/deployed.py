@@ -130,8 +130,8 @@ def network_of(folder: Path, records: pd.DataFrame) -> nn.Module:
             return network
     raise ValueError(
         f"{folder.name}: the network that was certified is not here: its weights are looked for in "
-        f"{places.root.classifiers}, or where classifier.checkpoint or classifier.file says; of "
-        "classifier.weights=own the code that makes it must be what it was"
+        f"{places.root.classifiers}, or where classifier.checkpoint or classifier.file says; the "
+        "code of a network of your own must be what it was"
     )
 
 

@@ -1,5 +1,6 @@
 """Every recipe of docs/extend.md: what it adds, from outside of the package, is used from the command line."""
 
+import re
 import shlex
 import signal
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from hydra.utils import get_object
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -70,3 +72,10 @@ def test_a_recipe_is_followed(folder: Path, name: str, command: str, monkeypatch
     main()
     last = max(folder.glob("outputs/runs/*/report.html"), key=lambda page: page.stat().st_mtime)
     assert USED[name](last.parent)
+
+
+def test_every_signpost_stands_where_it_says() -> None:
+    page = (ROOT / "docs" / "extend.md").read_text()
+    table = page.partition("Where a question is answered:")[2].partition("\n\nA run")[0]
+    names = re.findall(r"`((?:rddrs|pipelines)\.[\w.]+)`", table)
+    assert len(names) >= 9 and all(get_object(name) for name in names)
