@@ -17,6 +17,7 @@ from rddrs.certification.certify import Certificate
 from rddrs.certification.lengths import SLACK, Asked, Range, Region, along_chords, boxed, in_balls, reaches
 from rddrs.certification.searches import CELLS, Rows, Search, outwards, reach, together
 from rddrs.threats import PERTURBATIONS, Change, Perturbation, stored
+from rddrs.threats.interpolation import Moved
 
 Key = tuple[int, int]
 """The place of a perturbation and a sign."""
@@ -161,7 +162,8 @@ def _way(region: Region, perturbation: Perturbation) -> Callable[[Region, Sequen
     if isinstance(change, Change):
         if region.diagonal and change.monotone:
             return reaches
-        if change.straight:
+        # Where C is diagonal, the corners of their boxes say as much of images that move as chords do, for less.
+        if change.straight and not (region.diagonal and isinstance(change, Moved)):
             return along_chords
         if region.euclidean_ball is not None and change.in_balls:
             return in_balls
