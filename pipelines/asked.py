@@ -103,19 +103,26 @@ def perturbation_of(key: str, name: str) -> Perturbation:
 def paths_of(settings: Settings, data: Dataset) -> dict[str, PathTerms]:
     """What is asked of the paths, by their names; each is tried on an input of the data's shape."""
     options = settings.certify
-    shared: dict[str, Any] = {"alpha": options.alpha, "samples": options.path_samples, "seed": settings.seed}
-    shared |= {"selection_samples": options.selection_samples, "clamp": clamp_of(settings, data)}
-    shared["rounding"] = rounding_of(settings, data)
+    clamp, rounding = clamp_of(settings, data), rounding_of(settings, data)
     found, x = {}, torch.rand(data.shape, generator=torch.Generator().manual_seed(0))
     for key, asked in options.paths.items():
         parts = tuple(perturbation_of("certify.paths", name) for name in key.split("+"))
         try:
             low, high = path_ends(parts, asked)
-            Course(parts, x, shared["clamp"]).hull(*(torch.tensor([end], dtype=torch.float64) for end in (low, high)))
+            Course(parts, x, clamp).hull(*(torch.tensor([end], dtype=torch.float64) for end in (low, high)))
         except ValueError as error:
             raise SettingsError(f"certify.paths.{key}={asked}: {error}") from error
         ends = (low, high) if len(parts) > 1 else (low[0], high[0])
-        found["+".join(it.name for it in parts)] = PathTerms(parts, *ends, **shared)
+        found["+".join(it.name for it in parts)] = PathTerms(
+            parts,
+            *ends,
+            alpha=options.alpha,
+            clamp=clamp,
+            rounding=rounding,
+            samples=options.path_samples,
+            selection_samples=options.selection_samples,
+            seed=settings.seed,
+        )
     return found
 
 

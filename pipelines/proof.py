@@ -158,16 +158,18 @@ def proposals(prepared: Prepared, store: Store) -> Callable[[int], list[Differen
         return lambda index: []
     settings, method = prepared.settings, prepared.method
     reference = prepared.reference(1)
-    keyed: dict[str, Any] = {"sigma": settings.sigma, "seed": settings.seed}
+    sigma, seed = settings.sigma, settings.seed
     if settings.run is None:
         share_scale(prepared, reference)
 
     def proposed(index: int) -> list[Difference]:
         certificate = store.certificate(index)
         if settings.run is not None and method.shared_scale:  # C came with the run
-            method.shared_scale.adopt(prepared.network, certificate.scale, **keyed)
+            method.shared_scale.adopt(prepared.network, certificate.scale, sigma=sigma, seed=seed)
         x = prepared.data.test_inputs[index].to(settings.device)
-        again = method.propose(prepared.network, x, reference=reference, index=index, batch=certificate.batch, **keyed)
+        again = method.propose(
+            prepared.network, x, sigma=sigma, reference=reference, seed=seed, index=index, batch=certificate.batch
+        )
         return proposal_differences(store, index, again)
 
     return proposed
@@ -185,7 +187,6 @@ def attacked(
     reference = prepared.reference()
     baseline, held_out = unseen(prepared)
     proposed = proposals(prepared, store)
-    keyed: dict[str, Any] = {"sigma": settings.sigma, "seed": settings.seed, "norm": settings.certify.norm}
 
     def one(index: int) -> tuple[dict[str, Any], list[Difference]]:
         certificate = claimed(index)
@@ -207,7 +208,8 @@ def attacked(
         stated, wrong = store.record(index), proposed(index)
         if settings.run is None or stated.get("baseline") == baseline:  # else it is of a network that is not here
             measure = shared_fidelity if prepared.method.same_scale else partial(fidelity, index=index)
-            worth = measure(prepared.network, certificate.scale, held_out, **keyed)
+            scale, norm = certificate.scale, settings.certify.norm
+            worth = measure(prepared.network, scale, held_out, sigma=settings.sigma, seed=settings.seed, norm=norm)
             wrong += worth_differences(index, stated, worth, options.tolerance / len(held_out.labels))
         flags = [*found.flags, *path_flags(prepared, store, index, batch)]
         return pd.json_normalize(asdict(found)).iloc[0].to_dict() | {"flags": ", ".join(flags)}, wrong
