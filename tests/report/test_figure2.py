@@ -69,7 +69,8 @@ def test_a_curve_of_low_fidelity_is_grey_and_few_inputs_are_named():
     runs = [made("rs", drawn(0.4)), made("ancer", drawn(4.0), 0.95), made("rddrs", drawn(9.0, 10), 0.61)]
     figure = paper_figure([*runs, *(made(run.method, run.records["proxy_radius"], sigma=0.5) for run in runs)])
     proxy, _, ball, *_ = figure.axes
-    assert [text.get_text() for text in ball.get_legend().get_texts()] == [
+    legend = ball.get_legend()
+    assert legend is not None and [text.get_text() for text in legend.get_texts()] == [
         *("rs (1.00)", "ancer (0.95)", "rddrs (0.61, 10 inputs)"),
     ]
     colors = [to_hex(line.get_color()) for line in proxy.lines]
