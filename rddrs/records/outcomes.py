@@ -67,10 +67,11 @@ class Ledger:
     def text(self, index: int) -> str | None:
         """What is stated of an input, None where nothing is."""
         path = self.path / f"{index}.json"
-        if path.exists():
-            return path.read_text()
-        part = self.archives.find(path.name)
-        return None if part is None else part.read().decode()
+        with reading(path):
+            if path.exists():
+                return path.read_text()
+            part = self.archives.find(path.name)
+            return None if part is None else part.read().decode()
 
     def read(self, index: int) -> Outcome:
         path = self.path / f"{index}.json"

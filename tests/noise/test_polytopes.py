@@ -42,7 +42,7 @@ def test_the_clearance_is_the_distance(scale_of, kinds, dim):
 
 
 def test_one_kronecker_basis_needs_no_program(scale_of, monkeypatch):
-    monkeypatch.setattr(polytopes, "linprog", None)
+    monkeypatch.setattr("scipy.optimize.linprog", None)
     base = scale_of("kronecker", 30)
     other = Kronecker(base.factors, base.values.flip(0) + 0.1)
     centers = torch.randn(2, 30, generator=torch.Generator().manual_seed(0))
