@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 
 import torch
 from jaxtyping import Float
@@ -17,10 +18,16 @@ from torch import Tensor
 from rddrs.certification.certify import Certificate
 from rddrs.noise import Diagonal, Isotropic
 from rddrs.threats import Perturbation, stored
+from rddrs.threats.change import column
+from rddrs.threats.interpolation import Moved, moved_bends, moved_boxes, moved_points
+from rddrs.threats.linear import Linear
 
 Range = tuple[float, float]
 Asked = tuple[Perturbation, Tensor]
 """Severities [1, n] of a perturbation, or the two ends of cells [2, n], the one that is nearer to 0 first."""
+
+Cells = tuple[Perturbation, Tensor, Tensor]
+"""A perturbation and the lower and upper ends, [n], of cells."""
 
 SLACK = 1e-10
 """What float64 may be wrong by, in units of the largest entry and one, and of a radius."""
@@ -66,6 +73,24 @@ class Region:
         """What rounding adds to a length at most."""
         half = torch.full_like(self.x[None], (self.rounding or 0.0) / 2 + self.slack)
         return float(self.spread(half))
+
+    @cached_property
+    def start(self) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
+        """The input, clamped, and that rounded."""
+        clamped = self.stored(self.x)
+        return clamped, stored(clamped, rounding=self.rounding)
+
+    def direction(self, perturbation: Perturbation) -> Tensor:
+        """v(x) of one that is linear, x + s v(x), in a shape that broadcasts with [1, *shape]."""
+        key, change = perturbation.name, perturbation.function
+        if key not in self._directions or self._directions[key][0] is not change:
+            assert isinstance(change, Linear)
+            self._directions[key] = change, change.direction(self.x[None])
+        return self._directions[key][1]
+
+    @cached_property
+    def _directions(self) -> dict[str, tuple[Linear, Tensor]]:
+        return {}
 
     def stored(self, points: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
         """Clamped, but not rounded."""
@@ -131,13 +156,35 @@ class Region:
         return most.index_put((asked,), torch.maximum(most[asked], found))
 
 
+def _points(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "n *shape"]:
+    """T_s(x) of every perturbation at its severities; those of the same kind are made together."""
+    x, found = region.x, list[Tensor]()
+    for kind, same in groupby(asked, key=_kind):
+        if kind is Linear:
+            parts = [*same]
+            directions = [region.direction(it) for it, _ in parts]
+            if len(parts) > 1:
+                rows = [each.expand(len(s), *x.shape) for each, (_, s) in zip(directions, parts, strict=True)]
+                directions = [torch.cat(rows)]
+            found.append(torch.addcmul(x, column(torch.cat([s for _, s in parts]), x[None]), directions[0]))
+        elif kind is Moved:
+            found.append(moved_points(x[None], [(it.function, s) for it, s in same]))
+        else:
+            found += [it.points(x, s) for it, s in same]
+    return found[0] if len(found) == 1 else torch.cat(found)
+
+
+def _kind(asked: Asked | Cells) -> type | None:
+    return next((kind for kind in (Linear, Moved) if isinstance(asked[0].function, kind)), None)
+
+
 def reaches(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "1 n"]:
     """A bound of |B^-1 delta| from 0 to every severity, where C is diagonal and no entry ever turns back.
 
     No entry is then farther from x than at one of the two ends.
     """
-    x, start = region.x, region.stored(region.x)
-    points = region.stored(torch.cat([it.points(x, severities) for it, (severities,) in asked]))
+    x, (start, rounded) = region.x, region.start
+    points = region.stored(_points(region, [(it, severities) for it, (severities,) in asked]))
 
     def longest(*ends: Tensor) -> Float[Tensor, " n"]:
         away = (ends[0] - x).abs_()
@@ -146,7 +193,17 @@ def reaches(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "1 n"]:
         return region.length(away.add_(region.slack))
 
     most = longest(points) if torch.equal(start, x) else longest(points, start)
-    return region.also_rounded(most, lambda rows: longest(*rows, stored(start, rounding=region.rounding)), points)[None]
+    return region.also_rounded(most, lambda rows: longest(*rows, rounded), points)[None]
+
+
+def _bends(region: Region, asked: Sequence[Cells]) -> Float[Tensor, "n *shape"]:
+    x, found = region.x, list[Tensor]()
+    for kind, same in groupby(asked, key=_kind):
+        if kind is Moved:
+            found.append(moved_bends(x[None], [(it.function, *ends) for it, *ends in same]))
+        else:
+            found += [it.bends(x, *ends) for it, *ends in same]
+    return torch.cat(found)
 
 
 def along_chords(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]:
@@ -154,14 +211,14 @@ def along_chords(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]
 
     A norm is on a chord largest at an end.
     """
-    x, points, bends, places, count = region.x, [], [], [], 0
+    x, ends, places, count = region.x, list[Asked](), list[Tensor](), 0
     for it, cells in asked:
-        ends, place = cells.unique(return_inverse=True)
-        points.append(it.points(x, ends))
-        bends.append(it.bends(x, cells.amin(dim=0), cells.amax(dim=0)))
+        severities, place = cells.unique(return_inverse=True)
+        ends.append((it, severities))
         places.append(place + count)
-        count += len(ends)
-    points, bends, places = torch.cat(points), torch.cat(bends) + region.slack, torch.cat(places, dim=1)
+        count += len(severities)
+    points, places = _points(region, ends), torch.cat(places, dim=1)
+    bends = region.slack + _bends(region, [(it, cells.amin(dim=0), cells.amax(dim=0)) for it, cells in asked])
     held = region.stored(points)
     lengths = region.length(held - x)[places]
     first, last = held[places]
@@ -179,10 +236,13 @@ def along_chords(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]
 def boxed(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]:
     """A bound of |B^-1 delta| over every cell, and the length of the middle of its box of displacements delta."""
     x, boxes = region.x, []
-    for it, cells in asked:
-        lower, upper = it.boxes(x, cells.amin(dim=0), cells.amax(dim=0))
-        boxes.append((region.stored(lower - region.slack), region.stored(upper + region.slack)))
+    for kind, same in groupby([(it, cells.amin(dim=0), cells.amax(dim=0)) for it, cells in asked], key=_kind):
+        if kind is Moved:
+            boxes.append(moved_boxes(x[None], [(it.function, *ends) for it, *ends in same]))
+        else:
+            boxes += [it.boxes(x, *ends) for it, *ends in same]
     lower, upper = (torch.cat(ends) for ends in zip(*boxes, strict=True))
+    lower, upper = region.stored(lower - region.slack), region.stored(upper + region.slack)
     centre = (lower + upper) / 2 - x
     if region.diagonal:
         most, length = region.longest((lower, upper)), region.length(centre)

@@ -8,7 +8,7 @@ a parabola, which leaves its chord by a quarter of what the slope along one axis
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -43,35 +43,63 @@ class Moved(Boxed, Mean):
     def boxes(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]:
-        size = x.shape[-2:]
-        middles = self.sources(size, (low + high) / 2)
-        spans = _spans(middles, self.ways(size, low, high), size)
-        ways = [torch.maximum(most - place, place - least)[:, None] for least, place, most in spans]
-        level, cells = _reached(spans, size)
-        tables = _steepest(x, int(level.max()))
-        middle, (down, across, *values) = _interpolated(x, *middles), (_taken(table, cells) for table in tables)
-        variation = down * ways[0] + across * ways[1]
-        least, most = middle - variation, middle + variation
-        return (torch.maximum(least, -values[1]), torch.minimum(most, values[0])) if values else (least, most)
+        return moved_boxes(x, [(self, low, high)])
 
     def bends(self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> Tensor:
-        size = x.shape[-2:]
-        first, middles, last = (self.sources(size, severities) for severities in (low, (low + high) / 2, high))
-        steps = [(end - start).abs()[:, None] for start, end in zip(first, last, strict=True)]
-        spans = _spans(middles, self.ways(size, low, high), size)
-        level, cells = _reached(spans, size)
-        down, across = (_taken(table, cells) for table in _steepest(x, int(level.max()))[:2])
-        # Where slopes change on the way, its two halves may go up and down; beyond the edges all is 0.
-        bend = (down * steps[0] + across * steps[1]) / 2
-        within, inside = level == 0, torch.ones_like(level, dtype=torch.bool)
-        for (least, _, most), length in zip(spans, size, strict=True):
-            within &= (least > -1) & (most < length)
-            inside &= (least < length) & (most > -1)
-        saddles = pad(x, (1, 1, 1, 1)).diff(dim=2).diff(dim=3).abs().flatten(2)
-        bend = torch.where(
-            within[:, None], _taken(saddles, torch.where(within, cells, 0)) * steps[0] * steps[1] / 4, bend
-        )
-        return (bend + (down + across) * self.gaps(size, low, high)[:, None]) * inside[:, None]
+        return moved_bends(x, [(self, low, high)])
+
+
+Cells = tuple[Moved, Tensor, Tensor]
+"""A change and the lower and upper ends, [n], of its cells; those of several changes are looked at together."""
+
+
+def moved_points(x: Float[Tensor, "m *shape"], asked: Sequence[tuple[Moved, Tensor]]) -> Float[Tensor, "n *shape"]:
+    """The `points` of each change at its severities."""
+    return _interpolated(x, *_joined(it.sources(x.shape[-2:], severities) for it, severities in asked))
+
+
+def moved_boxes(
+    x: Float[Tensor, "m *shape"], asked: Sequence[Cells]
+) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]:
+    """The `boxes` of each change in its cells."""
+    size = x.shape[-2:]
+    middles = _joined(it.sources(size, (low + high) / 2) for it, low, high in asked)
+    spans = _spans(middles, _joined(it.ways(size, low, high) for it, low, high in asked), size)
+    ways = [torch.maximum(most - place, place - least)[:, None] for least, place, most in spans]
+    level, cells = _reached(spans, size)
+    tables = _steepest(x, int(level.max()))
+    middle, (down, across, *values) = _interpolated(x, *middles), (_taken(table, cells) for table in tables)
+    variation = down * ways[0] + across * ways[1]
+    least, most = middle - variation, middle + variation
+    return (torch.maximum(least, -values[1]), torch.minimum(most, values[0])) if values else (least, most)
+
+
+def moved_bends(x: Float[Tensor, "m *shape"], asked: Sequence[Cells]) -> Float[Tensor, "n *shape"]:
+    """The `bends` of each change in its cells."""
+    size = x.shape[-2:]
+    first, middles, last = (
+        _joined(it.sources(size, severities) for (it, *_), severities in zip(asked, ends, strict=True))
+        for ends in zip(*((low, (low + high) / 2, high) for _, low, high in asked), strict=True)
+    )
+    steps = [(end - start).abs()[:, None] for start, end in zip(first, last, strict=True)]
+    spans = _spans(middles, _joined(it.ways(size, low, high) for it, low, high in asked), size)
+    level, cells = _reached(spans, size)
+    down, across = (_taken(table, cells) for table in _steepest(x, int(level.max()))[:2])
+    # Where slopes change on the way, its two halves may go up and down; beyond the edges all is 0.
+    bend = (down * steps[0] + across * steps[1]) / 2
+    within, inside = level == 0, torch.ones_like(level, dtype=torch.bool)
+    for (least, _, most), length in zip(spans, size, strict=True):
+        within &= (least > -1) & (most < length)
+        inside &= (least < length) & (most > -1)
+    saddles = pad(x, (1, 1, 1, 1)).diff(dim=2).diff(dim=3).abs().flatten(2)
+    bend = torch.where(within[:, None], _taken(saddles, torch.where(within, cells, 0)) * steps[0] * steps[1] / 4, bend)
+    gaps = torch.cat([it.gaps(size, low, high).expand(-1, *size) for it, low, high in asked])
+    return (bend + (down + across) * gaps[:, None]) * inside[:, None]
+
+
+def _joined(places: Iterable[tuple[Places, Places]]) -> tuple[Places, Places]:
+    rows, columns = zip(*places, strict=True)
+    return torch.cat(rows), torch.cat(columns)
 
 
 def _spans(

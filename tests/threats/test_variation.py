@@ -7,6 +7,7 @@ from scipy import ndimage
 from torch.nn.functional import avg_pool2d
 
 from rddrs.threats import PERTURBATIONS, SHIFT_DOWN, Perturbation
+from rddrs.threats.interpolation import Rotation, Shift, Zoom, moved_bends, moved_boxes, moved_points
 
 NAMES = {it.name: it for it in PERTURBATIONS}
 CELLS, INSIDE, IMAGES = 84, 20, 6
@@ -176,6 +177,19 @@ def test_down_is_to_the_right_of_an_image_on_its_side():
     found = (SHIFT_DOWN.points(x, low), *SHIFT_DOWN.boxes(x, low, high))
     expected = (right.points(x.mT, low), *right.boxes(x.mT, low, high))
     assert all(torch.equal(down, side.mT) for down, side in zip(found, expected, strict=True))
+
+
+def test_changes_that_are_looked_at_together_are_what_they_are_alone():
+    """Points and bends are the same; boxes hold the points, and may be smaller together."""
+    x, moves, source = images()[2][None], [Rotation(), Shift(), Zoom()], torch.Generator().manual_seed(6)
+    cells = [(it, *torch.tensor([[-0.3, 0.0, 0.1], [-0.29, 0.02, 0.6]], dtype=torch.float64)) for it in moves]
+    at = [(it, torch.lerp(low, high, torch.rand(3, generator=source, dtype=torch.float64))) for it, low, high in cells]
+    points, bends, (lower, upper) = moved_points(x, at), moved_bends(x, cells), moved_boxes(x, cells)
+    assert torch.equal(points, torch.cat([it.points(x, severities) for it, severities in at]))
+    assert torch.equal(bends, torch.cat([it.bends(x, *ends) for it, *ends in cells]))
+    least, most = (torch.cat(ends) for ends in zip(*(it.boxes(x, *ends) for it, *ends in cells), strict=True))
+    assert (least <= lower).all() and (upper <= most).all()
+    assert (lower - 1e-13 <= points).all() and (points <= upper + 1e-13).all()
 
 
 def test_a_function_gets_copies_and_its_bound_is_checked():
