@@ -168,7 +168,7 @@ def _points(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "n *shape"]
                 directions = [torch.cat(rows)]
             found.append(torch.addcmul(x, column(torch.cat([s for _, s in parts]), x[None]), directions[0]))
         elif kind is Moved:
-            found.append(moved_points(x[None], [(it.function, s) for it, s in same]))
+            found.append(moved_points(x[None], [(_moved(it), s) for it, s in same]))
         else:
             found += [it.points(x, s) for it, s in same]
     return found[0] if len(found) == 1 else torch.cat(found)
@@ -176,6 +176,11 @@ def _points(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "n *shape"]
 
 def _kind(asked: Asked | Cells) -> type | None:
     return next((kind for kind in (Linear, Moved) if isinstance(asked[0].function, kind)), None)
+
+
+def _moved(perturbation: Perturbation) -> Moved:
+    assert isinstance(perturbation.function, Moved)
+    return perturbation.function
 
 
 def reaches(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "1 n"]:
@@ -200,7 +205,7 @@ def _bends(region: Region, asked: Sequence[Cells]) -> Float[Tensor, "n *shape"]:
     x, found = region.x, list[Tensor]()
     for kind, same in groupby(asked, key=_kind):
         if kind is Moved:
-            found.append(moved_bends(x[None], [(it.function, *ends) for it, *ends in same]))
+            found.append(moved_bends(x[None], [(_moved(it), low, high) for it, low, high in same]))
         else:
             found += [it.bends(x, *ends) for it, *ends in same]
     return torch.cat(found)
@@ -238,7 +243,7 @@ def boxed(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]:
     x, boxes = region.x, []
     for kind, same in groupby([(it, cells.amin(dim=0), cells.amax(dim=0)) for it, cells in asked], key=_kind):
         if kind is Moved:
-            boxes.append(moved_boxes(x[None], [(it.function, *ends) for it, *ends in same]))
+            boxes.append(moved_boxes(x[None], [(_moved(it), low, high) for it, low, high in same]))
         else:
             boxes += [it.boxes(x, *ends) for it, *ends in same]
     lower, upper = (torch.cat(ends) for ends in zip(*boxes, strict=True))

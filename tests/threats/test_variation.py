@@ -182,12 +182,13 @@ def test_down_is_to_the_right_of_an_image_on_its_side():
 def test_changes_that_are_looked_at_together_are_what_they_are_alone():
     """Points and bends are the same; boxes hold the points, and may be smaller together."""
     x, moves, source = images()[2][None], [Rotation(), Shift(), Zoom()], torch.Generator().manual_seed(6)
-    cells = [(it, *torch.tensor([[-0.3, 0.0, 0.1], [-0.29, 0.02, 0.6]], dtype=torch.float64)) for it in moves]
-    at = [(it, torch.lerp(low, high, torch.rand(3, generator=source, dtype=torch.float64))) for it, low, high in cells]
+    low, high = torch.tensor([[-0.3, 0.0, 0.1], [-0.29, 0.02, 0.6]], dtype=torch.float64)
+    cells = [(it, low, high) for it in moves]
+    at = [(it, torch.lerp(low, high, torch.rand(3, generator=source, dtype=torch.float64))) for it in moves]
     points, bends, (lower, upper) = moved_points(x, at), moved_bends(x, cells), moved_boxes(x, cells)
     assert torch.equal(points, torch.cat([it.points(x, severities) for it, severities in at]))
-    assert torch.equal(bends, torch.cat([it.bends(x, *ends) for it, *ends in cells]))
-    least, most = (torch.cat(ends) for ends in zip(*(it.boxes(x, *ends) for it, *ends in cells), strict=True))
+    assert torch.equal(bends, torch.cat([it.bends(x, low, high) for it in moves]))
+    least, most = (torch.cat(ends) for ends in zip(*(it.boxes(x, low, high) for it in moves), strict=True))
     assert (least <= lower).all() and (upper <= most).all()
     assert (lower - 1e-13 <= points).all() and (points <= upper + 1e-13).all()
 
