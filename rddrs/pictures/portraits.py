@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from matplotlib import colormaps
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -28,7 +29,7 @@ def portrait(x: Float[Tensor, "*shape"], scale: Scale) -> Image.Image:
     least, most = _limits(x)
     if (found := covariance_map(scale)) is not None:
         covariance, limit = found
-        tiles = [(f"covariance, to {limit:.2g}", _coloured("vlag", covariance, -limit, limit))]
+        tiles = [(f"covariance, to {limit:.2g}", _coloured("RdBu_r", covariance, -limit, limit))]
     elif image is None:
         tiles = [(f"noise, to {noise.max():.2g}", _shaded(noise[None], least, most))]
     if image is not None:
@@ -38,7 +39,7 @@ def portrait(x: Float[Tensor, "*shape"], scale: Scale) -> Image.Image:
             (f"noise, to {noise.max():.2g}", _shaded(_plane(noise, x), least, most)),
             *tiles,
             *(
-                (f"axis {rank}: {value:.2g}", _coloured("vlag", _plane(axis, x), -abs(axis).max(), abs(axis).max()))
+                (f"axis {rank}: {value:.2g}", _coloured("RdBu_r", _plane(axis, x), -abs(axis).max(), abs(axis).max()))
                 for rank, value, axis in principal_axes(scale, _AXES)
             ),
         ]
@@ -92,6 +93,4 @@ def _plane(values: Float[ndarray, " d"], x: Tensor) -> Float[ndarray, "height wi
 
 
 def _coloured(colors: str, values: Float[ndarray, "h w"], low: float, high: float) -> UInt8[ndarray, "h w 3"]:
-    import seaborn as sns
-
-    return sns.color_palette(colors, as_cmap=True)((values - low) / (high - low), bytes=True)[..., :3]
+    return colormaps[colors]((values - low) / (high - low), bytes=True)[..., :3]

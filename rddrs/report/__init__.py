@@ -18,6 +18,7 @@ from rddrs.report.figure2 import paper_figure as paper_figure
 from rddrs.report.figures import comparison_figures as comparison_figures
 from rddrs.report.figures import fidelity_figure as fidelity_figure
 from rddrs.report.figures import histogram_figure as histogram_figure
+from rddrs.report.figures import left_out as left_out
 from rddrs.report.figures import run_figures as run_figures
 from rddrs.report.figures import scatter_figure as scatter_figure
 from rddrs.report.figures import spectrum_figure as spectrum_figure
@@ -43,6 +44,7 @@ from rddrs.report.publication import metrics_of as metrics_of
 from rddrs.report.publication import publish as publish
 from rddrs.report.publication import published_differences as published_differences
 from rddrs.report.publication import summary_of as summary_of
+from rddrs.report.run import Drawn as Drawn
 from rddrs.report.run import OpenedRun as OpenedRun
 from rddrs.report.run import open_run as open_run
 from rddrs.report.run import paths_figures as paths_figures

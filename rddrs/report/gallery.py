@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from numpy import ndarray
 from PIL import Image
 
@@ -29,8 +31,6 @@ def gallery(runs: Sequence[Run], count: int) -> dict[str, Any]:
     A card is of an input, with a row for every run that has it among `count` of its inputs, evenly spaced. All noise
     is on one scale, from 0 to `most`. The axes of regions are those of a run that is alone.
     """
-    import seaborn as sns
-
     chosen = [(run, label, evenly(run.records, count)) for run, label in labels(runs).items()]
     most = max(float(noise_map(run.load(index)[1]).max()) for run, _, indices in chosen for index in indices)
     pictures: list[Tile] = []
@@ -68,13 +68,13 @@ def gallery(runs: Sequence[Run], count: int) -> dict[str, Any]:
                 }
             )
             maps += [tile for _, tile in tiles]
-    palette = [*sns.color_palette("Blues", 128), *sns.color_palette("vlag", 128)]
+    palette = np.concatenate([colormaps[name](np.linspace(0, 1, 128), bytes=True) for name in ("Blues", "RdBu_r")])
     return {
         "pictures": _sheet(pictures),
         "maps": _sheet(maps, palette),
         "cards": sorted(cards.values(), key=lambda card: card["index"]),
         "most": f"{most:.2g}",
-        "shades": sns.color_palette("Blues", 5).as_hex(),
+        "shades": [to_hex(it) for it in colormaps["Blues"](np.linspace(0, 1, 5))],
     }
 
 
@@ -98,7 +98,7 @@ def _maps(scale: Scale, shape: Sequence[int], most: float, axes: int) -> list[tu
     ]
 
 
-def _sheet(tiles: Sequence[Tile], palette: Sequence[tuple[float, ...]] | None = None) -> dict:
+def _sheet(tiles: Sequence[Tile], palette: UInt8[ndarray, "256 4"] | None = None) -> dict:
     """All tiles side by side on one PNG, and how many columns and rows it has; tiles are padded to the largest."""
     if not tiles:
         return {"uri": "", "columns": 1, "rows": 1}
@@ -112,7 +112,7 @@ def _sheet(tiles: Sequence[Tile], palette: Sequence[tuple[float, ...]] | None = 
         sheet[top : top + len(tile), left : left + tile.shape[1]] = tile if tile.ndim == depth else tile[..., None]
     image = Image.fromarray(sheet)
     if palette is not None:
-        image.putpalette(np.rint(255 * np.array(palette)).astype(np.uint8).tobytes())
+        image.putpalette(palette[:, :3].tobytes())
     with io.BytesIO() as buffer:
         image.save(buffer, format="PNG", optimize=True)
         return {"uri": data_uri("image/png", buffer.getvalue()), "columns": columns, "rows": rows}

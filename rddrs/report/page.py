@@ -36,13 +36,14 @@ def write_page(
     isotropic: Run | None = None,
     command: str = "",
     made: str = "",
+    left_out: Sequence[str] = (),
 ) -> Path:
     """Write one page about one run or several, which needs no other file and no network.
 
     The gallery holds at most `inputs` rows, one for each input under each run, evenly spaced over a run's inputs.
     A figure may be the file of vectors that `save` wrote of it. Of a run alone: `severities`, its `threat_summary`,
     becomes a table, `isotropic`, its counterpart, stands beside its figures, `command` makes it again, and it was
-    `made` on a day. Raises ValueError where there is no run.
+    `made` on a day. What the figures leave out is said above them. Raises ValueError where there is no run.
     """
     if not runs:
         raise ValueError("a page needs at least one run")
@@ -67,6 +68,7 @@ def write_page(
         severities=told,
         paths=path_cells(runs),
         doubts=_doubts(compare(runs).to_dict("records")),
+        left_out=left_out,
         figures=[
             {
                 "name": name.replace("_", " ").capitalize(),

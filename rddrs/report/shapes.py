@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from rddrs.noise import family_of
 from rddrs.pictures.images import brightness, covariance_map, noise_map, picture, principal_axes
-from rddrs.report.style import PALETTE, looks, panels, styled
+from rddrs.report.style import PALETTE, PASTEL, looks, panels, styled
 from rddrs.report.tables import Run, labels
 from rddrs.smoothing import Classifier
 
@@ -37,10 +37,11 @@ def eigenvector_figure(rows: Sequence[tuple[Run, int]], count: int = 3) -> Figur
         _draw_vector(row[1], noise.reshape(x.shape), "Blues", (0, most), f"noise to {noise.max():.2g}")
         if (found := covariance_map(scale)) is not None:
             covariance, limit = found
-            _draw_vector(row[2], covariance, "vlag", (-limit, limit), f"$C C$ to {limit:.3g}")
+            _draw_vector(row[2], covariance, "RdBu_r", (-limit, limit), f"$C C$ to {limit:.3g}")
         for panel, (rank, value, vector) in zip(row[3:], principal_axes(scale, count, count), strict=False):
             peak = np.abs(vector).max()
-            _draw_vector(panel, vector.reshape(x.shape), "vlag", (-peak, peak), rf"$\lambda_{{{rank}}}$ = {value:.2g}")
+            title = rf"$\lambda_{{{rank}}}$ = {value:.2g}"
+            _draw_vector(panel, vector.reshape(x.shape), "RdBu_r", (-peak, peak), title)
         for panel in row:
             if not panel.has_data():
                 panel.set_axis_off()
@@ -97,12 +98,7 @@ def region_figure(classifier: Classifier, runs: Sequence[Run], index: int) -> Fi
     with torch.inference_mode():
         answers = classifier(grid.reshape(-1, *x.shape).to(x)).argmax(dim=1).reshape(300, 300).cpu().numpy()
     classes = int(answers.max()) + 1
-    import seaborn as sns
-
-    fills = sns.color_palette("pastel", max(classes, 3))
-    axes.contourf(
-        grid[..., 0], grid[..., 1], answers, levels=np.arange(classes + 1) - 0.5, colors=fills[:classes], zorder=0
-    )
+    axes.contourf(grid[..., 0], grid[..., 1], answers, levels=np.arange(classes + 1) - 0.5, colors=PASTEL, zorder=0)
     axes.plot(*center.numpy(), "o", color="black", markersize=5, zorder=4)
     axes.set_aspect("equal")
     axes.grid(visible=False)

@@ -34,6 +34,7 @@ from rddrs.report import (
     comparison_table,
     eigenvector_figure,
     histogram_figure,
+    left_out,
     region_figure,
     round_down,
     run_figures,
@@ -255,6 +256,9 @@ def test_runs_without_common_inputs_are_compared(runs):
     other = runs["full"].records.assign(index=lambda records: records["index"] + 1)
     moved = Run("moved", "ancer", SIGMA, other, lambda index: runs["full"].load(index - 1))
     assert "scatter" not in comparison_figures([runs["full"], moved])
+    found = left_out([runs["isotropic"], moved])
+    assert len(found) == 2 and all("ancer at sigma 0.5" in it for it in found)
+    assert left_out([runs["isotropic"], runs["full"]]) == []
 
 
 def test_a_gain_is_a_ratio_of_means_and_its_interval_is_scipys():
