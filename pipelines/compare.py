@@ -16,6 +16,7 @@ from rddrs.report import (
     compare,
     comparison_figures,
     comparison_table,
+    in_order,
     left_out,
     literature,
     literature_table,
@@ -45,7 +46,7 @@ def compare_runs(root: Path, names: list[str], folder: Path | None = None) -> Pa
 
     What the figures leave out is a note.
     """
-    runs = read_runs(OutputRoot(root), names)
+    runs = sorted(read_runs(OutputRoot(root), names), key=in_order)
     own = OutputRoot(root).comparison(run.name for run in runs)
     places = own if folder is None else ComparisonFolder(folder)
     places.path.mkdir(parents=True, exist_ok=True)

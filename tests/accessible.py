@@ -5,16 +5,17 @@ wide, prints what is serious or critical, and ends with status 1 where anything 
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 from tests.browser import blank_page
 
-GROUNDS, WIDTHS = ("light", "dark"), (1400, 390)
+VIEWS = tuple(product(("light", "dark"), (1400, 390)))
 
 
 def barriers(page: Page) -> list[str]:
@@ -28,9 +29,11 @@ def barriers(page: Page) -> list[str]:
     ]
 
 
-def barriers_of(page: Page, address: str, ready: str = "body") -> Iterator[str]:
-    """The barriers of the page at an address on every ground and at every width, once `ready` is on it."""
-    for ground, width in product(GROUNDS, WIDTHS):
+def barriers_of(
+    page: Page, address: str, ready: str = "body", views: Sequence[tuple[Any, int]] = VIEWS
+) -> Iterator[str]:
+    """The barriers of the page at an address, on grounds and at widths, once `ready` is on it."""
+    for ground, width in views:
         page.emulate_media(color_scheme=ground, reduced_motion="reduce")
         page.set_viewport_size({"width": width, "height": 1000})
         page.goto(address)

@@ -10,36 +10,33 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from rddrs.noise import Scale
-from rddrs.pictures.images import brightness, covariance_map, noise_map, picture, principal_axes
+from rddrs.pictures.images import brightness, covariance_map, noise_limits, noise_map, picture, principal_axes
 
 _SIDE, _CAPTION, _COLUMNS, _AXES = 160, 18, 3, 3
 _BAR = 34
-_DECADES = (-2, 1)
-"""Of inputs in [0, 1] the colours of all noise go from 0.01 to 10, in equal steps of the logarithm."""
 
 
 def portrait(x: Float[Tensor, "*shape"], scale: Scale) -> Image.Image:
     """The input, the noise in every coordinate, the covariance C C and the region's longest axes, captioned.
 
     An input that is no image has its covariance alone, or its noise where it is large; a large image no covariance.
-    The colours of the noise are those of the bar, which is the same for all scales and inputs of one range: portraits
-    of several runs can be laid side by side.
+    The colours of the noise are those of the bar, the same in all portraits of inputs of one range (`noise_limits`).
     """
     noise, tiles, image = noise_map(scale), [], picture(brightness(x))
-    least, most = _limits(x)
+    least, most = noise_limits(x)
     if (found := covariance_map(scale)) is not None:
         covariance, limit = found
-        tiles = [(f"covariance, to {limit:.2g}", _coloured("RdBu_r", covariance, -limit, limit))]
+        tiles = [(f"covariance, to {limit:.3g}", _coloured("RdBu_r", covariance, -limit, limit))]
     elif image is None:
-        tiles = [(f"noise, to {noise.max():.2g}", _shaded(noise[None], least, most))]
+        tiles = [(f"noise, to {noise.max():.3g}", _shaded(noise[None], least, most))]
     if image is not None:
         shown = np.rint(255 * image).astype(np.uint8) if image.ndim == 3 else _coloured("gray", image, 0, 1)
         tiles = [
             ("input", shown),
-            (f"noise, to {noise.max():.2g}", _shaded(_plane(noise, x), least, most)),
+            (f"noise, to {noise.max():.3g}", _shaded(_plane(noise, x), least, most)),
             *tiles,
             *(
-                (f"axis {rank}: {value:.2g}", _coloured("RdBu_r", _plane(axis, x), -abs(axis).max(), abs(axis).max()))
+                (f"axis {rank}: {value:.3g}", _coloured("RdBu_r", _plane(axis, x), -abs(axis).max(), abs(axis).max()))
                 for rank, value, axis in principal_axes(scale, _AXES)
             ),
         ]
@@ -61,13 +58,6 @@ def portrait(x: Float[Tensor, "*shape"], scale: Scale) -> Image.Image:
     return sheet
 
 
-def _limits(x: Tensor) -> tuple[float, float]:
-    """Where the colours of the noise begin and end, by the power of ten that the values of the input span."""
-    low, high = (float(it) for it in x.detach().double().aminmax())
-    decade = math.ceil(round(math.log10(max(1.0, high) - min(0.0, low)), 6))
-    return 10.0 ** (decade + _DECADES[0]), 10.0 ** (decade + _DECADES[1])
-
-
 def _shaded(noise: Float[ndarray, "h w"], least: float, most: float) -> UInt8[ndarray, "h w 3"]:
     return _coloured("Blues", np.log(np.clip(noise, least, most)), math.log(least), math.log(most))
 
@@ -79,7 +69,7 @@ def _draw_bar(
     left, top, right = place
     steps = np.geomspace(least, most, right - left)
     sheet.paste(Image.fromarray(_shaded(np.tile(steps, (12, 1)), least, most)), (left, top + 2))
-    font, count = ImageFont.load_default(12), _DECADES[1] - _DECADES[0]
+    font, count = ImageFont.load_default(12), round(math.log10(most / least))
     for step in range(count + 1):
         at = left + round(step * (right - left - 1) / count)
         draw.line((at, top + 2, at, top + 16), "black")

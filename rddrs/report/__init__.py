@@ -61,6 +61,7 @@ from rddrs.report.tables import closing_table as closing_table
 from rddrs.report.tables import compare as compare
 from rddrs.report.tables import comparison_table as comparison_table
 from rddrs.report.tables import evenly as evenly
+from rddrs.report.tables import in_order as in_order
 from rddrs.report.tables import summarize as summarize
 from rddrs.report.threats import contact_sheet as contact_sheet
 from rddrs.report.threats import severity_metrics as severity_metrics

@@ -14,7 +14,7 @@ from PIL import Image
 
 from rddrs.certification import ABSTAIN
 from rddrs.noise import Scale
-from rddrs.pictures.images import brightness, noise_map, picture, principal_axes
+from rddrs.pictures.images import brightness, noise_limits, noise_map, picture, principal_axes
 from rddrs.report.figures import outcomes
 from rddrs.report.tables import Run, evenly, fidelity_interval, labels
 from rddrs.rounding import round_down
@@ -26,13 +26,13 @@ Tile = UInt8[ndarray, "height width *rgb"]
 
 
 def gallery(runs: Sequence[Run], count: int) -> dict[str, Any]:
-    """The sheets `pictures`, of inputs, and `maps`, of noise and eigenvectors, the `cards`, and the `most` noise.
+    """The sheets `pictures`, of inputs, and `maps`, of noise and eigenvectors, the `cards`, and the `limits` of noise.
 
     A card is of an input, with a row for every run that has it among `count` of its inputs, evenly spaced. All noise
-    is on one scale, from 0 to `most`. The axes of regions are those of a run that is alone.
+    is on one scale, whose colours are `shades`. The axes of regions are those of a run that is alone.
     """
     chosen = [(run, label, evenly(run.records, count)) for run, label in labels(runs).items()]
-    most = max(float(noise_map(run.load(index)[1]).max()) for run, _, indices in chosen for index in indices)
+    limits = max(noise_limits(run.load(index)[0]) for run, _, indices in chosen for index in indices)
     pictures: list[Tile] = []
     maps: list[Tile] = []
     cards: dict[Any, dict[str, Any]] = {}
@@ -42,7 +42,7 @@ def gallery(runs: Sequence[Run], count: int) -> dict[str, Any]:
             row = records.loc[index]
             x, scale = run.load(index)
             image = picture(brightness(x))
-            tiles = [] if image is None else _maps(scale, x.shape, most, _AXES if len(runs) == 1 else 0)
+            tiles = [] if image is None else _maps(scale, x.shape, limits, _AXES if len(runs) == 1 else 0)
             key = (index, int(row["label"]), tuple(x.shape), x.detach().cpu().numpy().tobytes())
             if key not in cards:
                 cards[key] = {
@@ -73,26 +73,25 @@ def gallery(runs: Sequence[Run], count: int) -> dict[str, Any]:
         "pictures": _sheet(pictures),
         "maps": _sheet(maps, palette),
         "cards": sorted(cards.values(), key=lambda card: card["index"]),
-        "most": f"{most:.2g}",
+        "limits": [f"{limit:g}" for limit in limits],
         "shades": [to_hex(it) for it in colormaps["Blues"](np.linspace(0, 1, 5))],
     }
 
 
-def _maps(scale: Scale, shape: Sequence[int], most: float, axes: int) -> list[tuple[str, Tile]]:
+def _maps(scale: Scale, shape: Sequence[int], limits: tuple[float, float], axes: int) -> list[tuple[str, Tile]]:
     """Noise map and longest axes as captioned tiles: 0 to 127 counts the noise, 128 to 255 an eigenvector's sign."""
 
-    def tile(values: ndarray, limit: float, low: int) -> Tile:
+    def tile(values: ndarray, least: float, most: float, first: int) -> Tile:
         image = picture(values.reshape(shape))
         assert image is not None
         image = image if image.ndim == 2 else image.mean(axis=2)
-        share = image / limit if low == 0 else (image / limit + 1) / 2
-        return (low + np.rint(127 * share)).astype(np.uint8)
+        return (first + np.rint(127 * (image - least) / (most - least))).astype(np.uint8)
 
     noise = noise_map(scale)
     return [
-        (f"noise {noise.max():.2g}", tile(noise, most, 0)),
+        (f"noise {noise.max():.3g}", tile(np.log(noise.clip(*limits)), *np.log(limits), 0)),
         *(
-            (f"\u03bb{rank} = {value:.2g}", tile(vector, np.abs(vector).max(), 128))
+            (f"\u03bb{rank} = {value:.3g}", tile(vector, -np.abs(vector).max(), np.abs(vector).max(), 128))
             for rank, value, vector in principal_axes(scale, axes)
         ),
     ]

@@ -15,7 +15,7 @@ from rddrs.report.headline import headline, tiles
 from rddrs.report.paths import path_cells
 from rddrs.report.sheet import accuracy_cells, comparison_cells, severity_cells
 from rddrs.report.style import vector_bytes
-from rddrs.report.tables import LOW_FIDELITY, Run, compare, round_down
+from rddrs.report.tables import LOW_FIDELITY, Run, compare, in_order, round_down
 from rddrs.report.threats import threat_cells
 
 PICTURES = ("eigenvectors", "contact_sheet")
@@ -47,7 +47,7 @@ def write_page(
     """
     if not runs:
         raise ValueError("a page needs at least one run")
-    runs = sorted(runs, key=lambda run: (run.sigma, run.method != "rs", run.method))
+    runs = sorted(runs, key=in_order)
     alone = len(runs) == 1
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
@@ -83,7 +83,7 @@ def write_page(
         configurations=[(run.name, run.configuration) for run in runs if run.configuration],
         pictures=found["pictures"],
         maps=found["maps"],
-        most=found["most"],
+        limits=found["limits"],
         shades=found["shades"],
         # "<" could end the script element that holds the cards.
         cards=json.dumps(found["cards"], allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),

@@ -219,6 +219,11 @@ def compare(runs: Sequence[Run]) -> pd.DataFrame:
     )
 
 
+def in_order(run: Run) -> tuple[float, bool, str]:
+    """By which the runs of a comparison are sorted: sigma, RS first, method."""
+    return run.sigma, run.method != "rs", run.method
+
+
 HEADINGS = {
     "label": "run",
     "sigma": "sigma",
