@@ -1,13 +1,16 @@
 """What axe finds on pages, in a browser: barriers for people who cannot see, point or tell colours apart.
 
-`python -m tests.accessible FOLDER...` opens every page below the folders on light and dark ground, 1400 and 390 pixels
-wide, prints what is serious or critical, and ends with status 1 where anything is.
+`python -m tests.accessible FOLDER...` opens every page below the folders on light ground, 1400 pixels wide, and on dark,
+390 pixels, prints what is serious or critical, and ends with status 1 where anything is.
 """
 
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import product
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
@@ -15,7 +18,7 @@ from playwright.sync_api import Page
 
 from tests.browser import blank_page
 
-VIEWS = tuple(product(("light", "dark"), (1400, 390)))
+VIEWS = (("light", 1400), ("dark", 390))
 
 
 def barriers(page: Page) -> list[str]:
@@ -41,9 +44,28 @@ def barriers_of(
         yield from (f"{address} {ground} {width}: {barrier}" for barrier in barriers(page))
 
 
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder, and says nothing of it."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a folder on this machine alone: pages may name their parts from its root."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 if __name__ == "__main__":
-    files = [file for place in sys.argv[1:] for file in sorted(Path(place).rglob("*.html"))]
-    with blank_page() as page:
-        found = [barrier for file in files for barrier in barriers_of(page, file.resolve().as_uri())]
-    print("\n".join([*found, f"{len(files)} pages, {len(found)} serious or critical findings"]))
-    sys.exit(bool(found) or not files)
+    found, count = [], 0
+    for folder in map(Path, sys.argv[1:]):
+        with served(folder) as address, blank_page() as page:
+            for file in sorted(folder.rglob("*.html")):
+                found += barriers_of(page, f"{address}/{file.relative_to(folder).as_posix()}")
+                count += 1
+    print("\n".join([*found, f"{count} pages, {len(found)} serious or critical findings"]))
+    sys.exit(bool(found) or not count)
