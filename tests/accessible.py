@@ -1,7 +1,7 @@
 """What axe finds on pages, in a browser: barriers for people who cannot see, point or tell colours apart.
 
-`python -m tests.accessible FOLDER...` opens every page below the folders on light ground, 1400 pixels wide, and on dark,
-390 pixels, prints what is serious or critical, and ends with status 1 where anything is.
+`python -m tests.accessible FOLDER...` opens every page below the folders on light ground, 1400 pixels wide, and on
+dark, 390 pixels, prints what is serious or critical, and ends with status 1 where anything is.
 """
 
 import sys
