@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,7 +90,7 @@ def _maps(scale: Scale, shape: Sequence[int], limits: tuple[float, float], axes:
 
     noise = noise_map(scale)
     return [
-        (f"noise {noise.max():.3g}", tile(np.log(noise.clip(*limits)), *np.log(limits), 0)),
+        (f"noise {noise.max():.3g}", tile(np.log(noise.clip(*limits)), math.log(limits[0]), math.log(limits[1]), 0)),
         *(
             (f"\u03bb{rank} = {value:.3g}", tile(vector, -np.abs(vector).max(), np.abs(vector).max(), 128))
             for rank, value, vector in principal_axes(scale, axes)

@@ -148,7 +148,9 @@ def path_figure(
                 axis.plot(severities, reached(run.records, name, severities), **appearance[run])
             curve = (clean or {}).get((run.name, name))
             if curve and not any(np.array_equal(curve[1], other) for other in drawn):
-                look = {"color": appearance[run]["color"]} if drawn else {"color": "#777777", "label": "without noise"}
+                look: dict[str, Any] = (
+                    {"color": appearance[run]["color"]} if drawn else {"color": "#777777", "label": "without noise"}
+                )
                 axis.plot(*curve, linestyle=":", **look)
                 drawn.append(curve[1])
         axis.set(title=name.replace("_", " "), xlabel=unit_of(name) or "share of the box", ylim=(0, 1.03))
