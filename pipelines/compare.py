@@ -1,5 +1,6 @@
 """Several runs side by side: `python -m pipelines.report runs=[KEY,KEY]` draws any set of finished runs."""
 
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,8 @@ from rddrs.report import (
     compare,
     comparison_figures,
     comparison_table,
+    in_order,
+    left_out,
     literature,
     literature_table,
     log_figure,
@@ -39,8 +42,11 @@ def read_runs(root: OutputRoot, names: list[str]) -> list[OpenedRun]:
 
 
 def compare_runs(root: Path, names: list[str], folder: Path | None = None) -> Path:
-    """Tables, figures and a page of the named runs below `root`; returns the folder that they are written to."""
-    runs = read_runs(OutputRoot(root), names)
+    """Tables, figures and a page of the named runs below `root`; returns the folder that they are written to.
+
+    What the figures leave out is a note.
+    """
+    runs = sorted(read_runs(OutputRoot(root), names), key=in_order)
     own = OutputRoot(root).comparison(run.name for run in runs)
     places = own if folder is None else ComparisonFolder(folder)
     places.path.mkdir(parents=True, exist_ok=True)
@@ -50,9 +56,13 @@ def compare_runs(root: Path, names: list[str], folder: Path | None = None) -> Pa
     if len(beside := literature(runs)):
         with replacing(places.literature) as part:
             beside.to_csv(part, index=False)
-    figures = comparison_figures(runs) | paths_figures(runs) | plane_figures(runs)
+    (along, alone), (regions, others) = paths_figures(runs), plane_figures(runs)
+    figures, notes = comparison_figures(runs) | along | regions, [*left_out(runs), *alone, *others]
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     files = {name: save(figure, places.figures / name)[0] for name, figure in figures.items()}
-    write_page(places.page, runs, files, "Comparison of " + ", ".join(dict.fromkeys(table["label"])))
+    title = "Comparison of " + ", ".join(dict.fromkeys(table["label"]))
+    write_page(places.page, runs, files, title, left_out=notes)
     return places.path
 
 

@@ -27,7 +27,7 @@ def show_run(
     console = Console()
     console.print(closing_table(summary, records, folder.name))
     if "paths" in summary:
-        console.print(path_table(summary["paths"]))
+        console.print(path_table(summary["paths"], console.width))
     if not brief:
         console.print(threat_table(severities, [it.name for it in prepared.threat.perturbations]))
     if "refused" in summary:
@@ -47,8 +47,9 @@ def show_run(
 
 
 def show_dashboard(console: Console, root: Path, experiment: str) -> None:
-    """Print the command of the dashboard and where it shows the runs."""
-    uri = shlex.quote(database(root))
+    """Print the command of the dashboard, from here, and where it shows the runs."""
+    below = root.resolve().is_relative_to(Path.cwd())
+    uri = shlex.quote(f"sqlite:///{near(root / 'mlflow.db')}" if below else database(root))
     console.print(f"dashboard    mlflow ui --backend-store-uri {uri}", soft_wrap=True, highlight=False)
     console.print(f"             {address(experiment)}", soft_wrap=True, highlight=False)
 

@@ -17,6 +17,7 @@ from rddrs.records import write_manifest
 from rddrs.records.tracking import Tracker, provenance
 from rddrs.report import (
     SHOWN,
+    Drawn,
     OpenedRun,
     clean_accuracy,
     curves_of,
@@ -43,24 +44,26 @@ def write_run(prepared: Prepared, records: pd.DataFrame, severities: pd.DataFram
     with replacing(places.severities) as part:
         severities.to_csv(part, index=False)
     run = open_run(places.path)
-    figures = figures_of(prepared, run, isotropic)
+    figures, left_out = figures_of(prepared, run, isotropic)
     files = {name: save(figure, places.figures / name)[0] for name, figure in figures.items()}
     begun = datetime.fromtimestamp(places.configuration.stat().st_mtime)
     words: dict[str, Any] = {"command": command_of(prepared.settings), "made": f"{begun:%-d %B %Y}"}
+    words["left_out"] = left_out
     write_page(places.page, [run], files, run.name, severities=severities, isotropic=isotropic, **words)
     write_manifest(places.path, prepared.binding, prepared.configuration)
     return track(prepared, run, severities)
 
 
-def figures_of(prepared: Prepared, run: OpenedRun, isotropic: OpenedRun | None) -> dict[str, Figure]:
-    """The figures of the run by their names."""
+def figures_of(prepared: Prepared, run: OpenedRun, isotropic: OpenedRun | None) -> Drawn:
+    """The figures of the run by their names, and what they leave out."""
     figures = run_figures(run, *([isotropic] if isotropic else []))
     if prepared.paths:
         figures |= {
             "paths": path_figure([run], {(run.name, name): clean_of(prepared, name) for name in prepared.paths})
         }
     figures |= sheet_of(run, prepared.threat.perturbations, prepared.clamp, prepared.rounding)
-    return figures | plane_figures([run], prepared.network) | own_figures(prepared.settings.figures, run)
+    regions, left_out = plane_figures([run], prepared.network)
+    return figures | regions | own_figures(prepared.settings.figures, run), left_out
 
 
 def clean_of(prepared: Prepared, name: str) -> tuple[ndarray, ndarray] | None:

@@ -14,14 +14,14 @@ FORMULA = re.compile(r'<(?:span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</(
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Set the formulas of a page; one that stands alone scrolls where it is wider than the page."""
+    """Set the formulas of a page; one that stands alone scrolls where it is wider than the page, and so do tables."""
 
     def formula(found: re.Match[str]) -> str:
         inline = found[1] == "("
         it = convert(unescape(found[2]), "inline" if inline else "block")
         return it if inline else f'<div class="formula" tabindex="0">{it}</div>'
 
-    return FORMULA.sub(formula, html)
+    return FORMULA.sub(formula, html).replace("<table>", '<table tabindex="0">')  # to be scrolled by keys
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -40,3 +40,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_post_page(output: str, **_: Any) -> str:
     """Name the dialog of the search, for those who hear the page."""
     return output.replace('role="dialog"', 'role="dialog" aria-label="Search"')
+
+
+def on_post_template(output: str, **_: Any) -> str:
+    """The same on the page of what is not found."""
+    return on_post_page(output)

@@ -1,5 +1,7 @@
 """What can be seen of an input and of its scale: pictures of the input, of the noise and of C's eigenvectors."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
@@ -29,6 +31,16 @@ def brightness(x: Float[Tensor, "*shape"]) -> Float[ndarray, "*shape"]:
 def noise_map(scale: Scale) -> Float[ndarray, " d"]:
     """The standard deviation of the noise C z in every coordinate."""
     return scale.deviations().cpu().numpy()
+
+
+def noise_limits(x: Float[Tensor, "*shape"]) -> tuple[float, float]:
+    """Where the colours of all noise begin and end, in equal steps of the logarithm: 0.01 to 100 for inputs in [0, 1].
+
+    They follow the power of ten that an input spans, and nothing else, so that pictures of several runs compare.
+    """
+    low, high = (float(it) for it in x.detach().double().aminmax())
+    decade = round(math.log10(max(1.0, high) - min(0.0, low)))
+    return 10.0 ** (decade - 2), 10.0 ** (decade + 2)
 
 
 def covariance_map(scale: Scale) -> tuple[Float[ndarray, "d d"], float] | None:

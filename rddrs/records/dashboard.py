@@ -5,7 +5,8 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
-VIEW_KEY = "certified"
+VIEW_KEY = "view"
+"""Short, for the address below is to fit a line of 80 columns."""
 
 
 def database(root: Path) -> str:

@@ -18,6 +18,7 @@ from rddrs.report.figure2 import paper_figure as paper_figure
 from rddrs.report.figures import comparison_figures as comparison_figures
 from rddrs.report.figures import fidelity_figure as fidelity_figure
 from rddrs.report.figures import histogram_figure as histogram_figure
+from rddrs.report.figures import left_out as left_out
 from rddrs.report.figures import run_figures as run_figures
 from rddrs.report.figures import scatter_figure as scatter_figure
 from rddrs.report.figures import spectrum_figure as spectrum_figure
@@ -43,6 +44,7 @@ from rddrs.report.publication import metrics_of as metrics_of
 from rddrs.report.publication import publish as publish
 from rddrs.report.publication import published_differences as published_differences
 from rddrs.report.publication import summary_of as summary_of
+from rddrs.report.run import Drawn as Drawn
 from rddrs.report.run import OpenedRun as OpenedRun
 from rddrs.report.run import open_run as open_run
 from rddrs.report.run import paths_figures as paths_figures
@@ -59,6 +61,7 @@ from rddrs.report.tables import closing_table as closing_table
 from rddrs.report.tables import compare as compare
 from rddrs.report.tables import comparison_table as comparison_table
 from rddrs.report.tables import evenly as evenly
+from rddrs.report.tables import in_order as in_order
 from rddrs.report.tables import summarize as summarize
 from rddrs.report.threats import contact_sheet as contact_sheet
 from rddrs.report.threats import severity_metrics as severity_metrics

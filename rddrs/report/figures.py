@@ -15,7 +15,7 @@ from numpy import ndarray
 from rddrs.certification import ABSTAIN
 from rddrs.records.record import measured
 from rddrs.report.curves import RADIUS_NAMES, accuracy_figure, banded, comparison_figure, probability_figure
-from rddrs.report.gains import severity_figure
+from rddrs.report.gains import same_inputs, severity_figure
 from rddrs.report.shapes import eigenvector_figure
 from rddrs.report.style import PALETTE, SOFT, WIDTH, a_row_each, looks, name_below, panels, styled
 from rddrs.report.tables import Run, baseline_of, evenly, labels
@@ -41,29 +41,25 @@ def _panel_a_sigma(runs: Sequence[Run], height: float = 3.4) -> tuple[Figure, li
 @styled
 def histogram_figure(run: Run) -> Figure:
     """How many inputs have which ball radius and which proxy radius, by outcome."""
-    import seaborn as sns
-
     figure, axes = a_row_each(2, height=2.4)
-    found = outcomes(run.records)
+    found = np.array(outcomes(run.records))
     present = [outcome for outcome in OUTCOMES if outcome in found]
     bins = math.ceil(2 * len(found) ** (1 / 3))  # Rice: as many as the inputs bear
     for panel, (column, name) in zip(axes, RADIUS_NAMES.items(), strict=True):
-        sns.histplot(
-            x=run.records[column].to_numpy(),
-            hue=found,
-            hue_order=present,
-            palette=[OUTCOMES[outcome] for outcome in present],
-            multiple="stack",
-            bins=np.linspace(0, run.records[column].max() or 1.0, bins + 1).tolist(),
-            alpha=1,
+        values = run.records[column].to_numpy()
+        panel.hist(
+            [values[found == outcome] for outcome in present],
+            bins=np.linspace(0, values.max() or 1.0, bins + 1).tolist(),
+            stacked=True,
+            color=[OUTCOMES[outcome] for outcome in present],
+            label=present,
             edgecolor="white",
             linewidth=0.5,
-            legend=panel is axes[0],
-            ax=panel,
         )
         panel.set(xlabel=name, ylabel="inputs")
         panel.yaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(visible=False, axis="x")
+    axes[0].legend()
     return figure
 
 
@@ -191,6 +187,18 @@ def comparison_figures(runs: Sequence[Run]) -> dict[str, Figure]:
         "spectra": spectrum_figure(runs),
         **({"eigenvectors": eigenvector_figure(rows)} if rows else {}),
     }
+
+
+def left_out(runs: Sequence[Run]) -> list[str]:
+    """What `comparison_figures` does not show of the runs, a sentence each: they have not the inputs of the others."""
+    found, names = [], labels(runs)
+    for run in runs:
+        base, told = baseline_of([it for it in runs if it.sigma == run.sigma]), f"{names[run]} at sigma {run.sigma:g}"
+        if base.method == "rs" and measured(run.records) and not same_inputs(run, base):
+            found.append(f"Severities: {told} is not set against RS, which has other inputs.")
+        if not _shared([base, run]):
+            found.append(f"Scatter: {told} has no input in common with {names[base]}.")
+    return found
 
 
 def _shared(runs: Sequence[Run]) -> list[int]:

@@ -61,7 +61,7 @@ def severity_figure(runs: Sequence[Run]) -> Figure:
     figure, axes = a_row_each(len(groups), height=0.7 + 0.21 * len(names))
     for panel, members in zip(axes, groups, strict=True):
         base = baseline_of(members)
-        compared = [run for run in members if run is not base and _same_inputs(run, base)]
+        compared = [run for run in members if run is not base and same_inputs(run, base)]
         if base.method == "rs" and compared:
             found = {run: {name: _against(run, base, name) for name in names} for run in compared}
             panel.axvline(1, color=SOFT, linewidth=1, zorder=0)
@@ -102,7 +102,8 @@ def _row(shown: Sequence[Run], name: str) -> str:
     return f"{told}  {round_down(float(held(holding[0].records, name).mean()))} {unit_of(name)}".rstrip()
 
 
-def _same_inputs(run: Run, other: Run) -> bool:
+def same_inputs(run: Run, other: Run) -> bool:
+    """Whether two runs are of the same inputs, so that their means can be set against each other."""
     return set(run.records["index"]) == set(other.records["index"])
 
 

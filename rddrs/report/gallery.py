@@ -2,17 +2,20 @@
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from numpy import ndarray
 from PIL import Image
 
 from rddrs.certification import ABSTAIN
 from rddrs.noise import Scale
-from rddrs.pictures.images import brightness, noise_map, picture, principal_axes
+from rddrs.pictures.images import brightness, noise_limits, noise_map, picture, principal_axes
 from rddrs.report.figures import outcomes
 from rddrs.report.tables import Run, evenly, fidelity_interval, labels
 from rddrs.rounding import round_down
@@ -24,15 +27,13 @@ Tile = UInt8[ndarray, "height width *rgb"]
 
 
 def gallery(runs: Sequence[Run], count: int) -> dict[str, Any]:
-    """The sheets `pictures`, of inputs, and `maps`, of noise and eigenvectors, the `cards`, and the `most` noise.
+    """The sheets `pictures`, of inputs, and `maps`, of noise and eigenvectors, the `cards`, and the `limits` of noise.
 
     A card is of an input, with a row for every run that has it among `count` of its inputs, evenly spaced. All noise
-    is on one scale, from 0 to `most`. The axes of regions are those of a run that is alone.
+    is on one scale, whose colours are `shades`. The axes of regions are those of a run that is alone.
     """
-    import seaborn as sns
-
     chosen = [(run, label, evenly(run.records, count)) for run, label in labels(runs).items()]
-    most = max(float(noise_map(run.load(index)[1]).max()) for run, _, indices in chosen for index in indices)
+    limits = max(noise_limits(run.load(index)[0]) for run, _, indices in chosen for index in indices)
     pictures: list[Tile] = []
     maps: list[Tile] = []
     cards: dict[Any, dict[str, Any]] = {}
@@ -42,7 +43,7 @@ def gallery(runs: Sequence[Run], count: int) -> dict[str, Any]:
             row = records.loc[index]
             x, scale = run.load(index)
             image = picture(brightness(x))
-            tiles = [] if image is None else _maps(scale, x.shape, most, _AXES if len(runs) == 1 else 0)
+            tiles = [] if image is None else _maps(scale, x.shape, limits, _AXES if len(runs) == 1 else 0)
             key = (index, int(row["label"]), tuple(x.shape), x.detach().cpu().numpy().tobytes())
             if key not in cards:
                 cards[key] = {
@@ -68,37 +69,36 @@ def gallery(runs: Sequence[Run], count: int) -> dict[str, Any]:
                 }
             )
             maps += [tile for _, tile in tiles]
-    palette = [*sns.color_palette("Blues", 128), *sns.color_palette("vlag", 128)]
+    palette = np.concatenate([colormaps[name](np.linspace(0, 1, 128), bytes=True) for name in ("Blues", "RdBu_r")])
     return {
         "pictures": _sheet(pictures),
         "maps": _sheet(maps, palette),
         "cards": sorted(cards.values(), key=lambda card: card["index"]),
-        "most": f"{most:.2g}",
-        "shades": sns.color_palette("Blues", 5).as_hex(),
+        "limits": [f"{limit:g}" for limit in limits],
+        "shades": [to_hex(it) for it in colormaps["Blues"](np.linspace(0, 1, 5))],
     }
 
 
-def _maps(scale: Scale, shape: Sequence[int], most: float, axes: int) -> list[tuple[str, Tile]]:
+def _maps(scale: Scale, shape: Sequence[int], limits: tuple[float, float], axes: int) -> list[tuple[str, Tile]]:
     """Noise map and longest axes as captioned tiles: 0 to 127 counts the noise, 128 to 255 an eigenvector's sign."""
 
-    def tile(values: ndarray, limit: float, low: int) -> Tile:
+    def tile(values: ndarray, least: float, most: float, first: int) -> Tile:
         image = picture(values.reshape(shape))
         assert image is not None
         image = image if image.ndim == 2 else image.mean(axis=2)
-        share = image / limit if low == 0 else (image / limit + 1) / 2
-        return (low + np.rint(127 * share)).astype(np.uint8)
+        return (first + np.rint(127 * (image - least) / (most - least))).astype(np.uint8)
 
     noise = noise_map(scale)
     return [
-        (f"noise {noise.max():.2g}", tile(noise, most, 0)),
+        (f"noise {noise.max():.3g}", tile(np.log(noise.clip(*limits)), math.log(limits[0]), math.log(limits[1]), 0)),
         *(
-            (f"\u03bb{rank} = {value:.2g}", tile(vector, np.abs(vector).max(), 128))
+            (f"\u03bb{rank} = {value:.3g}", tile(vector, -np.abs(vector).max(), np.abs(vector).max(), 128))
             for rank, value, vector in principal_axes(scale, axes)
         ),
     ]
 
 
-def _sheet(tiles: Sequence[Tile], palette: Sequence[tuple[float, ...]] | None = None) -> dict:
+def _sheet(tiles: Sequence[Tile], palette: UInt8[ndarray, "256 4"] | None = None) -> dict:
     """All tiles side by side on one PNG, and how many columns and rows it has; tiles are padded to the largest."""
     if not tiles:
         return {"uri": "", "columns": 1, "rows": 1}
@@ -112,7 +112,7 @@ def _sheet(tiles: Sequence[Tile], palette: Sequence[tuple[float, ...]] | None = 
         sheet[top : top + len(tile), left : left + tile.shape[1]] = tile if tile.ndim == depth else tile[..., None]
     image = Image.fromarray(sheet)
     if palette is not None:
-        image.putpalette(np.rint(255 * np.array(palette)).astype(np.uint8).tobytes())
+        image.putpalette(palette[:, :3].tobytes())
     with io.BytesIO() as buffer:
         image.save(buffer, format="PNG", optimize=True)
         return {"uri": data_uri("image/png", buffer.getvalue()), "columns": columns, "rows": rows}

@@ -13,23 +13,33 @@ from rddrs.version import __version__
 
 
 def headline(runs: Sequence[Run], made: str = "") -> tuple[str, str]:
-    """A sentence on what the runs certify, and how: samples, alpha, version and day."""
-    stated: dict[str, Any] = yaml.safe_load(runs[0].configuration) or {} if runs[0].configuration else {}
-    data, network = stated.get("data", {}).get("name"), stated.get("classifier", {}).get("_target_", "")
-    certify = stated.get("certify", {})
-    inputs = f"{len(runs[0].records)} test inputs" + (f" of {data}" if data else "")
-    under = f" of a {network.rpartition('.')[2]}" if network else ""
+    """A sentence on what the runs certify, and how: samples, alpha, version and day, all of them where runs differ."""
+    stated: list[dict[str, Any]] = [yaml.safe_load(run.configuration) or {} for run in runs]
+
+    def each(group: str, key: str) -> list[Any]:
+        return sorted({it[group][key] for it in stated if key in it.get(group, {})})
+
+    data, networks = each("data", "name"), [name.rpartition(".")[2] for name in each("classifier", "_target_")]
+    counts = sorted({len(run.records) for run in runs})
+    inputs = f"{_span(counts)} test inputs" + (f" of {', '.join(data)}" if data else "")
+    network = "" if not networks else f"a {networks[0]}" if len(networks) == 1 else f"{len(networks)} networks"
     if len(runs) == 1:
+        under = f" of {network}" if network else ""
         sentence = f"{runs[0].method} certifies the answers{under} to {inputs}, under noise of sigma {runs[0].sigma:g}"
     else:
         names = list(dict.fromkeys(labels(runs).values()))
         told = f"{', '.join(names[:-1])} and {names[-1]}" if 1 < len(names) <= 6 else f"{len(runs)} runs"
-        sentence = f"{told} side by side, on {inputs}" + (f" and a {network.rpartition('.')[2]}" if network else "")
+        sentence = f"{told} side by side, on {inputs}" + (f" and {network}" if network else "")
     terms = []
-    if "samples" in certify:
-        alpha = f", each false with probability at most alpha = {certify['alpha']:g}" if len(runs) == 1 else ""
-        terms.append(f"n = {certify['samples']:,} samples an input{alpha}")
+    if samples := each("certify", "samples"):
+        alpha = f", each false with probability at most alpha = {_span(each('certify', 'alpha'))}"
+        terms.append(f"n = {_span(samples)} samples an input{alpha}")
     return sentence, "; ".join([*terms, f"rddrs {__version__}", *([made] if made else [])])
+
+
+def _span(values: Sequence[float]) -> str:
+    """The value that all have, or the least and the most."""
+    return " to ".join(f"{it:,}" if it >= 1 else f"{it:g}" for it in sorted({values[0], values[-1]}))
 
 
 def tiles(run: Run, isotropic: Run | None = None) -> list[dict[str, str]]:

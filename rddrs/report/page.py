@@ -15,7 +15,7 @@ from rddrs.report.headline import headline, tiles
 from rddrs.report.paths import path_cells
 from rddrs.report.sheet import accuracy_cells, comparison_cells, severity_cells
 from rddrs.report.style import vector_bytes
-from rddrs.report.tables import LOW_FIDELITY, Run, compare, round_down
+from rddrs.report.tables import LOW_FIDELITY, Run, compare, in_order, round_down
 from rddrs.report.threats import threat_cells
 
 PICTURES = ("eigenvectors", "contact_sheet")
@@ -36,17 +36,18 @@ def write_page(
     isotropic: Run | None = None,
     command: str = "",
     made: str = "",
+    left_out: Sequence[str] = (),
 ) -> Path:
     """Write one page about one run or several, which needs no other file and no network.
 
     The gallery holds at most `inputs` rows, one for each input under each run, evenly spaced over a run's inputs.
     A figure may be the file of vectors that `save` wrote of it. Of a run alone: `severities`, its `threat_summary`,
     becomes a table, `isotropic`, its counterpart, stands beside its figures, `command` makes it again, and it was
-    `made` on a day. Raises ValueError where there is no run.
+    `made` on a day. What the figures leave out is said above them. Raises ValueError where there is no run.
     """
     if not runs:
         raise ValueError("a page needs at least one run")
-    runs = sorted(runs, key=lambda run: (run.sigma, run.method != "rs", run.method))
+    runs = sorted(runs, key=in_order)
     alone = len(runs) == 1
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
@@ -67,6 +68,7 @@ def write_page(
         severities=told,
         paths=path_cells(runs),
         doubts=_doubts(compare(runs).to_dict("records")),
+        left_out=left_out,
         figures=[
             {
                 "name": name.replace("_", " ").capitalize(),
@@ -81,7 +83,7 @@ def write_page(
         configurations=[(run.name, run.configuration) for run in runs if run.configuration],
         pictures=found["pictures"],
         maps=found["maps"],
-        most=found["most"],
+        limits=found["limits"],
         shades=found["shades"],
         # "<" could end the script element that holds the cards.
         cards=json.dumps(found["cards"], allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),

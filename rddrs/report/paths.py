@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy import ndarray
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -20,8 +21,8 @@ from rddrs.certification.paths import feared
 from rddrs.records.record import path_column, path_names
 from rddrs.report.severities import unit_of
 from rddrs.report.sheet import Cells
-from rddrs.report.style import looks, panels, styled
-from rddrs.report.tables import Run, confidence_band, labels, round_down
+from rddrs.report.style import a_row_each, looks, name_below, styled
+from rddrs.report.tables import Run, confidence_band, labels, needed, round_down
 from rddrs.smoothing import Classifier
 
 
@@ -68,14 +69,18 @@ def _row(name: str, values: Mapping[str, Any]) -> list[str]:
     return [told, low, high, round_down(values["share"]), band, f"{values['samples']:.0f}"]
 
 
-def path_table(summary: Mapping[str, Mapping[str, Any]]) -> Table:
-    """What a run says of its paths at its end."""
-    table = Table(_HEADINGS[0], box=SIMPLE_HEAD)
-    for heading in _HEADINGS[1:]:
-        table.add_column(heading, justify="right")
-    for name, values in summary.items():
-        table.add_row(*_row(name, values))
-    return table
+def path_table(summary: Mapping[str, Mapping[str, Any]], width: int = 80) -> Table:
+    """What a run says of its paths at its end, in so many columns: the last that do not fit are left out."""
+    headings, rows = _HEADINGS, [_row(name, values) for name, values in summary.items()]
+    while True:
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for heading in headings:
+            table.add_column(heading, justify="left" if heading == _HEADINGS[0] else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*row[: len(headings)])
+        if len(headings) == 4 or needed(table) <= width:
+            return table
+        headings = headings[:-1]
 
 
 def path_cells(runs: Sequence[Run]) -> Cells | None:
@@ -133,9 +138,9 @@ def path_figure(
     networks that are equally right. Of a box the axis is the share of its sides.
     """
     names = list(dict.fromkeys(name for run in runs for name in path_names(run.records)))
-    figure, axes = panels(min(3, len(names)), -(-len(names) // 3), sharey=True)
+    figure, axes = a_row_each(len(names), height=2.9)
     appearance = looks(runs)
-    for axis, name in zip(axes.flat, names, strict=False):
+    for axis, name in zip(axes, names, strict=True):
         drawn: list[ndarray] = []
         for run in runs:
             if name in path_names(run.records):
@@ -143,12 +148,13 @@ def path_figure(
                 axis.plot(severities, reached(run.records, name, severities), **appearance[run])
             curve = (clean or {}).get((run.name, name))
             if curve and not any(np.array_equal(curve[1], other) for other in drawn):
-                look = {"color": appearance[run]["color"]} if drawn else {"color": "#777777", "label": "without noise"}
+                look: dict[str, Any] = (
+                    {"color": appearance[run]["color"]} if drawn else {"color": "#777777", "label": "without noise"}
+                )
                 axis.plot(*curve, linestyle=":", **look)
                 drawn.append(curve[1])
         axis.set(title=name.replace("_", " "), xlabel=unit_of(name) or "share of the box", ylim=(0, 1.03))
-        axis.legend(loc="lower center")
-    for axis in axes.flat[len(names) :]:
-        axis.set_visible(False)
-    axes[0][0].set_ylabel("certified share")
+        axis.set_ylabel("certified share")
+        axis.xaxis.set_major_locator(MaxNLocator(6))
+    name_below(figure)
     return figure

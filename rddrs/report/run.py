@@ -78,41 +78,55 @@ def open_run(folder: str | Path) -> OpenedRun:
     return OpenedRun(places.name, stated["method"]["name"], stated["sigma"], records, store.load, text, **known)
 
 
-def plane_figures(runs: Sequence[OpenedRun], network: nn.Module | None = None) -> dict[str, Figure]:
+Drawn = tuple[dict[str, Figure], list[str]]
+"""Figures by their names, and a sentence on everything that they leave out."""
+
+
+def plane_figures(runs: Sequence[OpenedRun], network: nn.Module | None = None) -> Drawn:
     """The decision regions of the first run's network, looked for unless given, and what the runs of it certify there.
 
-    Empty where the inputs are not points of the plane, where no input is certified by all of these runs, and where the
-    network is not found.
+    There are none where the inputs are not points of the plane, where no input is certified by all of these runs, and
+    where the network is not found.
     """
     first = int(runs[0].records["index"].iloc[0])
     if runs[0].load(first)[0].numel() != 2:
-        return {}
+        return {}, []
     members = [run for run in runs if run.bound_to == runs[0].bound_to]
+    others = [told_in(run) for run in runs if run not in members]
+    left_out = [f"Regions: of {', '.join(others)} nothing is drawn; the network is another."] if others else []
     shared = set.intersection(*(set(run.records.loc[run.records["radius"] > 0, "index"]) for run in members))
     if not shared:
-        return {}
+        return {}, ["Regions are not drawn: no input is certified by all of these runs."]
     try:
         network = network or runs[0].network
-    except Exception:  # whatever a user's own code raises
-        return {}
-    return {"regions": region_figure(network.cpu(), members, sorted(shared)[len(shared) // 2])}
+    except Exception as error:  # whatever a user's own code raises
+        return {}, [f"Regions are not drawn: the network of {told_in(runs[0])} cannot be made: {error}"]
+    return {"regions": region_figure(network.cpu(), members, sorted(shared)[len(shared) // 2])}, left_out
 
 
-def paths_figures(runs: Sequence[OpenedRun]) -> dict[str, Figure]:
+def paths_figures(runs: Sequence[OpenedRun]) -> Drawn:
     """How far the paths of the runs are certified, beside what their networks answer without noise, where found."""
     shown, clean = [run for run in runs if path_names(run.records)], {}
+    left_out, lacking = [], "Paths: {} is not drawn without noise; {}"
     for run in shown:
         try:
             network = run.network.cpu()
-        except Exception:  # whatever a user's own code raises
+        except Exception as error:  # whatever a user's own code raises
+            left_out.append(lacking.format(told_in(run), f"its network cannot be made: {error}"))
             continue
         labels = dict(zip(run.records["index"].tolist(), run.records["label"].tolist(), strict=True))
         store, first = Store(run.folder), next(iter(labels))
         for name in path_names(run.records):
             try:
                 terms = PathTerms.of(store.path_certificate(first, name, PathTerms(name, 0.0, 1.0)))
-            except ValueError:  # a perturbation of the user's own
+            except ValueError as error:  # a perturbation of the user's own
+                left_out.append(lacking.format(f"{told_in(run)} along {name}", error))
                 continue
             labelled = ((run.load(index)[0], label) for index, label in labels.items())
             clean[run.name, name] = clean_accuracy(network, labelled, terms)
-    return {"paths": path_figure(shown, clean)} if shown else {}
+    return ({"paths": path_figure(shown, clean)} if shown else {}), left_out
+
+
+def told_in(run: Run) -> str:
+    """What a run is called in a sentence."""
+    return f"{run.label or run.method} at sigma {run.sigma:g}"

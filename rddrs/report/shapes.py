@@ -6,12 +6,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from numpy import ndarray
 
 from rddrs.noise import family_of
-from rddrs.pictures.images import brightness, covariance_map, noise_map, picture, principal_axes
-from rddrs.report.style import PALETTE, looks, panels, styled
+from rddrs.pictures.images import brightness, covariance_map, noise_limits, noise_map, picture, principal_axes
+from rddrs.report.style import PALETTE, PASTEL, looks, panels, styled
 from rddrs.report.tables import Run, labels
 from rddrs.smoothing import Classifier
 
@@ -25,7 +26,7 @@ def eigenvector_figure(rows: Sequence[tuple[Run, int]], count: int = 3) -> Figur
     names = labels(list(dict.fromkeys(run for run, _ in rows)))
     first, index = rows[0]
     figure, axes = panels(3 + min(2 * count, first.load(index)[0].numel()), len(rows), width=1.35, height=1.6)
-    most = max(noise_map(run.load(index)[1]).max() for run, index in rows)
+    limits = max(noise_limits(run.load(index)[0]) for run, index in rows)
     for row, (run, index) in zip(axes, rows, strict=True):
         x, scale = run.load(index)
         shown = brightness(x)
@@ -34,38 +35,43 @@ def eigenvector_figure(rows: Sequence[tuple[Run, int]], count: int = 3) -> Figur
         _draw_vector(row[0], shown, "gray", (shown.min(), max(1.0, shown.max())), "")
         row[0].set_ylabel("\n".join([*names[run].split(), f"input {index}"]), fontsize="small")
         noise = noise_map(scale)
-        _draw_vector(row[1], noise.reshape(x.shape), "Blues", (0, most), f"noise to {noise.max():.2g}")
+        _draw_vector(row[1], noise.reshape(x.shape), "Blues", limits, f"noise to {noise.max():.3g}")
         if (found := covariance_map(scale)) is not None:
             covariance, limit = found
-            _draw_vector(row[2], covariance, "vlag", (-limit, limit), f"$C C$ to {limit:.3g}")
+            _draw_vector(row[2], covariance, "RdBu_r", (-limit, limit), f"$C C$ to {limit:.3g}")
         for panel, (rank, value, vector) in zip(row[3:], principal_axes(scale, count, count), strict=False):
             peak = np.abs(vector).max()
-            _draw_vector(panel, vector.reshape(x.shape), "vlag", (-peak, peak), rf"$\lambda_{{{rank}}}$ = {value:.2g}")
+            title = rf"$\lambda_{{{rank}}}$ = {value:.3g}"
+            _draw_vector(panel, vector.reshape(x.shape), "RdBu_r", (-peak, peak), title)
         for panel in row:
             if not panel.has_data():
                 panel.set_axis_off()
         if not row[3].has_data():
             row[3].text(0, 0.5, "C is a multiple of\nthe identity", va="center", in_layout=False)
     if pictured := [panel.images[0] for panel in axes[:, 1] if panel.images]:
-        figure.colorbar(pictured[0], ax=axes[-1, 1], location="bottom", label="noise", ticks=[0, most], format="%.2g")
+        ticks = np.geomspace(*limits, 3)
+        bar = figure.colorbar(pictured[0], ax=axes[-1, 1], location="bottom", label="noise", ticks=ticks, format="%g")
+        bar.minorticks_off()
     return figure
 
 
 def _draw_vector(
     axes: Axes, values: Float[ndarray, "*shape"], colors: str, limits: tuple[float, float], title: str
 ) -> None:
-    """A picture where the values form one, else one bar a coordinate."""
+    """A picture where the values form one, of noise in equal steps of the logarithm, else one bar a coordinate."""
     image = picture(values)
     axes.set_title(title, fontsize="small", fontweight="normal")
     axes.grid(visible=False)
     axes.set(xticks=[], yticks=[])
     if image is None:
         axes.bar(range(values.size), values.ravel(), color=PALETTE[0], width=1)
-        axes.set_ylim(min(limits[0], -0.02), limits[1] * 1.05)
+        axes.set_ylim(min(values.min(), -0.02), 1.05 * max(values.max(), 0.02))
     elif image.ndim == 3 and colors == "gray":
         axes.imshow(image)
     else:
-        axes.imshow(image if image.ndim == 2 else image.mean(axis=2), cmap=colors, vmin=limits[0], vmax=limits[1])
+        image = image if image.ndim == 2 else image.mean(axis=2)
+        norm = LogNorm(*limits) if colors == "Blues" else Normalize(*limits)
+        axes.imshow(image.clip(*limits), cmap=colors, norm=norm)
 
 
 @styled
@@ -97,12 +103,7 @@ def region_figure(classifier: Classifier, runs: Sequence[Run], index: int) -> Fi
     with torch.inference_mode():
         answers = classifier(grid.reshape(-1, *x.shape).to(x)).argmax(dim=1).reshape(300, 300).cpu().numpy()
     classes = int(answers.max()) + 1
-    import seaborn as sns
-
-    fills = sns.color_palette("pastel", max(classes, 3))
-    axes.contourf(
-        grid[..., 0], grid[..., 1], answers, levels=np.arange(classes + 1) - 0.5, colors=fills[:classes], zorder=0
-    )
+    axes.contourf(grid[..., 0], grid[..., 1], answers, levels=np.arange(classes + 1) - 0.5, colors=PASTEL, zorder=0)
     axes.plot(*center.numpy(), "o", color="black", markersize=5, zorder=4)
     axes.set_aspect("equal")
     axes.grid(visible=False)

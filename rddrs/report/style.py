@@ -5,7 +5,7 @@ No figure is registered with pyplot, so that nothing has to be closed and no dis
 
 import io
 from collections.abc import Callable, Sequence
-from functools import cache, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -20,7 +20,9 @@ from rddrs.report.tables import Run, labels
 
 PALETTE = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"]
 PALETTE += ["#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"]
-"""Seaborn's "colorblind"."""
+"""Seaborn's "colorblind": apart for whoever does not see red and green apart, too."""
+PASTEL = ["#a1c9f4", "#ffb482", "#8de5a1", "#ff9f9b", "#d0bbff", "#debb9b", "#fab0e4", "#cfcfcf", "#fffea3", "#b9f2f0"]
+"""The same, for grounds."""
 SOFT = "#6b6b6b"
 DASHES = ["-", (0, (6, 2)), (0, (6, 2, 1, 2)), (0, (1, 1.2)), (0, (9, 2, 1, 2, 1, 2)), (0, (3, 1))]
 
@@ -30,25 +32,31 @@ WIDTH = 4.6
 _P = ParamSpec("_P")
 
 
-@cache
-def style() -> dict[Any, Any]:
-    """Matplotlib's settings; seaborn, which takes half a second to import, is imported once something is drawn."""
-    import seaborn as sns
-
-    return {
-        **sns.axes_style("whitegrid"),
-        **sns.plotting_context("notebook", font_scale=0.85),
-        "font.family": ["DejaVu Sans"],
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-        "axes.edgecolor": "#888888",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "grid.color": "#e4e4e4",
-        "legend.edgecolor": "none",
-        "legend.framealpha": 0.8,
-        "svg.hashsalt": "rddrs",
-    }
+STYLE: dict[Any, Any] = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10.2,
+    "axes.labelsize": 10.2,
+    "axes.titlesize": 10.2,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": "#888888",
+    "axes.labelcolor": ".15",
+    "axes.linewidth": 1.25,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "text.color": ".15",
+    **{f"{axis}.{key}": it for axis in ("xtick", "ytick") for key, it in (("color", ".15"), ("labelsize", 9.35))},
+    "xtick.bottom": False,
+    "ytick.left": False,
+    "lines.solid_capstyle": "round",
+    "legend.edgecolor": "none",
+    "legend.fontsize": 9.35,
+    "svg.hashsalt": "rddrs",
+}
+"""Matplotlib's settings."""
 
 
 def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
@@ -56,7 +64,7 @@ def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
 
     @wraps(draw)
     def styled(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
-        with mpl.rc_context(style()):
+        with mpl.rc_context(STYLE):
             figure = draw(*args, **kwargs)
             # Every solution of the layout moves it a little: it is solved once, so that all files of a figure agree.
             if (layout := figure.get_layout_engine()) is not None:
@@ -73,14 +81,14 @@ def save(figure: Figure, path: Path) -> tuple[Path, Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(vector) as part:
         part.write_bytes(vector_bytes(figure))
-    with mpl.rc_context(style()), replacing(image) as part:
+    with mpl.rc_context(STYLE), replacing(image) as part:
         figure.savefig(part, format="png", dpi=150)
     return vector, image
 
 
 def vector_bytes(figure: Figure) -> bytes:
     """The figure as SVG."""
-    with mpl.rc_context(style()), io.BytesIO() as buffer:
+    with mpl.rc_context(STYLE), io.BytesIO() as buffer:
         figure.savefig(buffer, format="svg", metadata={"Date": None})
         return buffer.getvalue()
 

@@ -14,6 +14,7 @@ from rich.columns import Columns
 from rich.console import Console, Group
 from rich.measure import Measurement
 from rich.table import Table
+from scipy.special import betaincinv
 from torch import Tensor
 
 from rddrs.certification import ABSTAIN
@@ -107,12 +108,10 @@ def confidence_band(
     share: Float[ndarray, " r"], inputs: int, confidence: float = 0.95
 ) -> tuple[Float[ndarray, " r"], Float[ndarray, " r"]]:
     """The two-sided Clopper-Pearson interval of shares that were found on so many inputs, pointwise."""
-    from scipy.stats import beta
-
     successes = np.rint(share * inputs)
     tail = (1 - confidence) / 2
-    lower = np.where(successes == 0, 0.0, beta.ppf(tail, np.maximum(successes, 1), inputs - successes + 1))
-    upper = np.where(successes == inputs, 1.0, beta.ppf(1 - tail, successes + 1, np.maximum(inputs - successes, 1)))
+    lower = np.where(successes == 0, 0.0, betaincinv(np.maximum(successes, 1), inputs - successes + 1, tail))
+    upper = np.where(successes == inputs, 1.0, betaincinv(successes + 1, np.maximum(inputs - successes, 1), 1 - tail))
     return lower, upper
 
 
@@ -218,6 +217,11 @@ def compare(runs: Sequence[Run]) -> pd.DataFrame:
         | distribution(run.records)
         for run, label in labels(runs).items()
     )
+
+
+def in_order(run: Run) -> tuple[float, bool, str]:
+    """By which the runs of a comparison are sorted: sigma, RS first, method."""
+    return run.sigma, run.method != "rs", run.method
 
 
 HEADINGS = {

@@ -6,8 +6,11 @@ import os
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 from rddrs.data.dataset import Dataset
 from rddrs.data.digits import digits
@@ -62,6 +65,16 @@ def test_digits_are_images_in_the_unit_interval_and_their_parts_are_apart():
     assert data.train_inputs[:].min() == 0 and data.train_inputs[:].max() == 1
     assert len(data.train_inputs) + len(data.test_inputs) == 1_797
     assert torch.cdist(data.test_inputs[:].flatten(1), data.train_inputs[:].flatten(1)).min() > 0
+
+
+def test_digits_are_scikit_learns_and_so_is_their_split():
+    inputs, labels = load_digits(return_X_y=True)
+    parts = train_test_split(inputs / 16, labels, test_size=0.2, stratify=labels, random_state=0)
+    data = digits()
+    for expected, found in zip(
+        parts, (data.train_inputs[:], data.test_inputs[:], data.train_labels, data.test_labels), strict=True
+    ):
+        assert np.array_equal(expected.ravel(), found.flatten().numpy())
 
 
 def test_the_toy_is_seeded():

@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from rddrs import ANCER, RS, Isotropic, certify
+from rddrs import ANCER, RS, Diagonal, Isotropic, certify
+from rddrs.pictures import portrait
 
 X = torch.full((1, 4, 4), 0.5)
 
@@ -42,3 +43,16 @@ def test_a_proposal_shows_what_a_radius_is_multiplied_with():
     proposal = ANCER(iterations=5, samples=50).propose(classifier, X, sigma=0.25)
     assert proposal.x is not None and torch.equal(proposal.x, X)
     assert picture_in(proposal._repr_html_()).height > 160
+
+
+def test_noise_has_one_scale_of_colours_in_all_portraits():
+    """Of more noise it is darker, whatever else is in the picture; the same noise has the same colour everywhere."""
+
+    def shade(*noise: float, x: torch.Tensor = X) -> list[int]:
+        plane = portrait(x, Diagonal(torch.tensor(noise).repeat(16 // len(noise)))).convert("L")
+        return [plane.getpixel((169 + 40 * column + 20, 100)) for column in range(len(noise))]  # type: ignore[misc]
+
+    isotropic, (least, *_, most) = shade(0.25, 0.25)[0], shade(0.25, 0.5, 1.0, 3.3)
+    assert isotropic == least > most
+    assert shade(2.5, 2.5, x=10 * X)[0] == isotropic, "of inputs of ten times the range the bar has ten times the noise"
+    assert shade(0.001, 1000.0) == shade(0.01, 100.0), "beyond the bar"

@@ -4,11 +4,13 @@ import shlex
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from pipelines.again import command_of
 from pipelines.prepare import prepare
 from pipelines.report import as_it_was, merged, severities_of
 from pipelines.run import run
+from pipelines.told import show_dashboard
 from rddrs.records import manifest
 from tests.pipelines.test_config import settings
 
@@ -33,6 +35,18 @@ def test_the_command_of_a_run_makes_it_again(words: list[str]) -> None:
     found = settings(*words)
     program, stage, *again = shlex.split(command_of(found))
     assert (program, stage) == ("rddrs", "run") and settings(*again) == found
+
+
+def test_where_a_run_is_shown_fits_80_columns(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the folder of the work, whatever its name; elsewhere the database is named in full."""
+    monkeypatch.chdir(tmp_path)
+    show_dashboard(Console(width=80), Path("outputs"), "123")
+    command, place = capsys.readouterr().out.splitlines()
+    assert command == "dashboard    mlflow ui --backend-store-uri sqlite:///outputs/mlflow.db" and len(place) <= 80
+    show_dashboard(Console(width=80), Path("/elsewhere"), "1")
+    assert "sqlite:////elsewhere/mlflow.db" in capsys.readouterr().out
 
 
 def test_a_finished_run_is_drawn_again_only_where_it_would_be_another(

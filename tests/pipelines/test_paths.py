@@ -67,9 +67,10 @@ def test_mlflow_and_the_page_have_them_too(finished):
     assert "all between included" in page and 'aria-label="Paths"' in page and "a C of the input&#39;s own" in page
 
 
-def test_a_comparison_has_their_table_and_figure_beside_the_network_without_noise(finished):
+def test_a_comparison_has_their_table_and_figure_beside_the_network_without_noise(finished, capsys):
     run = finished.run_folder.name
-    (figure,) = paths_figures([open_run(finished.run_folder)]).values()
+    drawn, left_out = paths_figures([open_run(finished.run_folder)])
+    (figure,) = drawn.values()
     by_title = {axis.get_title("left"): axis for axis in figure.axes if axis.get_visible()}
     assert {*by_title} == {"rotation", "blur", "scale", "rotation+brightness"}
     certified, clean = (np.asarray(line.get_ydata()) for line in by_title["rotation"].lines)
@@ -77,7 +78,13 @@ def test_a_comparison_has_their_table_and_figure_beside_the_network_without_nois
     right = [network(x[None]).argmax().item() == int(finished.data.test_labels[i]) for i, x in
              zip(finished.indices, images, strict=True)]  # fmt: skip
     assert clean[10] == np.mean(right) and len(clean) == 21 and certified.max() <= 1
+    assert left_out == []
+    weights = finished.classifier_places.weights
+    hidden = weights.rename(weights.with_name("hidden"))
     folder = compare_runs(finished.settings.root, [run])
+    hidden.rename(weights)
+    told = "Paths: rs at sigma 0.25 is not drawn without noise; its network cannot be made"
+    assert told in capsys.readouterr().err and told in (folder / "report.html").read_text(), "what is not drawn is said"
     assert (folder / "figures" / "paths.png").exists() and 'aria-label="Paths"' in (folder / "report.html").read_text()
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from rddrs import Diagonal, Full, Isotropic, certify
 from rddrs.noise.scale import Scale
-from rddrs.pictures.images import noise_map, picture, principal_axes
+from rddrs.pictures.images import noise_limits, noise_map, picture, principal_axes
 from rddrs.report import (
     Run,
     certified_accuracy,
@@ -34,6 +34,8 @@ from rddrs.report import (
     comparison_table,
     eigenvector_figure,
     histogram_figure,
+    left_out,
+    path_table,
     region_figure,
     round_down,
     run_figures,
@@ -199,6 +201,8 @@ def test_tables_fit_a_terminal_and_round_down(runs, width):
     console.print(comparison_table(compare(compared), width))
     console.print(severity_table(compared, width))
     console.print(threat_table(threat_summary(records, runs["isotropic"].records)))
+    path = {"asked": [[-10, -0.25], [10, 0.25]], "share": 0.99, "share_low": 0.69, "share_high": 1.0, "samples": 28_599}
+    console.print(path_table({"rotation+brightness": path}, width))
     text = console.export_text()
     assert round_down(summary["acr_proxy"]) in text and "a title" in text and "brightness" in text
     assert max(map(len, text.splitlines())) <= width and "\u2026" not in text
@@ -247,14 +251,16 @@ def test_comparison_draws_the_certified_accuracy(runs):
 def test_noise_is_drawn_on_one_scale(runs):
     """The least noise is not drawn as dark as the most."""
     figure = eigenvector_figure([(runs["isotropic"], 0), (runs["full"], 0)])
-    most = max(noise_map(runs[name].load(0)[1]).max() for name in ("isotropic", "full"))
-    assert [figure.axes[place].images[0].get_clim() for place in (1, 10)] == [(0, most)] * 2
+    assert [figure.axes[place].images[0].get_clim() for place in (1, 10)] == [noise_limits(torch.zeros(2))] * 2
 
 
 def test_runs_without_common_inputs_are_compared(runs):
     other = runs["full"].records.assign(index=lambda records: records["index"] + 1)
     moved = Run("moved", "ancer", SIGMA, other, lambda index: runs["full"].load(index - 1))
     assert "scatter" not in comparison_figures([runs["full"], moved])
+    found = left_out([runs["isotropic"], moved])
+    assert len(found) == 2 and all("ancer at sigma 0.5" in it for it in found)
+    assert left_out([runs["isotropic"], runs["full"]]) == []
 
 
 def test_a_gain_is_a_ratio_of_means_and_its_interval_is_scipys():
@@ -416,3 +422,14 @@ def test_gallery_sorts_and_filters_in_a_browser(runs, tmp_path, page):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator("form").is_hidden() and page.locator("nav").is_hidden(), "nothing to press on paper"
     assert "a &lt;b&gt;step&lt;/b&gt; &amp; more" in document
+
+
+def test_pages_have_no_barriers(runs, tmp_path, page):
+    """What axe calls serious or critical: of a run on light ground, of a comparison on a dark telephone."""
+    accessible = pytest.importorskip("tests.accessible", reason="axe is not installed: pip install -e '.[dev]'")
+    figures = {"eigenvectors": eigenvector_figure([(runs["full"], 0)])}
+    for shown, view in (([runs["full"]], ("light", 1400)), ([runs["isotropic"], runs["full"]], ("dark", 390))):
+        path = write_page(tmp_path / f"{len(shown)}.html", shown, figures, "A page", left_out=["Nothing is drawn."])
+        assert [*accessible.barriers_of(page, path.as_uri(), "#cards li", [view])] == []
+    page.evaluate("document.querySelectorAll('img')[0].removeAttribute('alt')")
+    assert any("image-alt" in barrier for barrier in accessible.barriers(page)), "what it looks for is found"
