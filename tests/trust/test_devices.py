@@ -9,7 +9,7 @@ from torch import nn
 from rddrs import ANCER, RDDRS, RS, Diagonal, Full, Isotropic, Memory, Reference, attack, audit, certify, fidelity
 from rddrs.certification import Terms, certified_severities, certify_together
 from rddrs.data.inputs import Stored
-from rddrs.models import Accelerated
+from rddrs.models import Accelerated, Precision
 from rddrs.noise import Kronecker, Purpose, Stream, load_scale, precision, save_scale, streams
 from rddrs.smoothing import Chunk, Question, SmoothedClassifier, count
 from rddrs.training import cotraining
@@ -201,12 +201,13 @@ def test_a_network_of_half_precision_has_its_channels_last_on_a_device_unless_it
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(2, 4, 3), View() if views else nn.Flatten(), nn.Linear(16, 3))
     inputs = torch.rand(5, 2, 4, 4)
-    for dtype, last in (("bfloat16", not views), ("float32", False)):
+    expectations: list[tuple[Precision, bool]] = [("bfloat16", not views), ("float32", False)]
+    for dtype, last in expectations:
         with torch.inference_mode():
             expected = Accelerated(network.cpu().eval().requires_grad_(False), dtype)(inputs)
             fast = Accelerated(network.to(device), dtype)
             found = fast(inputs.to(device)).cpu()
         copies = fast._copies
         assert copies is not None
-        assert copies.plain[0].weight.is_contiguous(memory_format=torch.channels_last) == last
+        assert next(copies.plain.parameters()).is_contiguous(memory_format=torch.channels_last) == last
         torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
