@@ -36,7 +36,7 @@ from torch import Tensor
 
 import rddrs
 from benchmarks.measured import keep
-from benchmarks.methods import contestant
+from benchmarks.methods import trained
 from pipelines.errors import SettingsError
 from rddrs.methods.structures import LARGEST_FULL
 from rddrs.noise import load_scale
@@ -148,7 +148,7 @@ class Field:
     @classmethod
     def make(cls, implementation: str, options: argparse.Namespace) -> None:
         plain = FORMS.get(implementation, "" if implementation == "rddrs" else PLAIN)
-        prepared, *_ = contestant(options.overrides, f"method=rs {plain}")
+        prepared = trained(options.overrides, f"method=rs {plain}")
         data, network, sigma, samples = prepared.data, prepared.network, prepared.settings.sigma, options.samples
         if implementation.startswith("rddrs"):
             keep_freed_memory()
@@ -266,8 +266,8 @@ def main() -> None:
     parser.add_argument("--forms", action="store_true", help="float32, compiled, bfloat16, int8 of one network")
     parser.add_argument("--figure", type=Path, default=Path("outputs/benchmarks/certify"))
     options = parser.parse_args()
-    contestant(options.overrides, f"method=rs {PLAIN}")
-    prepared, *_ = contestant(options.overrides, "method=rs")  # trained once, here
+    trained(options.overrides, f"method=rs {PLAIN}")
+    prepared = trained(options.overrides, "method=rs")  # once, here
     pools, batches = {}, {}
     own = tuple(FORMS) if options.forms else ("rddrs",)
     for implementation in ("raw network", *own, "ddsmoothing", "ancer", "art"):

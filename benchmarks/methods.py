@@ -36,12 +36,18 @@ CONTESTANTS = [
 ROW = "{:<20}{:>10}{:>8}{:>10}{:>8}{:>9}{:>7}{:>10}{:>8}{:>9}{:>9}"
 
 
-def contestant(common: list[str], own: str) -> tuple[Prepared, rddrs.Reference, rddrs.Reference, rddrs.Reference]:
-    """What a contestant works on, its classifier trained and its shared scale made, and the three reference sets."""
+def trained(common: list[str], own: str) -> Prepared:
+    """What a contestant works on, its classifier trained."""
     with initialize_config_dir(str(CONFIGURATION), version_base="1.3"):
         prepared = prepare(load(compose("config", [*common, *own.split()])))
-    settings = prepared.settings
     train(prepared)
+    return prepared
+
+
+def contestant(common: list[str], own: str) -> tuple[Prepared, rddrs.Reference, rddrs.Reference, rddrs.Reference]:
+    """What a contestant works on, its classifier trained and its shared scale made, and the three reference sets."""
+    prepared = trained(common, own)
+    settings = prepared.settings
     measuring, fitting = (
         prepared.data.reference(settings.data.reference, settings.seed, part).to(settings.device) for part in (0, 1)
     )

@@ -9,23 +9,31 @@ if __name__ == "__main__":  # the configuration is read before torch is imported
     entry("certify")()
 
 import time
-from concurrent.futures import as_completed
-from functools import partial
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
 
+from joblib import cpu_count
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from pipelines.errors import SettingsError
 from pipelines.means import measured_batch, paths_owner, share_scale, unseen, worker_count, worker_pool
 from pipelines.prepared import Prepared
 from pipelines.progress import progress_bar
 from pipelines.train import train
-from rddrs import certify_input
 from rddrs.archives import Archives
-from rddrs.certification import PathCertificate
+from rddrs.certification import Certificate, PathCertificate, certify_together
 from rddrs.files import write_text
-from rddrs.methods import Problem, kept_sigma_x
-from rddrs.records import CertifiedInput, Store, path_column, path_columns
-from rddrs.smoothing import Reference, SmoothedClassifier, check_contract
+from rddrs.methods import Problem, Proposal, kept_sigma_x
+from rddrs.records import CertifiedInput, Store, described, path_column, path_columns
+from rddrs.smoothing import Reference, SmoothedClassifier, check_contract, worker_threads
+
+CALLS, SCALES, DESCRIBING = 8, 64, 4
+"""On a device other than a CPU: the calls of the network that inputs fill together, how many of them at most where each
+has a scale of its own, and the threads that describe what is certified and write it meanwhile."""
 
 
 def certify(prepared: Prepared) -> None:
@@ -44,78 +52,131 @@ def certify(prepared: Prepared) -> None:
     waiting = [index for index in share if index not in done]
     if not waiting:
         return
-    batch = measured_batch(prepared)
+    batch, on_cpu = measured_batch(prepared), settings.device == "cpu"
     measuring, fitting = prepared.reference(0), prepared.reference(1)
     baseline, held_out = unseen(prepared)
     share_scale(prepared, fitting)
     example = prepared.data.test_inputs[share[0]].to(settings.device)
     try:
-        check_contract(prepared.network, example, threads=worker_count(settings) > 1)
+        check_contract(prepared.network, example, threads=not on_cpu or worker_count(settings) > 1)
     except ValueError as error:
         raise SettingsError(str(error)) from error
     searched = Archives(prepared.classifier_places.sigma_x(batch))
-    one = partial(certify_one, prepared, store, searched, measuring, fitting, held_out, baseline, batch)
-    pool = worker_pool(settings)
+    maker = Maker(prepared, store, searched, measuring, fitting, held_out, baseline, batch)
+    pool = worker_pool(settings) if on_cpu else worker_threads(min(DESCRIBING, cpu_count()))
     try:
         with progress_bar() as progress:
             task = progress.add_task("certify", total=len(share), completed=len(share) - len(waiting))
-            jobs = [pool.submit(one, index) for index in waiting]
-            for job in as_completed(jobs):
-                job.result()
+            for _ in maker.on_cores(pool, waiting) if on_cpu else maker.on_a_device(pool, waiting):
                 progress.advance(task)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def certify_one(
-    prepared: Prepared,
-    store: Store,
-    searched: Archives,
-    measuring: Reference,
-    fitting: Reference,
-    held_out: Reference,
-    baseline: str,
-    batch: int,
-    index: int,
-) -> None:
-    """Certify and keep one input."""
-    settings, options, sigma_x, search_seconds = prepared.settings, prepared.settings.certify, None, 0.0
-    x = prepared.data.test_inputs[index].to(settings.device)
+class Proven(NamedTuple):
+    """A proposal and its certificate, and the seconds that each took."""
+
+    proposal: Proposal
+    certificate: Certificate
+    seconds: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Certifies inputs, by their indices, and keeps what it finds."""
+
+    prepared: Prepared
+    store: Store
+    searched: Archives
+    measuring: Reference
+    fitting: Reference
+    held_out: Reference
+    baseline: str
+    batch: int
+
+    def on_cores(self, pool: ThreadPoolExecutor, waiting: Sequence[int]) -> Iterator[None]:
+        """One input after another in every thread."""
+        for job in as_completed([pool.submit(self.make, index) for index in waiting]):
+            yield job.result()
+
+    def make(self, index: int) -> None:
+        (proven,) = self.proven([index])
+        self.keep(proven)
+
+    def on_a_device(self, pool: ThreadPoolExecutor, waiting: Sequence[int]) -> Iterator[None]:
+        """Several inputs are counted together; meanwhile threads describe and write those before them."""
+        options, before = self.prepared.settings.certify, list[Future[None]]()
+        together = max(1, CALLS * self.batch // (options.samples + options.selection_samples))
+        together = together if self.prepared.method.same_scale else min(together, SCALES)
+        for start in range(0, len(waiting), together):
+            found = self.proven(waiting[start : start + together])
+            yield from (job.result() for job in before)
+            before = [pool.submit(self.keep, each) for each in found]
+        yield from (job.result() for job in before)
+
+    def proven(self, indices: Sequence[int]) -> list[Proven]:
+        """Proposals and certificates of some inputs, which share micro-batches but on a CPU."""
+        prepared, settings = self.prepared, self.prepared.settings
+        inputs = [prepared.data.test_inputs[index].to(settings.device) for index in indices]
+        proposed = [self.proposed(x, index) for x, index in zip(inputs, indices, strict=True)]
+        scales, start = [proposal.scale for proposal, _ in proposed], time.perf_counter()
+        with told_of(*indices):
+            found = certify_together(prepared.network, inputs, scales, prepared.terms, indices, batch=self.batch)
+        each = (time.perf_counter() - start) / len(indices)
+        return [Proven(it, found, (took, each)) for (it, took), found in zip(proposed, found, strict=True)]
+
+    def proposed(self, x: Tensor, index: int) -> tuple[Proposal, float]:
+        """The proposal for an input, and the seconds that it took, with those of the search for its sigma_x."""
+        prepared, settings, sigma_x, seconds = self.prepared, self.prepared.settings, None, 0.0
+        with told_of(index):
+            if prepared.method.uses_sigma_x:
+                keyed = (settings.sigma, None, settings.seed, index, self.batch)
+                problem = Problem(prepared.network, x, *keyed, norm=settings.certify.norm)
+                sigma_x, seconds = kept_sigma_x(problem, self.searched)
+            start = time.perf_counter()
+            found = prepared.method.propose(
+                prepared.network,
+                x,
+                sigma=settings.sigma,
+                reference=self.fitting,
+                seed=settings.seed,
+                index=index,
+                sigma_x=sigma_x,
+                batch=self.batch,
+            )
+        return found, seconds + time.perf_counter() - start
+
+    def keep(self, proven: Proven) -> None:
+        """Describe what a certificate is worth, certify the paths, and write it all."""
+        prepared, index = self.prepared, proven.certificate.index
+        with told_of(index):
+            found = described(
+                prepared.network,
+                proven.proposal,
+                proven.certificate,
+                sigma=prepared.settings.sigma,
+                method=prepared.method,
+                seconds=proven.seconds,
+                measuring=self.measuring,
+                held_out=self.held_out,
+                label=int(prepared.data.test_labels[index]),
+                perturbations=prepared.threat.reported,
+                clamp=prepared.clamp,
+                rounding=prepared.rounding,
+            )
+        paths = [certify_path(prepared, found, name, self.batch) for name in prepared.paths]
+        found.record["baseline"] = self.baseline
+        self.store.save(found.certificate, found.record, shared=prepared.method.one_scale, paths=paths)
+
+
+@contextmanager
+def told_of(*indices: int) -> Iterator[None]:
+    """Errors of what is certified, with the numbers of the inputs."""
     try:
-        if prepared.method.uses_sigma_x:
-            keyed = (settings.sigma, None, settings.seed, index, batch)
-            problem = Problem(prepared.network, x, *keyed, norm=options.norm)
-            sigma_x, search_seconds = kept_sigma_x(problem, searched)
-        found = certify_input(
-            prepared.network,
-            x,
-            sigma=settings.sigma,
-            method=prepared.method,
-            reference=fitting,
-            measuring=measuring,
-            held_out=held_out,
-            label=int(prepared.data.test_labels[index]),
-            sigma_x=sigma_x,
-            seed=settings.seed,
-            index=index,
-            batch=batch,
-            perturbations=prepared.threat.reported,
-            clamp=prepared.clamp,
-            rounding=prepared.rounding,
-            samples=options.samples,
-            selection_samples=options.selection_samples,
-            alpha=options.alpha,
-            bound=options.bound,
-            target_radius=options.target_radius,
-            norm=options.norm,
-            grid=prepared.grid,
-        )
+        yield
     except ValueError as error:
-        raise SettingsError(f"input {index}: {error}") from error
-    found.record["optimize_seconds"] += search_seconds
-    paths = [certify_path(prepared, found, name, batch) for name in prepared.paths]
-    found.record["baseline"] = baseline
-    store.save(found.certificate, found.record, shared=prepared.method.one_scale, paths=paths)
+        named = ", ".join(map(str, indices))
+        raise SettingsError(f"input{'s' if len(indices) > 1 else ''} {named}: {error}") from error
 
 
 def certify_path(prepared: Prepared, found: CertifiedInput, name: str, batch: int) -> PathCertificate:

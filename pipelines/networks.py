@@ -31,8 +31,8 @@ class Found:
 
 def build_network(settings: Settings, data: Dataset) -> Found:
     """The network, with the weights that are given, tried on inputs of the data; raises SettingsError."""
-    keep_float32(settings.device)
     network, named = made(settings, data, settings.seed), f"classifier ({settings.classifier.target})"
+    keep_float32(settings.device)  # whatever the network's code, which has been imported, allows
     notes, brings = [], False
     reason = cannot_be_trained(network, program=without_modes(network))
     if reason and not settings.classifier.as_it_is:
@@ -83,9 +83,10 @@ def build_network(settings: Settings, data: Dataset) -> Found:
 
 
 def keep_float32(device: str) -> None:
-    """On a GPU torch lets convolutions round float32 to TF32 unless it is told not to: `precision` says what rounds."""
+    """A GPU may round float32 to TF32, in convolutions unless it is told not to: `precision` says what rounds."""
     if device.startswith("cuda"):
-        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.fp32_precision = "ieee"  # pyright: ignore[reportAttributeAccessIssue]
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def changed(settings: Settings, **options: Any) -> Settings:

@@ -1,6 +1,6 @@
 """The proof: one routine that certifies every proposal, and the severities of perturbations that it covers."""
 
-from rddrs.certification.certify import Certificate, certify
+from rddrs.certification.certify import Certificate, certify, certify_together
 from rddrs.certification.path_certificate import Cell, PathCertificate
 from rddrs.certification.paths import PathTerms, certify_path
 from rddrs.certification.severities import Severity, certified_severities, certified_severity, inside
@@ -23,6 +23,7 @@ __all__ = [
     "certified_severity",
     "certify",
     "certify_path",
+    "certify_together",
     "inside",
     "load",
     "lower_bound",

@@ -2,27 +2,29 @@
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rddrs.certification.terms import ABSTAIN, Bound, Terms
 from rddrs.noise import Family, Norm, Purpose, Scale, Stream, family_of, owned, require_tensor
 from rddrs.rounding import round_down
 from rddrs.smoothing import (
+    Asked,
     Classifier,
     Decision,
     SmoothedClassifier,
     check_classes,
     check_contract,
     check_evaluates,
-    hard_counts,
     owned_input,
     running_counts,
+    shared_counts,
 )
 
 
@@ -190,43 +192,92 @@ def certify(
     on the grid.
     """
     terms = Terms(samples, selection_samples, alpha, bound, target_radius, norm, grid, seed)
+    (found,) = certify_together(classifier, [x], [scale], terms, [index], batch=batch, workers=workers)
+    return found
+
+
+def certify_together(
+    classifier: Classifier,
+    inputs: Sequence[Float[Tensor, "*shape"]],
+    scales: Sequence[Scale],
+    terms: Terms,
+    indices: Sequence[int],
+    *,
+    batch: int = 256,
+    workers: int = 1,
+) -> list[Certificate]:
+    """What `certify` finds at each of some inputs on one device, each under its own scale and index.
+
+    On a device other than a CPU their draws share the classifier's micro-batches, as in `shared_counts`: one input
+    with few samples leaves it idle. Errors as of `certify`.
+    """
     for name, value in {"batch": batch, "workers": workers}.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")
     check_evaluates(classifier)
-    x = owned_input(x, index)
-    if x.numel() != scale.dim:
-        raise ValueError(f"x has {x.numel()} entries, the scale has dimension {scale.dim}: they must be equal")
+    if not len(inputs):
+        return []
+    inputs = [owned_input(x, index) for x, index in zip(inputs, indices, strict=True)]
+    for x, scale in zip(inputs, scales, strict=True):
+        if x.numel() != scale.dim:
+            raise ValueError(f"x has {x.numel()} entries, the scale has dimension {scale.dim}: they must be equal")
     if terms.largest_radius == 0:
-        warnings.warn(f"{samples} samples can certify nothing at alpha = {alpha}: use more", stacklevel=2)
-    check_contract(classifier, x, threads=workers > 1)
+        warnings.warn(f"{terms.samples} samples can certify nothing at alpha = {terms.alpha}: use more", stacklevel=3)
+    for x in inputs:
+        check_contract(classifier, x, threads=workers > 1)
+    # What is certified is the C that the noise is made with.
+    scales = [scale.to(x.device, x.dtype) for x, scale in zip(inputs, scales, strict=True)]
+    several = [SmoothedClassifier(classifier, scale, terms.norm, terms.grid) for scale in scales]
+    asked = []
+    for smoothed, x, index in zip(several, inputs, indices, strict=True):
+        draws = Stream(terms.seed, index, Purpose.SELECTION).draws(terms.selection_samples, batch)
+        asked.append(Asked(smoothed, x, draws))
+        if terms.target_radius is None:
+            draws = Stream(terms.seed, index, Purpose.CERTIFICATION).draws(terms.samples, batch)
+            asked.append(Asked(smoothed, x, draws))
+    found, certificates = iter(shared_counts(asked, batch, workers)), []
+    for smoothed, x, index in zip(several, inputs, indices, strict=True):
+        chosen, drawn = next(found), terms.samples
+        if terms.target_radius is None:
+            counts = next(found)
+        else:
+            counts, drawn = _decided(smoothed, x, terms, index, int(chosen.argmax()), batch, workers)
+        check_classes([len(chosen), len(counts)])
+        proof = terms.prove(chosen.tolist(), counts.tolist(), smoothed.scale, index=index, drawn=drawn)
+        certificates.append(
+            Certificate(
+                x=x,
+                scale=smoothed.scale,
+                **vars(proof),
+                selection_counts=tuple(chosen.tolist()),
+                counts=tuple(counts.tolist()),
+                alpha=terms.alpha,
+                seed=terms.seed,
+                index=index,
+                samples=drawn,
+                selection_samples=terms.selection_samples,
+                batch=batch,
+                bound=terms.bound if terms.target_radius is None else "sequential",
+                norm=terms.norm,
+                grid=terms.grid,
+            )
+        )
+    return certificates
 
-    scale = scale.to(x.device, x.dtype)  # what is certified is the C that the noise is made with
-    smoothed = SmoothedClassifier(classifier, scale, norm, grid)
-    selecting, counting = (Stream(seed, index, it) for it in (Purpose.SELECTION, Purpose.CERTIFICATION))
-    chosen = hard_counts(smoothed, x, selecting.draws(selection_samples, batch), workers)
-    top, counts, drawn = int(chosen.argmax()), torch.zeros_like(chosen), samples
-    if target_radius is None:
-        counts = hard_counts(smoothed, x, counting.draws(samples, batch), workers)
-    else:
-        for counts, drawn in running_counts(smoothed, x, counting, samples, batch=batch, workers=workers):
-            if terms.decided(int(counts[top]), drawn, scale) != "undecided":
-                break
-    check_classes([len(chosen), len(counts)])
-    proof = terms.prove(chosen.tolist(), counts.tolist(), scale, index=index, drawn=drawn)
-    return Certificate(
-        x=x,
-        scale=scale,
-        **vars(proof),
-        selection_counts=tuple(chosen.tolist()),
-        counts=tuple(counts.tolist()),
-        alpha=alpha,
-        seed=seed,
-        index=index,
-        samples=drawn,
-        selection_samples=selection_samples,
-        batch=batch,
-        bound=bound if target_radius is None else "sequential",
-        norm=norm,
-        grid=grid,
-    )
+
+def _decided(
+    smoothed: SmoothedClassifier,
+    x: Float[Tensor, "*shape"],
+    terms: Terms,
+    index: int,
+    top: int,
+    batch: int,
+    workers: int,
+) -> tuple[Int[Tensor, " k"], int]:
+    """The counts that decide about the target radius, and of how many samples they are."""
+    stream = Stream(terms.seed, index, Purpose.CERTIFICATION)
+    counts, drawn = torch.zeros(0, dtype=torch.long), 0
+    for counts, drawn in running_counts(smoothed, x, stream, terms.samples, batch=batch, workers=workers):
+        if top >= len(counts) or terms.decided(int(counts[top]), drawn, smoothed.scale) != "undecided":
+            break
+    return counts, drawn

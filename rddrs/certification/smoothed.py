@@ -1,14 +1,13 @@
 """The smoothed classifier as users have it: it predicts, certifies, and lies in one file."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.certification.certify import certify
+from rddrs.certification.certify import certify_together
 from rddrs.certification.path_certificate import PathCertificate
 from rddrs.certification.paths import Feared, PathTerms, certify_path
 from rddrs.certification.terms import Bound, Terms
@@ -55,24 +54,12 @@ class Smoothed(SmoothedClassifier):
         Of many the first has the `index`, the others those after it. A tensor of as many entries as the scale's
         dimension is one input: a batch of one is a list. Arguments and errors as of `rddrs.certify`.
         """
-        one = partial(
-            certify,
-            self.classifier,
-            scale=self.scale,
-            samples=samples,
-            selection_samples=selection_samples,
-            alpha=alpha,
-            bound=bound,
-            target_radius=target_radius,
-            norm=self.norm,
-            grid=self.grid,
-            seed=seed,
-            batch=batch,
-            workers=workers,
-        )
+        terms = Terms(samples, selection_samples, alpha, bound, target_radius, self.norm, self.grid, seed)
+        how: dict[str, Any] = {"batch": batch, "workers": workers}
         if isinstance(inputs, Tensor) and (inputs.numel() == self.scale.dim or inputs.ndim < 2):
-            return one(inputs, index=index)
-        return [one(x, index=place) for place, x in enumerate(inputs, start=index)]
+            return certify_together(self.classifier, [inputs], [self.scale], terms, [index], **how)[0]
+        places = range(index, index + len(inputs))
+        return certify_together(self.classifier, [*inputs], [self.scale] * len(inputs), terms, places, **how)
 
     def certify_path(
         self,

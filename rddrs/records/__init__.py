@@ -1,7 +1,7 @@
 """What is kept: certificates and records in files, and runs in MLflow (`records.tracking`, imported by module)."""
 
 from rddrs.records.binding import Binding
-from rddrs.records.inputs import CertifiedInput, certify_input, remembered, remembered_records
+from rddrs.records.inputs import CertifiedInput, certify_input, described, remembered, remembered_records
 from rddrs.records.inventory import ANYWHERE, SIDE_BY_SIDE, strangers
 from rddrs.records.manifest import (
     is_as_written,
@@ -64,6 +64,7 @@ __all__ = [
     "certify_input",
     "claims",
     "derived",
+    "described",
     "differences",
     "examine",
     "examine_run",

@@ -117,22 +117,56 @@ def certify_input(
         batch=batch,
         workers=workers,
     )
-    certified = time.perf_counter()
+    return described(
+        classifier,
+        proposal,
+        certificate,
+        sigma=sigma,
+        method=method,
+        seconds=(proposed - start, time.perf_counter() - proposed),
+        measuring=measuring,
+        held_out=held_out,
+        label=label,
+        perturbations=perturbations,
+        clamp=clamp,
+        rounding=rounding,
+    )
+
+
+def described(
+    classifier: Classifier,
+    proposal: Proposal,
+    certificate: Certificate,
+    *,
+    sigma: float,
+    method: Method,
+    seconds: tuple[float, float],
+    measuring: Reference | None,
+    held_out: Reference | None,
+    label: int | None,
+    perturbations: Sequence[Perturbation] | None,
+    clamp: tuple[float, float] | None,
+    rounding: float | None,
+) -> CertifiedInput:
+    """What the certificate of a proposal is worth, with the record of it all.
+
+    `seconds` are those of the proposal and of the certificate; the other arguments are those of `certify_input`.
+    """
     told = PERTURBATIONS if perturbations is None else perturbations
     record = derived(
         certificate, label=label, measuring=measuring, perturbations=told, clamp=clamp, rounding=rounding
     ) | {
         "sigma_x": proposal.sigma_x,
         "status": proposal.status,
-        "optimize_seconds": proposed - start,
-        "certify_seconds": certified - proposed,
+        "optimize_seconds": seconds[0],
+        "certify_seconds": seconds[1],
         "iterations": proposal.iterations,
         "mode": "global" if method.one_scale else "per_input",
     }
-    kept = None
+    kept, it = None, certificate
     if (measured := held_out or measuring) is not None:
-        measure = shared_fidelity if method.same_scale else partial(fidelity, index=index)
-        kept = measure(classifier, certificate.scale, measured, sigma=sigma, seed=seed, norm=norm)
+        measure = shared_fidelity if method.same_scale else partial(fidelity, index=it.index)
+        kept = measure(classifier, it.scale, measured, sigma=sigma, seed=it.seed, norm=it.norm)
         record |= worth(kept)
     return CertifiedInput(proposal, certificate, kept, record)
 

@@ -3,7 +3,7 @@
 from rddrs.smoothing.bounds import clopper_pearson, clopper_pearson_upper, keyed_uniform, randomized_clopper_pearson
 from rddrs.smoothing.contract import check_contract
 from rddrs.smoothing.cores import keep_freed_memory, on_threads, worker_threads
-from rddrs.smoothing.counts import hard_counts, running_counts
+from rddrs.smoothing.counts import Asked, hard_counts, running_counts, shared_counts
 from rddrs.smoothing.edge import (
     Classifier,
     Known,
@@ -26,6 +26,7 @@ from rddrs.smoothing.speed import kept_batch, measure_batch
 
 __all__ = [
     "Answer",
+    "Asked",
     "Chunk",
     "Classifier",
     "Decision",
@@ -60,6 +61,7 @@ __all__ = [
     "randomized_clopper_pearson",
     "running_counts",
     "sequential_lower",
+    "shared_counts",
     "shared_fidelity",
     "soft_probabilities",
     "taken",

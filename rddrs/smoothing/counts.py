@@ -5,12 +5,14 @@ Counts depend neither on the order of the inputs nor on the number of worker thr
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rddrs.noise import Draws, Grid, Scale, Stream, numbers_together, owned
+from rddrs.noise import Draws, Family, Grid, Scale, Stream, numbers_together, owned
 from rddrs.smoothing.cores import on_single_cores
 from rddrs.smoothing.edge import check_classes, check_precision, held, logits_of, tally, votes
 from rddrs.smoothing.smoothed import SmoothedClassifier
@@ -42,6 +44,64 @@ def hard_counts(
     return torch.stack(found).sum(dim=0)[:-1].cpu()
 
 
+class Asked(NamedTuple):
+    """Draws of the noise of G_C around an input, to be counted."""
+
+    smoothed: SmoothedClassifier
+    x: Tensor
+    draws: Sequence[Draws]
+
+
+def shared_counts(asked: Sequence[Asked], batch: int, workers: int = 1) -> list[Int[Tensor, " k"]]:
+    """The `hard_counts` of each, of one base classifier and one device.
+
+    On a CPU, or where kinds differ, they are counted one after another. Another device starves on one input: all draws
+    fill calls of the classifier of `batch` rows each, the last one with zeros. Every input has random numbers of its
+    own, and every call is as large, so that what shares it changes no count. Errors as of `hard_counts`.
+    """
+    if asked[0].x.device.type == "cpu" or len({(it.x.shape, it.x.dtype) for it in asked}) > 1:
+        return [hard_counts(smoothed, x, draws, workers) for smoothed, x, draws in asked]
+    for it in asked:
+        check_precision(it.x.dtype, "the input")
+    with held(asked[0].smoothed.classifier):
+        (found,) = on_single_cores(partial(_shared, batch=batch), [asked])
+    return [*found[:, :-1].cpu()]
+
+
+@torch.inference_mode()
+def _shared(asked: Sequence[Asked], batch: int) -> Int[Tensor, "m k1"]:
+    """The counts of each, and those of the votes for no class."""
+    x = asked[0].x
+    rows, owner, filled = x.new_zeros(batch, *x.shape), x.new_zeros(batch, dtype=torch.long), 0
+    classes, total = None, x.new_zeros(0, dtype=torch.long)
+
+    def answer() -> None:
+        nonlocal classes, total, filled
+        logits = logits_of(asked[0].smoothed.classifier, rows, classes)
+        if classes is None:
+            classes = logits.shape[1]
+            total = total.new_zeros((len(asked) + 1) * (classes + 1))  # the last ones: of the rows that are left over
+        tally(owner * (classes + 1) + votes(logits), total)
+        filled = 0
+
+    for place, (smoothed, x, draws) in enumerate(asked):
+        scale = smoothed.scale.to(x.device, x.dtype)
+        grid = None if smoothed.grid is None else Grid(x.flatten(), scale, smoothed.grid)
+        for noisy in chain.from_iterable(_noisy(smoothed.family, owned(x), scale, grid, draws)):
+            left = noisy.view(-1, *x.shape)
+            while len(left):
+                now, left = left[: batch - filled], left[batch - filled :]
+                rows[filled : filled + len(now)] = now
+                owner[filled : filled + len(now)] = place
+                filled += len(now)
+                if filled == batch:
+                    answer()
+    if filled:
+        rows[filled:], owner[filled:] = 0, len(asked)
+        answer()
+    return total.view(len(asked) + 1, -1)[:-1]
+
+
 def running_counts(
     smoothed: SmoothedClassifier,
     x: Float[Tensor, "*shape"],
@@ -71,21 +131,29 @@ def _count(
     smoothed: SmoothedClassifier, x: Float[Tensor, "*shape"], scale: Scale, grid: Grid | None, draws: Sequence[Draws]
 ) -> Int[Tensor, " k1"]:
     """The counts of some micro-batches, and those of the votes for no class."""
-    flat, family, classes, largest = x.flatten(), smoothed.family, None, max(size for _, size in draws)
+    classes, total = None, x.new_zeros((), dtype=torch.long)
+    for several in _noisy(smoothed.family, x, scale, grid, draws):
+        answers = []  # classes alone: a classifier may answer in the same memory again
+        for rows in several:
+            logits = logits_of(smoothed.classifier, rows.view(-1, *x.shape), classes)
+            classes = logits.shape[1]
+            answers.append(votes(logits))
+        total = tally(torch.cat(answers), total if total.ndim else total.new_zeros((classes or 0) + 1))
+    return total
+
+
+def _noisy(
+    family: Family, x: Float[Tensor, "*shape"], scale: Scale, grid: Grid | None, draws: Sequence[Draws]
+) -> Iterator[Iterator[Float[Tensor, "n d"]]]:
+    """x + B z of the draws, several micro-batches after another, which are overwritten by the next ones."""
+    flat, largest = x.flatten(), max(size for _, size in draws)
     center = flat if grid is None else torch.zeros_like(flat)
     together = max(1, numbers_together(flat.device, NOISE) // (largest * flat.numel()))
     z = flat.new_empty(min(together, len(draws)) * largest, flat.numel())
-    total = x.new_zeros((), dtype=torch.long)
     for start in range(0, len(draws), together):
         streams, sizes = zip(*draws[start : start + together], strict=True)
         noise = z[: sum(sizes)]
         for stream, rows in zip(streams, noise.split(sizes), strict=True):
             family.fill(rows, stream.generator(x.device))
-        answers = []  # classes alone: a classifier may answer in the same memory again
-        for rows in scale.perturb(center, noise).split(sizes):
-            rows = rows if grid is None else grid(rows)  # here, where the core's cache will hold them
-            logits = logits_of(smoothed.classifier, rows.view(-1, *x.shape), classes)
-            classes = logits.shape[1]
-            answers.append(votes(logits))
-        total = tally(torch.cat(answers), total if start else total.new_zeros((classes or 0) + 1))
-    return total
+        parts = scale.perturb(center, noise).split(sizes)
+        yield iter(parts) if grid is None else map(grid, parts)  # one at a time: the core's cache holds it then

@@ -14,7 +14,15 @@ from torch import Tensor
 
 from rddrs.certification import Certificate, Proof, Terms
 from rddrs.noise import Grid, Purpose, Stream, require_tensor
-from rddrs.smoothing import Classifier, Reference, check_contract, check_evaluates, hard_counts, running_counts
+from rddrs.smoothing import (
+    Asked,
+    Classifier,
+    Reference,
+    check_contract,
+    check_evaluates,
+    running_counts,
+    shared_counts,
+)
 from rddrs.threats import Perturbation
 from rddrs.trust.attack import INSIDE, OUTSIDE, Attack, attack, attack_along, count_class
 from rddrs.trust.contradictions import contradictions
@@ -148,7 +156,7 @@ def count_differences(classifier: Classifier, certificate: Certificate, *, worke
         if purpose is Purpose.CERTIFICATION and certificate.decision is not None:
             *_, (again, _) = running_counts(it, certificate.x, stream, samples, batch=batch, workers=workers)
         else:
-            again = hard_counts(it, certificate.x, stream.draws(samples, batch), workers)
+            (again,) = shared_counts([Asked(it, certificate.x, stream.draws(samples, batch))], batch, workers)
         width = max(len(again), len(stored))
         pairs = (torch.nn.functional.pad(each, (0, width - len(each))) for each in (again, torch.tensor(stored)))
         differences += int(torch.sub(*pairs).abs().sum())

@@ -1,5 +1,7 @@
 """Every configuration composes and every wrong one is one clear error before any work starts."""
 
+import subprocess
+import sys
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +18,6 @@ from safetensors.torch import save_file
 from pipelines.config import load
 from pipelines.entry import CONFIGURATION
 from pipelines.errors import SettingsError
-from pipelines.networks import keep_float32
 from pipelines.prepare import Prepared, prepare
 from pipelines.settings import Settings
 from rddrs.certification import Demand
@@ -185,7 +186,7 @@ def test_bad_values_are_named(override: str, named: str) -> None:
 
 
 def test_what_a_device_lacks_is_one_sentence_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Apple's devices have no float64, older cards no bfloat16, and convolutions round float32 unless told not to."""
+    """Apple's devices have no float64, older cards no bfloat16."""
     makes = {name: getattr(torch, name) for name in ("empty", "ones")}
 
     def made(name: str, *shape: int, device: str, dtype: torch.dtype | None = None) -> torch.Tensor:
@@ -201,11 +202,31 @@ def test_what_a_device_lacks_is_one_sentence_before_any_work(monkeypatch: pytest
     with pytest.raises(SettingsError, match=r"classifier.precision=bfloat16: this card has none: give float16"):
         settings("device=cuda", "classifier.precision=bfloat16")
     assert settings("device=cuda", "classifier.precision=float16").classifier.precision == "float16"
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    keep_float32("cpu")
-    assert torch.backends.cudnn.allow_tf32
-    keep_float32("cuda:1")
-    assert not torch.backends.cudnn.allow_tf32
+
+
+def test_on_a_gpu_float32_is_not_rounded_whatever_the_code_of_a_network_allows() -> None:
+    """In a process of its own: not all settings of a process can be put back."""
+    code = """if True:
+        import torch
+        from pipelines.networks import keep_float32
+
+        places = torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.cuda.matmul
+        for allow in (
+            "torch.backends.cudnn.allow_tf32 = True",
+            "torch.set_float32_matmul_precision('medium')",
+            "torch.backends.fp32_precision = 'tf32'",
+            "torch.backends.cudnn.conv.fp32_precision = 'tf32'",
+        ):
+            exec(allow)
+            before = [place.fp32_precision for place in places]
+            keep_float32("cpu")
+            assert before == [place.fp32_precision for place in places], allow
+            keep_float32("cuda:1")
+            assert [place.fp32_precision for place in places] == ["ieee"] * 3, allow
+            assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32, allow
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_mistyped_key_is_refused_by_name() -> None:

@@ -19,7 +19,7 @@ import torch
 from mlflow import MlflowClient
 
 from pipelines.audit import audit
-from pipelines.certify import certify
+from pipelines.certify import Maker, certify
 from pipelines.errors import SettingsError
 from pipelines.means import share_scale
 from pipelines.prepare import Prepared, prepare
@@ -146,6 +146,22 @@ def test_a_finished_run_that_is_started_again_changes_nothing(commands: Path, ro
     client = MlflowClient(database(root))
     history = client.get_metric_history((folder / "mlflow_run_id").read_text(), "input/radius")
     assert len(history) == 9
+
+
+def test_inputs_that_are_counted_together_as_on_a_device_have_the_records_of_inputs_alone(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.symlink(root / "classifiers", tmp_path / "classifiers")
+    prepared = prepare(settings(*SMALL, "method=ancer", "data.subset=9", f"output_root={tmp_path}"))
+    together, proven = [], Maker.proven
+    monkeypatch.setattr("pipelines.certify.CALLS", 70)
+    monkeypatch.setattr(Maker, "on_cores", Maker.on_a_device)
+    monkeypatch.setattr(Maker, "proven", lambda self, indices: together.append(len(indices)) or proven(self, indices))
+    certify(prepared)
+    assert together == [4, 4, 1]
+    expected = pd.read_parquet(only_run(root, "ancer") / "records.parquet").drop(columns=TIMES)
+    found = Store(prepared.run_folder).records(prepared.indices)
+    pd.testing.assert_frame_equal(found[expected.columns], expected)
 
 
 def test_finished_runs_are_set_side_by_side(root: Path) -> None:

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from rddrs import ANCER, RDDRS, RS, Diagonal, Full, Isotropic, Memory, Reference, attack, audit, certify, fidelity
-from rddrs.certification import certified_severities
+from rddrs.certification import Terms, certified_severities, certify_together
 from rddrs.data.inputs import Stored
+from rddrs.models import Accelerated, Precision
 from rddrs.noise import Kronecker, Purpose, Stream, load_scale, precision, save_scale, streams
 from rddrs.smoothing import Chunk, Question, SmoothedClassifier, count
 from rddrs.training import cotraining
@@ -30,8 +31,10 @@ def device(monkeypatch):
     """The device, and a generator for it, which is the CPU's."""
     of_cpu = SimpleNamespace(Generator=lambda device: torch.Generator(), randn=torch.randn, from_numpy=torch.from_numpy)
     monkeypatch.setattr(streams, "torch", of_cpu)
+    torch.__future__.set_overwrite_module_params_on_conversion(True)  # no new numbers can be put into its tensors
     with OneDevice():
         yield DEVICE
+    torch.__future__.set_overwrite_module_params_on_conversion(False)
 
 
 @pytest.fixture
@@ -108,6 +111,11 @@ class Network(nn.Module):
         return classifier(inputs)
 
 
+class View(nn.Module):
+    def forward(self, inputs):
+        return inputs.view(len(inputs), -1)
+
+
 def test_co_training_on_a_device_goes_through_its_rounds(device, reference, tmp_path, monkeypatch):
     monkeypatch.setattr(cotraining, "OUTER", 60)
     tuned = []
@@ -147,6 +155,34 @@ def test_counts_of_many_inputs_and_questions_are_those_of_the_cpu(device, refere
         assert torch.equal(asked(inputs.to(device)), asked(inputs))
 
 
+@pytest.mark.parametrize("grid", [None, 1 / 8], ids=["no grid", "a grid"])
+def test_several_inputs_share_calls_of_one_size_and_each_keeps_the_counts_that_it_has_alone(device, reference, grid):
+    inputs, sizes = (8 * reference.inputs[:4]).round() / 8, []
+    scales, indices = [*SCALES.values(), KRONECKER], [3, 1, 8, 0]
+    alone = [
+        certify(classifier, x, scale, samples=150, selection_samples=20, grid=grid, index=index, batch=64)
+        for x, scale, index in zip(inputs, scales, indices, strict=True)
+    ]
+
+    def counted(inputs):
+        sizes.append(len(inputs))
+        return classifier(inputs)
+
+    def together(chosen):
+        its = [[each[place] for place in chosen] for each in (inputs.to(device), scales, indices)]
+        terms = Terms(samples=150, selection_samples=20, grid=grid)
+        return certify_together(counted, its[0], its[1], terms, its[2], batch=64)
+
+    together([0])  # with the checks of the classifier
+    sizes.clear()
+    for chosen in ([0, 1, 2, 3], [2, 0], [3]):
+        for place, found in zip(chosen, together(chosen), strict=True):
+            it = alone[place]
+            assert (found.counts, found.selection_counts, found.index) == (it.counts, it.selection_counts, it.index)
+            assert (found.prediction, found.radius) == (it.prediction, it.radius)
+    assert sizes == [64] * (11 + 6 + 3)
+
+
 def test_a_reference_that_moves_keeps_what_it_knows(device, reference):
     calls = []
 
@@ -158,3 +194,20 @@ def test_a_reference_that_moves_keeps_what_it_knows(device, reference):
     first = len(calls)
     assert reference.to(device).baseline(counted, 0.5, 0) == known and len(calls) == first
     assert reference.to("cpu") is reference
+
+
+@pytest.mark.parametrize("views", [False, True], ids=["any layout", "views"])
+def test_a_network_of_half_precision_has_its_channels_last_on_a_device_unless_it_views_them_otherwise(device, views):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(2, 4, 3), View() if views else nn.Flatten(), nn.Linear(16, 3))
+    inputs = torch.rand(5, 2, 4, 4)
+    expectations: list[tuple[Precision, bool]] = [("bfloat16", not views), ("float32", False)]
+    for dtype, last in expectations:
+        with torch.inference_mode():
+            expected = Accelerated(network.cpu().eval().requires_grad_(False), dtype)(inputs)
+            fast = Accelerated(network.to(device), dtype)
+            found = fast(inputs.to(device)).cpu()
+        copies = fast._copies
+        assert copies is not None
+        assert next(copies.plain.parameters()).is_contiguous(memory_format=torch.channels_last) == last
+        torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
