@@ -25,6 +25,9 @@ from rddrs.records.paths import path_kept, path_rebuilt
 from rddrs.records.record import COLUMNS
 from rddrs.records.run_folder import RunFolder
 
+HEAD = 1 << 13
+"""Bytes in which nearly every header of a region ends, its length included."""
+
 _KEPT = (
     *("prediction", "p_lower", "radius", "selection_counts", "counts", "alpha", "bound", "decision"),
     *("seed", "samples", "selection_samples", "batch", "norm", "grid"),
@@ -190,8 +193,9 @@ class Store:
 
 def _header(part: Part) -> dict[str, str]:
     """What a safetensors file states beside its tensors, without reading these."""
-    length = int.from_bytes(part.read(8), "little")
-    header = json.loads(part.read(8 + length)[8:])
+    begun = part.read(HEAD)
+    length = int.from_bytes(begun[:8], "little")
+    header = json.loads((begun if 8 + length <= HEAD else part.read(8 + length))[8 : 8 + length])
     stated = header.pop("__metadata__")
     if 8 + length + max(it["data_offsets"][1] for it in header.values()) != part.size:
         raise ValueError("it is not as long as it says")

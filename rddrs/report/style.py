@@ -38,6 +38,8 @@ def style() -> dict[Any, Any]:
     return {
         **sns.axes_style("whitegrid"),
         **sns.plotting_context("notebook", font_scale=0.85),
+        "figure.autolayout": False,
+        "figure.constrained_layout.use": False,
         "font.family": ["DejaVu Sans"],
         "axes.titleweight": "bold",
         "axes.titlelocation": "left",
@@ -61,7 +63,7 @@ def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
             # Every solution of the layout moves it a little: it is solved once, so that all files of a figure agree.
             if (layout := figure.get_layout_engine()) is not None:
                 layout.execute(figure)
-            figure.set_layout_engine("none")
+            figure.set_layout_engine(None)  # "none" would leave one that does nothing, for which all is drawn twice
             return figure
 
     return styled

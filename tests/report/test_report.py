@@ -45,6 +45,7 @@ from rddrs.report import (
     write_page,
 )
 from rddrs.report.curves import probability_figure
+from rddrs.report.figures import _some
 from rddrs.report.gains import gain
 from rddrs.report.headline import tiles
 from rddrs.report.sheet import accuracy_cells, best_of, comparison_cells, severity_cells
@@ -416,3 +417,9 @@ def test_gallery_sorts_and_filters_in_a_browser(runs, tmp_path, page):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator("form").is_hidden() and page.locator("nav").is_hidden(), "nothing to press on paper"
     assert "a &lt;b&gt;step&lt;/b&gt; &amp; more" in document
+
+
+def test_a_figure_of_pairs_shows_at_most_twelve_evenly_spaced():
+    assert _some([]) == [] and _some([*range(12)]) == [*range(12)]
+    chosen = _some([*range(50)])
+    assert (len(chosen), chosen[0], chosen[-1]) == (12, 0, 49) and max(np.diff(chosen)) <= 5
