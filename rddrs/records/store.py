@@ -191,6 +191,19 @@ class Store:
         return table.reindex(columns=[*COLUMNS, *table.columns.difference(COLUMNS, sort=False)])
 
 
+def essence(part: Part) -> bytes:
+    """The content of a file of the store or of the memory, but for the seconds that an input took."""
+    content = part.read()
+    try:
+        stated = _header(part)
+    except (LookupError, ValueError):  # what the memory left, or damaged
+        return content
+    record = json.loads(stated.pop("record", "{}"))
+    kept = {name: value for name, value in record.items() if not name.endswith("seconds")}
+    length = int.from_bytes(content[:8], "little")
+    return json.dumps([sorted(stated.items()), kept]).encode() + content[8 + length :]
+
+
 def _header(part: Part) -> dict[str, str]:
     """What a safetensors file states beside its tensors, without reading these."""
     begun = part.read(HEAD)
