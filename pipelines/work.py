@@ -1,6 +1,7 @@
 """A stage at work: its settings are read and prepared, and whatever ends it early is told in one sentence."""
 
 import sys
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -12,7 +13,7 @@ from pipelines.build import is_of_a_user, told
 from pipelines.config import load
 from pipelines.errors import KEPT, Ended, SettingsError, missing
 from pipelines.prepare import prepare
-from rddrs.data import BrokenInput
+from rddrs.data import BrokenInput, read_anew
 from rddrs.files import Unreadable
 from rddrs.records import OutputRoot
 from rddrs.smoothing import keep_freed_memory
@@ -26,7 +27,8 @@ def work(stage: str, configuration: DictConfig) -> str:
         root = OutputRoot(settings.root)
         check_place(settings.root)
         keep_freed_memory()
-        prepared = prepare(settings)
+        with read_anew() if stage == "audit" else nullcontext():
+            prepared = prepare(settings)
         for note in prepared.notes:
             print(f"note: {note}", file=sys.stderr)
         getattr(import_module(f"pipelines.{stage}"), stage)(prepared)

@@ -42,6 +42,7 @@ class Archives:
         self.folder = folder
         self._lock = threading.Lock()
         self._parts: dict[str, Part] = {}
+        self._copies: dict[str, list[Part]] = {}
         self._ends: dict[Path, int] = {}
         self._own: Path | None = None
         self._count, self._synced = 0, 0.0
@@ -52,6 +53,11 @@ class Archives:
             for path in sorted(self.folder.glob("[!.]*.tar")):
                 self._ends[path] = self._listed(path, self._ends.get(path, 0))
             return {*self._parts}
+
+    def copies(self) -> dict[str, list[Part]]:
+        """All files by name: where one was written again, every copy."""
+        self.names()
+        return self._copies
 
     def find(self, name: str) -> Part | None:
         """Where a file lies, None where it is not there."""
@@ -95,8 +101,10 @@ class Archives:
                 after = end + tarfile.BLOCKSIZE + head.size + _padding(head.size)
                 if after > size:
                     return end
+                part = Part(path, end + tarfile.BLOCKSIZE, head.size)
+                self._copies.setdefault(head.name, []).append(part)
                 if head.name not in self._parts or self._parts[head.name].path <= path:
-                    self._parts[head.name] = Part(path, end + tarfile.BLOCKSIZE, head.size)
+                    self._parts[head.name] = part
                 end = after
         return end
 

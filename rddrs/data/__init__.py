@@ -10,6 +10,7 @@ from rddrs.data.inputs import BrokenInput, Inputs, Items, Stored
 from rddrs.data.items import items
 from rddrs.data.mnist import fashion_mnist, mnist
 from rddrs.data.rotation import random_rotation
+from rddrs.data.seen import read_anew
 from rddrs.data.toy2d import toy2d
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "items",
     "mnist",
     "random_rotation",
+    "read_anew",
     "toy2d",
 ]

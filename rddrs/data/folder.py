@@ -13,6 +13,8 @@ from PIL import Image, UnidentifiedImageError
 from rddrs.data.dataset import Dataset
 from rddrs.data.inputs import BrokenInput, Items
 from rddrs.data.pixels import DEEP, GREY, depth, pixels
+from rddrs.data.seen import Seen
+from rddrs.digests import file_digest
 
 HIDDEN = ("Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir")
 """What systems leave in folders, beside names that begin with a dot."""
@@ -39,14 +41,17 @@ def folder(root: str, size: int | None = None) -> Dataset:
     all of them are, with 16 bits or in floating point where one of them is; what is transparent is laid on white; with
     `size` their centre is cropped and resized to `size` x `size`. Counts, and files that are hidden, in no class or no
     images, are in `notes`. The head of every file is read at once, its pixels when it is asked for: a file of which
-    these are broken raises BrokenInput then. Raises ValueError, with the name of the file or folder, where one is
+    these are broken raises BrokenInput then. Of a file that is as it was neither the head nor the content, for the
+    digest, is read again: see `seen`. Raises ValueError, with the name of the file or folder, where one is
     missing, empty, a link to nothing or damaged, or has a range that is not known, where the sizes differ, and where
     the classes of the parts do.
     """
     if size is not None and size < 1:
         raise ValueError(f"data.size={size}: the height and width of an image in pixels is needed, or null")
     left: Left = defaultdict(list)
-    heads = {part: _classes(Path(root) / part, left) for part in ("train", "test")}
+    seen = Seen(Path(root))
+    heads = {part: _classes(Path(root) / part, left, seen) for part in ("train", "test")}
+    seen.keep()
     odd = sorted(heads["train"].keys() ^ heads["test"].keys())
     if odd:
         here, there = ("train", "test") if odd[0] in heads["train"] else ("test", "train")
@@ -63,7 +68,7 @@ def folder(root: str, size: int | None = None) -> Dataset:
         paths = [path for files in heads[name].values() for path in files]
         labels = [label for label, files in enumerate(heads[name].values()) for _ in files]
         read = partial(_decoded, paths, size, grey, bits)
-        found = Items(read, len(paths), name, partial(_content, Path(root), paths, size))
+        found = Items(read, len(paths), name, partial(_content, Path(root), paths, size, seen))
         found.binary = size is None and all(known[path].binary for path in paths)
         return found, torch.tensor(labels)
 
@@ -71,7 +76,7 @@ def folder(root: str, size: int | None = None) -> Dataset:
     return Dataset(*part("train"), *part("test"), classes=len(heads["train"]), notes=notes)
 
 
-def _classes(place: Path, left: Left) -> dict[str, dict[Path, Head]]:
+def _classes(place: Path, left: Left, seen: Seen) -> dict[str, dict[Path, Head]]:
     """The images of every class, in the order of their names."""
     if not place.is_dir():
         there = sorted(it.name for it in place.parent.iterdir() if it.is_dir()) if place.parent.is_dir() else []
@@ -81,7 +86,7 @@ def _classes(place: Path, left: Left) -> dict[str, dict[Path, Head]]:
     for below in _visible(place, left):
         if below.is_dir():
             files = list(_files(below, left))
-            found[below.name] = {path: head for path in files if (head := _head(path, left)) is not None}
+            found[below.name] = {path: head for path in files if (head := _head(path, left, seen)) is not None}
             if not found[below.name]:
                 told = f"none of its {len(files)} files is an image" if files else "the class is empty"
                 raise ValueError(f"{below}: {told}")
@@ -112,8 +117,17 @@ def _files(place: Path, left: Left) -> Iterator[Path]:
             yield below
 
 
-def _head(path: Path, left: Left) -> Head | None:
+def _head(path: Path, left: Left, seen: Seen) -> Head | None:
     """What the head of an image tells; None, and left out, where neither its content nor its name is of an image."""
+    found = seen.of(path, "head", _read_head)
+    if found is None:
+        left["no images"].append(path)
+        return None
+    (width, height), *others = found
+    return Head((width, height), *others)
+
+
+def _read_head(path: Path) -> Head | None:
     try:
         with Image.open(path) as image:
             grey = image.mode in (*GREY, *DEEP, "I", "F") and not (image.mode == "L" and image.has_transparency_data)
@@ -122,7 +136,6 @@ def _head(path: Path, left: Left) -> Head | None:
     except UnidentifiedImageError as error:
         if path.suffix.lower() in Image.registered_extensions():
             raise ValueError(f"{path} is no image that can be read: {error}") from error
-        left["no images"].append(path)
         return None
     except Exception as error:
         raise ValueError(f"{path} is no image that can be read: {error}") from error
@@ -136,11 +149,12 @@ def _decoded(paths: list[Path], size: int | None, grey: bool, bits: int, row: in
         raise BrokenInput(f"{paths[row]} is broken: {error}; replace it, or remove it") from error
 
 
-def _content(root: Path, paths: list[Path], size: int | None) -> Iterable[bytes]:
+def _content(root: Path, paths: list[Path], size: int | None, seen: Seen) -> Iterable[bytes]:
     yield f"size {size}".encode()
     for path in paths:
         yield b"\n" + os.fsencode(path.relative_to(root)) + b"\n"
-        yield path.read_bytes()
+        yield seen.of(path, "sha256", file_digest).encode()
+    seen.keep()
 
 
 def _notes(root: str, counts: dict[str, int], known: dict[Path, Head], left: Left) -> Iterator[str]:

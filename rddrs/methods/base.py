@@ -112,8 +112,29 @@ class Problem:
         return self.best_sigma([self.sigma, *(factor * self.sigma for factor in GRID if factor != 1)])
 
     def best_sigma(self, candidates: list[float]) -> float:
-        """The noise level of the largest pilot certificate sigma * rho, from 2,000 samples each; ties: the first."""
-        return max(candidates, key=lambda sigma: sigma * self.pilot_radius(Isotropic(sigma, self.dim), 2_000))
+        """The noise level of the largest pilot certificate sigma * rho, from 2,000 samples each; ties: the first.
+
+        One that could not be larger, were all samples that are left answered by the label, is given up at once: which
+        changes no answer.
+        """
+        best, largest = candidates[0], 0.0
+        for sigma in candidates:
+            if (size := self._size_above(largest, sigma, 2_000)) > largest:
+                best, largest = sigma, size
+        return best
+
+    def _size_above(self, least: float, sigma: float, samples: int) -> float:
+        """sigma * rho as `pilot_radius` certifies it, or what it cannot exceed, once that is no more than `least`."""
+        smoothed = SmoothedClassifier(self.classifier, Isotropic(sigma, self.dim), self.norm)
+        draws, right, left = iter(self.stream(Purpose.PILOT).draws(samples, self.batch)), 0, samples
+        while (size := sigma * self._certified(right + left, samples)) > least and left:
+            part = next(draws)
+            right, left = right + int(hard_counts(smoothed, self.x, [part])[self.label]), left - part.size
+        return size
+
+    def _certified(self, right: int, samples: int) -> float:
+        """The radius rho that so many right answers of so many pilot samples certify."""
+        return self.family.radius(clopper_pearson(right, samples, PILOT_ALPHA))
 
     def pilot_radius(self, scale: Scale, samples: int) -> float:
         """The radius rho that pilot samples certify for the label; 0 where they certify nothing.
@@ -121,8 +142,7 @@ class Problem:
         The pilot samples of all the scales of an input come from the same z, so that their order is not one of luck.
         """
         counts = self.counts(scale, samples, Purpose.PILOT)
-        p_lower = clopper_pearson(int(counts[self.label]), samples, PILOT_ALPHA)
-        return self.family.radius(p_lower)
+        return self._certified(int(counts[self.label]), samples)
 
     def counts(self, scale: Scale, samples: int, purpose: Purpose) -> Tensor:
         """Hard counts at this input."""
@@ -209,14 +229,11 @@ class Method(BaseModel, ABC):
         """Raises ValueError, with the reason, where the method cannot do its norm, or inputs of this shape."""
 
     def require_gradient(self, classifier: Classifier, x: Float[Tensor, "*shape"]) -> None:
-        """Raises ValueError where the method needs the gradient of a classifier that has none."""
+        """Raises ValueError where the method needs the gradient of a classifier that has none, or that fails."""
         if not self.uses_gradient:
             return
-        try:
-            with torch.inference_mode(False), torch.enable_grad():
-                differentiable = logits_of(classifier, torch.stack([x, x]).requires_grad_().clone()).requires_grad
-        except ValueError:  # of a tensor that is brought to NumPy, for one
-            differentiable = False
+        with torch.inference_mode(False), torch.enable_grad():
+            differentiable = logits_of(classifier, torch.stack([x, x]).requires_grad_().clone()).requires_grad
         if not differentiable:
             raise ValueError(
                 f"classifier: its answers have no gradient, which {type(self).__name__} needs: take RS or DDRS with "

@@ -15,7 +15,11 @@ from torch import Tensor
 from rddrs.noise.scale import Scale
 
 LONGEST = 9.0
-"""No number that torch draws from a standard normal or from [-1, 1] is as large: 53 bits reach 8.6."""
+"""No number that torch draws from a standard normal or from [-1, 1] is as large: 53 bits reach 8.6.
+
+An entry of C z, of standard deviation s, is as large as 9 s with a probability below 1e-17, as little as the generator
+itself leaves out.
+"""
 
 
 def whole(x: Float[Tensor, "*shape"], step: float) -> Float[Tensor, "*shape"]:
@@ -33,20 +37,26 @@ def whole(x: Float[Tensor, "*shape"], step: float) -> Float[Tensor, "*shape"]:
 class Grid:
     """Brings noise to the grid around one input, or every row of it around an input of its own, in place.
 
-    Raises ValueError where the input does not lie on the grid, or its sum with the noise may not be exact: where, in
-    steps of the grid, they may exceed the whole numbers that the precision of x holds, 2^24 of float32.
+    The precision of x holds whole numbers up to M, 2^24 in float32: for the sum to be exact, x and the rounded noise
+    may each take M / 2 steps. Where the noise could exceed these, however improbable, it ends there, for every x alike.
+    Raises ValueError where the input does not lie on the grid or exceeds them, or where noise would do so with a
+    probability that is not negligible.
     """
 
     def __init__(self, x: Float[Tensor, "*n d"], scale: Scale, step: float) -> None:
         self._whole, self._step = whole(x, step), step
-        noise = LONGEST * math.sqrt(scale.dim) * scale.deviations().max().item()
-        reach, most = self._whole.abs().max().item() + noise / step + 1, 2 / torch.finfo(x.dtype).eps
-        if not reach < most:
+        reach, own = LONGEST * scale.deviations().max().item() / step + 1, self._whole.abs().max().item()
+        half = 1 / torch.finfo(x.dtype).eps
+        if not max(reach, own) < half:
             raise ValueError(
-                f"grid={step:.9g}: noise may reach {reach:.2g} steps, {x.dtype} holds whole numbers up to {most:.2g}: "
-                "give a larger step, or x as float64"
+                f"grid={step:.9g}: noise may reach {reach:.2g} steps and x {own:.2g}, {x.dtype} holds sums of whole "
+                f"numbers up to {half:.2g} each: give a larger step, grid=None, or x as float64"
             )
+        self._end = half if math.sqrt(scale.dim) * reach >= half else None
 
     def __call__(self, noise: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """h (x / h + round(noise / h)) for every row."""
-        return noise.mul_(1 / self._step).round_().add_(self._whole).mul_(self._step)
+        places = noise.mul_(1 / self._step).round_()
+        if self._end is not None:
+            places.clamp_(-self._end, self._end)
+        return places.add_(self._whole).mul_(self._step)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.archives import Archives
+from rddrs.archives import Archives, Part
 from rddrs.certification import Certificate, PathTerms, Terms
 from rddrs.files import Unreadable
 from rddrs.methods import Proposal
@@ -21,7 +22,7 @@ from rddrs.records.inputs import remembered
 from rddrs.records.outcomes import Ledger
 from rddrs.records.record import STATED, derived, path_column, path_columns, worth
 from rddrs.records.stated import MISSING, Difference, differences
-from rddrs.records.store import Store
+from rddrs.records.store import Store, essence
 from rddrs.smoothing import Classifier, Fidelity, Reference
 from rddrs.threats import PERTURBATIONS, Perturbation
 from rddrs.trust import Memory
@@ -130,6 +131,8 @@ def examine_run(
     kinds = (store.places.regions, store.places.memory, store.places.scales)
     for path in (path for folder in kinds for path in _files(folder) if path not in expected):
         wrong.append(Difference(store.places.relative(path), None, "file", "of no input of the run", "nothing"))
+    for folder in kinds:
+        wrong += _other_copies(store, folder)
     if memory:
         rows, found = memory_again(store, terms, rows, measuring, perturbations)
         wrong += found
@@ -147,6 +150,22 @@ def _files(folder: Path) -> list[Path]:
     except Unreadable:
         names |= {path.name for path in folder.glob("*.tar")}
     return [folder / name for name in sorted(names)]
+
+
+def _other_copies(store: Store, folder: Path) -> list[Difference]:
+    """The files of a folder that its archives hold twice, or beside one of their own, and not alike.
+
+    Two processes that certified the same input have written the same, but for the seconds that it took.
+    """
+    found = []
+    with suppress(Unreadable):  # which `_files` names
+        for name, parts in sorted(Archives(folder).copies().items()):
+            own = folder / name
+            parts = [*parts, *([Part(own, 0, own.stat().st_size)] if own.exists() else [])]
+            if len(parts) > 1 and len({essence(part) for part in parts}) > 1:
+                told = f"{len(parts)} copies that differ"
+                found.append(Difference(store.places.relative(own), None, "file", told, "one"))
+    return found
 
 
 def worth_differences(index: int, stated: Mapping[str, Any], measured: Fidelity, tolerance: float) -> list[Difference]:

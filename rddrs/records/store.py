@@ -25,6 +25,9 @@ from rddrs.records.paths import path_kept, path_rebuilt
 from rddrs.records.record import COLUMNS
 from rddrs.records.run_folder import RunFolder
 
+HEAD = 1 << 13
+"""Bytes in which nearly every header of a region ends, its length included."""
+
 _KEPT = (
     *("prediction", "p_lower", "radius", "selection_counts", "counts", "alpha", "bound", "decision"),
     *("seed", "samples", "selection_samples", "batch", "norm", "grid"),
@@ -188,10 +191,24 @@ class Store:
         return table.reindex(columns=[*COLUMNS, *table.columns.difference(COLUMNS, sort=False)])
 
 
+def essence(part: Part) -> bytes:
+    """The content of a file of the store or of the memory, but for the seconds that an input took."""
+    content = part.read()
+    try:
+        stated = _header(part)
+    except (LookupError, ValueError):  # what the memory left, or damaged
+        return content
+    record = json.loads(stated.pop("record", "{}"))
+    kept = {name: value for name, value in record.items() if not name.endswith("seconds")}
+    length = int.from_bytes(content[:8], "little")
+    return json.dumps([sorted(stated.items()), kept]).encode() + content[8 + length :]
+
+
 def _header(part: Part) -> dict[str, str]:
     """What a safetensors file states beside its tensors, without reading these."""
-    length = int.from_bytes(part.read(8), "little")
-    header = json.loads(part.read(8 + length)[8:])
+    begun = part.read(HEAD)
+    length = int.from_bytes(begun[:8], "little")
+    header = json.loads((begun if 8 + length <= HEAD else part.read(8 + length))[8 : 8 + length])
     stated = header.pop("__metadata__")
     if 8 + length + max(it["data_offsets"][1] for it in header.values()) != part.size:
         raise ValueError("it is not as long as it says")

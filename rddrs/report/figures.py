@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,11 +47,12 @@ def histogram_figure(run: Run) -> Figure:
     present = [outcome for outcome in OUTCOMES if outcome in found]
     bins = math.ceil(2 * len(found) ** (1 / 3))  # Rice: as many as the inputs bear
     for panel, (column, name) in zip(axes, RADIUS_NAMES.items(), strict=True):
-        values = run.records[column].to_numpy()
+        values = run.records[column].to_numpy(float)
         panel.hist(
             [values[found == outcome] for outcome in present],
             bins=np.linspace(0, values.max() or 1.0, bins + 1).tolist(),
             stacked=True,
+            histtype="stepfilled",  # a patch an outcome: the layout looks at every patch
             color=[OUTCOMES[outcome] for outcome in present],
             label=present,
             edgecolor="white",
@@ -168,14 +170,16 @@ def comparison_figures(runs: Sequence[Run]) -> dict[str, Figure]:
     """The figures of several runs, by the name that their files take.
 
     The scatter sets every run against the baseline of its sigma, RS where it is there, where they share inputs; the
-    eigenvectors are those of one input that all the runs of the first sigma share.
+    eigenvectors are those of one input that all the runs of the first sigma share. Both show at most `PANELS` of them,
+    evenly spaced.
     """
     pairs = []
     for sigma in sorted({run.sigma for run in runs}):
         members = [run for run in runs if run.sigma == sigma]
         base = baseline_of(members)
         pairs += [(base, run) for run in members if run is not base and _shared([base, run])]
-    members = [run for run in runs if run.sigma == min(run.sigma for run in runs)]
+    pairs = _some(pairs)
+    members = _some([run for run in runs if run.sigma == min(run.sigma for run in runs)])
     shared = _shared(members)
     rows = [(run, shared[len(shared) // 2]) for run in members] if shared else []
     return {
@@ -201,6 +205,16 @@ def left_out(runs: Sequence[Run]) -> list[str]:
     return found
 
 
+PANELS = 12
+"""Runs that a figure of pictures or of pairs shows at most: more are neither looked at nor drawn in seconds."""
+
+
+def _some(found: list[Any]) -> list[Any]:
+    """At most `PANELS` of these, evenly spaced, the first and the last among them."""
+    chosen = np.linspace(0, len(found) - 1, min(PANELS, len(found))).round().astype(int)
+    return [found[place] for place in chosen]
+
+
 def _shared(runs: Sequence[Run]) -> list[int]:
     return sorted(set.intersection(*(set(run.records["index"].tolist()) for run in runs)))
 
@@ -216,9 +230,9 @@ CAPTIONS = {
     "spectra": "Eigenvalues of the noise scale C, sorted: median over inputs, band from 10 % to 90 %.",
     "fidelity": "Accuracy of the smoothed classifier on other inputs, relative to isotropic noise, against the size of "
     "the region. Far below 1, a large region only says that the classifier ignores its input.",
-    "scatter": "Every input under two runs. Above the dashed line the second has the larger region.",
+    "scatter": "Every input under two runs. Above the dashed line the second has the larger region. At most 12 pairs.",
     "eigenvectors": "The input, the standard deviation of the noise in every coordinate on one scale, the covariance "
-    "C C, and the longest and shortest axes of the region (eigenvectors of C).",
+    "C C, and the longest and shortest axes of the region (eigenvectors of C). At most 12 runs.",
     "paths": "Share of inputs that are right and certified from nothing to each severity, all between included, beside "
     "the network's accuracy without noise at it.",
     "contact_sheet": "One input at nothing, a half, all and twice the severity that is certified for it, for each "

@@ -1,10 +1,11 @@
 """What a scale is worth against each named perturbation: a dot and an interval, sorted."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, UInt16
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from numpy import ndarray
@@ -24,6 +25,14 @@ def held(records: pd.DataFrame, name: str) -> Float[ndarray, " n"]:
     return records[severity_column(name)].to_numpy(float) * records["correct"].to_numpy(float)
 
 
+@lru_cache(maxsize=1)
+def resampled(count: int, seed: int) -> UInt16[ndarray, "m n"]:
+    """How often each of so many inputs is drawn in every resample."""
+    draws = np.random.default_rng(seed).integers(count, size=(RESAMPLES, count))
+    draws += count * np.arange(RESAMPLES)[:, None]
+    return np.bincount(draws.ravel(), minlength=draws.size).reshape(draws.shape).astype(np.uint16)
+
+
 def gain(
     values: Float[ndarray, " n"], base: Float[ndarray, " n"] | None = None, seed: int = 0
 ) -> tuple[float, float, float]:
@@ -31,10 +40,10 @@ def gain(
 
     Values and base are of the same inputs, which are drawn together. NaN where the base is 0.
     """
-    draws = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-    over, means = (1.0, 1.0) if base is None else (base.mean(), base[draws].mean(axis=1))
+    shares = resampled(len(values), seed) / len(values)
+    over, means = (1.0, 1.0) if base is None else (base.mean(), shares @ base)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = values[draws].mean(axis=1) / means
+        found = shares @ values / means
         at = float(values.mean() / over)
     found = found[np.isfinite(found)]
     if not np.isfinite(at) or len(found) == 0:

@@ -24,6 +24,10 @@ Cells = tuple[list[str], list[list[str]], set[tuple[int, int]]]
 """Headings, rows, and the places (row, column) of the best."""
 
 
+NARROWEST = 6
+"""No column of severities, 0.000 and a space, takes less of a terminal."""
+
+
 def interval_of(share: float, inputs: int) -> str:
     """The 95 % Clopper-Pearson interval of a share of the inputs, rounded outward."""
     low, high = (float(bound[0]) for bound in confidence_band(np.array([share]), inputs))
@@ -100,7 +104,7 @@ def severity_table(runs: Sequence[Run], width: int = 80) -> Table | None:
 
     None where no run has severities.
     """
-    runs = list(runs)
+    runs = list(runs)[: max(1, width // NARROWEST)]
     while (cells := severity_cells(runs)) is not None:
         headings, rows, best = cells
         table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title="mean certified severities", title_justify="left")

@@ -22,6 +22,9 @@ threads that call at the same time. It may write over what it is handed, which i
 memory at every call. Its inputs are of float32 or float64, which it may round: `check_contract` tries all this.
 """
 
+REFUSED = ("requires grad", "require grad", "automatic differentiation")
+"""What torch says where NumPy, DLPack or `out=` are handed a tensor that needs a gradient."""
+
 PRECISIONS = (torch.float32, torch.float64)
 """What noise can be drawn and added in: the uniform numbers of half precision are biased, and so are its sums."""
 
@@ -133,15 +136,15 @@ def taken(answer: Any) -> Any:
 def logits_of(
     classifier: Classifier, inputs: Float[Tensor, "n *shape"], classes: int | None = None
 ) -> Float[Tensor, "n k"]:
-    """The classifier's answers, `taken` from what holds them; without a gradient where it cannot take one.
+    """The classifier's answers, `taken` from what holds them; without a gradient where it refuses inputs that need one.
 
     Raises ValueError where it cannot take these inputs, and where its answers are not logits [n, k], a row an input, of
     at least two classes: of `classes` where earlier answers have told their number.
     """
     try:
         logits = taken(classifier(inputs))
-    except RuntimeError as error:  # torch's, of another shape, precision or device than that of its weights
-        if inputs.requires_grad:  # which NumPy refuses
+    except (RuntimeError, BufferError) as error:  # of another shape, precision or device than that of its weights
+        if inputs.requires_grad and any(each in str(error) for each in REFUSED):
             return logits_of(classifier, inputs.detach(), classes)
         given = f"{inputs.dtype} inputs of shape {list(inputs.shape)} on {inputs.device}"
         advice = "; give a smaller batch (certify.batch)" if out_of_memory(error) else ""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from rddrs.certification import ABSTAIN, Certificate
@@ -22,13 +22,18 @@ RENEWALS = tuple(4**power for power in range(6))
 """How many remembered regions let the directions of the shadows be chosen anew."""
 
 
+TOGETHER = 1024
+"""So many remembered regions at most are compared with a new one at a time: what that takes does not grow with them."""
+
+
 class Memory:
     """Remembered regions in the order they came in; safe under threads of one process.
 
     `store` keeps them (main memory by default; a `Folder` survives a restart). `certify(x, index)` certifies a new
     input for `predict`. `reference` are typical inputs, rows of any shape: they only make the search for overlaps
     faster while the memory is small. `shadows` is the number of directions of the broad phase; `exact_tests` counts
-    the pairs that went beyond it. A region takes 8 (d + shadows^2) bytes of main memory beside what the store keeps.
+    the pairs that went beyond it. A region takes 8 (d + shadows^2) bytes of main memory beside what the store keeps; of
+    most regions no more than 3 `shadows` numbers are looked at for a new one.
     """
 
     def __init__(
@@ -164,18 +169,24 @@ class Memory:
         centers, outers, classes = (rows.values for rows in self._columns)
         if centers.shape[1] != region.scale.dim:
             raise ValueError(f"the memory holds inputs of {centers.shape[1]} entries, not of {region.scale.dim}")
-        slack = rounding(region.scale.dim)
-        distances = (centers - region.center.double().cpu()).norm(dim=1)
-        balls = (distances * (1 - slack) - outers * (1 + slack)) / region.scale.norm
-        balls = balls.clamp_min(0)
-        rival = classes != prediction if prediction is not None else torch.ones_like(classes, dtype=torch.bool)
-        enough = max(region.radius, torch.finfo(torch.float64).tiny)
-        which = torch.nonzero(rival & (balls < enough)).flatten()
-        bounds = balls[which]
-        if self._shadows is not None and len(which):
-            bounds = torch.maximum(bounds, self._shadows.clearances(which, region, enough))
+        center, slack = region.center.double().cpu(), rounding(region.scale.dim)
+
+        def balls(distances: Float[Tensor, " n"], which: Int[Tensor, " n"] | slice) -> Float[Tensor, " n"]:
+            return ((distances * (1 - slack) - outers[which] * (1 + slack)) / region.scale.norm).clamp_min(0)
+
+        near = classes != prediction if prediction is not None else torch.ones_like(classes, dtype=torch.bool)
+        enough, shadows = max(region.radius, torch.finfo(torch.float64).tiny), self._shadows
+        assert shadows is not None
+        near &= balls(shadows.distances(center), slice(None)) < enough
+        near &= shadows.boxes(region) < enough
+        found: tuple[list[int], list[float]] = [], []
+        for which in torch.nonzero(near).flatten().split(TOGETHER):
+            bounds = balls((centers[which] - center).norm(dim=1), which)
             which, bounds = which[bounds < enough], bounds[bounds < enough]
-        return which.tolist(), bounds.tolist()
+            bounds = torch.maximum(bounds, shadows.clearances(which, region, enough)) if len(which) else bounds
+            for values, more in zip(found, (which, bounds), strict=True):
+                values += more[bounds < enough].tolist()
+        return found
 
     def _remember(self, outcome: Outcome) -> None:
         self._store.write(outcome)

@@ -1,14 +1,19 @@
 """What the memory leaves of a certificate, and what keeps it."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from tempfile import TemporaryFile, gettempdir
 from typing import Protocol, runtime_checkable
+from weakref import finalize
 
+from safetensors.torch import load, save
 from torch import Tensor
 
 from rddrs.certification import ABSTAIN, Certificate
 from rddrs.digests import digest
-from rddrs.noise import Scale
+from rddrs.noise import Full, Isotropic, Scale, from_tensors
 
 
 def certificate_digest(certificate: Certificate) -> str:
@@ -61,20 +66,59 @@ class Outcomes(Protocol):
     def write(self, outcome: Outcome) -> None: ...
 
 
-class Volatile:
-    """Outcomes in main memory."""
+MOST = 1 << 30
+"""Bytes of dense matrices C that are kept in main memory."""
 
-    def __init__(self) -> None:
-        self._outcomes: dict[int, Outcome] = {}
+
+class Volatile:
+    """Outcomes in main memory.
+
+    A dense C is kept once, however many share it, as half a matrix without what was computed of it; where there are
+    more than `most` bytes of them, in a temporary file.
+    """
+
+    def __init__(self, most: int = MOST) -> None:
+        self._outcomes: dict[int, tuple[Outcome, str]] = {}
+        self._matrices: dict[str, bytes | tuple[int, int]] = {}
+        self._left, self._file = most, None
+        self._scale = lru_cache(maxsize=8)(self._rebuilt)
 
     def indices(self) -> list[int]:
         return sorted(self._outcomes)
 
     def read(self, index: int) -> Outcome:
-        return self._outcomes[index]
+        outcome, name = self._outcomes[index]
+        it = outcome.certificate
+        return replace(outcome, certificate=replace(it, scale=self._scale(name).to(it.x.device))) if name else outcome
 
     def write(self, outcome: Outcome) -> None:
-        self._outcomes[outcome.certificate.index] = outcome
+        it, name = outcome.certificate, ""
+        if isinstance(it.scale, Full):
+            name = it.scale.digest
+            if name not in self._matrices:
+                self._keep(name, save({key: tensor.cpu() for key, tensor in it.scale.tensors().items()}))
+            outcome = replace(outcome, certificate=replace(it, scale=Isotropic(1.0, it.scale.dim)))  # in its place
+        self._outcomes[it.index] = outcome, name
+
+    def _keep(self, name: str, content: bytes) -> None:
+        self._left -= len(content)
+        if self._left >= 0:
+            self._matrices[name] = content
+            return
+        if self._file is None:
+            self._file = TemporaryFile(buffering=0)  # noqa: SIM115
+            finalize(self, self._file.close)
+        start = self._file.seek(0, os.SEEK_END)
+        self._matrices[name] = start, len(content)
+        if self._file.write(content) != len(content):
+            raise OSError(f"{gettempdir()} is full: Memory(store=Folder(...)) keeps regions where there is room")
+
+    def _rebuilt(self, name: str) -> Scale:
+        kept = self._matrices[name]
+        if not isinstance(kept, bytes):
+            assert self._file is not None
+            kept = os.pread(self._file.fileno(), kept[1], kept[0])
+        return from_tensors(load(kept))
 
 
 class Recalled:

@@ -57,6 +57,7 @@ class Shadows:
         self._slack = rounding(dim)
         self._centers = Rows(count)
         self._spans = Rows(count, count)
+        self._reaches = Rows(count)
         self._errors = Rows(2)
 
     def append(self, ellipsoid: Ellipsoid) -> None:
@@ -65,7 +66,20 @@ class Shadows:
         center = ellipsoid.center.double()
         self._centers.append(center @ self.basis)
         self._spans.append(ellipsoid.radius**2 * span)
+        self._reaches.append(ellipsoid.radius * self._widths(span, frobenius))
         self._errors.append(torch.tensor([ellipsoid.radius * frobenius, center.norm().item()], dtype=torch.float64))
+
+    def distances(self, point: Float[Tensor, " d"]) -> Float[Tensor, " m"]:
+        """Lower bounds of the distances of all centres from a point: those of their projections."""
+        apart = (self._centers.values - point @ self.basis).norm(dim=1)
+        return ((apart - self._rounded(point)) * (1 - self._slack)).clamp_min(0)
+
+    def boxes(self, second: Ellipsoid) -> Float[Tensor, " m"]:
+        """Lower bounds of `clearance(first, second)` for all, by each direction alone: of m k numbers, not m k^2."""
+        center, widths = second.center.double(), self._widths(*self._span(second.scale))
+        gaps = (self._centers.values - center @ self.basis).abs_() - self._reaches.values
+        gaps -= self._rounded(center)[:, None]
+        return ((gaps / widths).amax(dim=1) * (1 - self._slack)).clamp_min(0)
 
     def clearances(self, which: Int[Tensor, " m"], second: Ellipsoid, enough: float) -> Float[Tensor, " m"]:
         """Lower bounds of `clearance(first, second)` for the ellipsoids `which`; refined up to `enough`.
@@ -110,6 +124,15 @@ class Shadows:
             step = lambdas[:, 0] + 2 * square * (1 - square.sqrt()) / slope
             multiplier[part] = torch.where(step > 0, step, lambdas[:, 0] / 10)
         return best
+
+    def _rounded(self, point: Float[Tensor, " d"]) -> Float[Tensor, " m"]:
+        """How far the difference of a projected centre from that of a point may be off."""
+        return self.basis.shape[1] ** 0.5 * self._slack * (self._errors.values[:, 1] + point.norm())
+
+    def _widths(self, span: Float[Tensor, "k k"], frobenius: float) -> Float[Tensor, " k"]:
+        """How far an ellipsoid of radius 1 reaches along each direction, rounded up."""
+        squares = span.diagonal().clamp_min(0) + self._slack * span.trace()
+        return (squares.sqrt() + self.basis.shape[1] ** 0.5 * self._slack * frobenius) * (1 + self._slack)
 
     def _span(self, scale: Scale) -> tuple[Float[Tensor, "k k"], float]:
         """W^T C C W and the Frobenius norm of C."""

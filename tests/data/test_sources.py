@@ -1,8 +1,10 @@
 """Data that a user brings: folders of images, arrays, map-style data sets, the canonical archive of CIFAR-10."""
 
 import io
+import os
 import pickle
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 
@@ -12,8 +14,10 @@ import torch
 from PIL import Image
 from torch.utils.data import TensorDataset
 
-from rddrs.data import BrokenInput, Dataset, Items, Stored, arrays, cifar10, folder, items
+from rddrs.data import BrokenInput, Dataset, Items, Stored, arrays, cifar10, folder, items, read_anew
 from rddrs.data.inputs import as_tensor
+
+module = import_module("rddrs.data.folder")
 
 
 def pixels(seed: int, *shape: int) -> np.ndarray:
@@ -232,3 +236,69 @@ def test_cifar10_that_is_missing_offline_names_the_ways_out(tmp_path, monkeypatc
     monkeypatch.setattr(import_module("rddrs.data.cifar10"), "CIFAR10_SOURCE", "http://127.0.0.1:9/")
     with pytest.raises(ValueError, match=f"CIFAR-10: cifar-10-python.tar.gz is not in data.root={tmp_path}"):
         cifar10(str(tmp_path))
+
+
+@pytest.fixture
+def reads(monkeypatch, tmp_path):
+    """The names of the files whose content or head is read; a cache of its own, in which nothing is just changed."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("rddrs.data.seen.COARSE", -(10**12))
+    found: list[str] = []
+    for name in ("_read_head", "file_digest"):
+        read = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda path, read=read: found.append(path.name) or read(path))
+    return found
+
+
+def test_a_folder_is_read_once_and_what_changes_is_seen(reads, tmp_path):
+    root = images(tmp_path / "data")
+    before = folder(str(root)).digest
+    assert len(reads) == 24, "head and content of 12 files"
+    reads.clear()
+    assert folder(str(root)).digest == before and reads == []
+    with read_anew():
+        assert folder(str(root)).digest == before and len(reads) == 24
+    place = root / "test" / "b" / "1.png"
+    times = place.stat()
+    content = bytearray(place.read_bytes())
+    content[-20] ^= 1
+    reads.clear()
+    place.write_bytes(content)  # as long, and its time is set back
+    os.utime(place, ns=(times.st_atime_ns, times.st_mtime_ns))
+    after = folder(str(root)).digest
+    assert after != before and reads == ["1.png", "1.png"]
+    place.rename(root / "test" / "b" / "9.png")
+    assert folder(str(root)).digest not in (before, after) and reads[2:] == ["9.png", "9.png"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"none", b'0\n{"test/a/0.png": {}}'])
+def test_a_damaged_cache_is_as_none(reads, tmp_path, damage):
+    root = images(tmp_path / "data")
+    before = folder(str(root)).digest
+    (cache,) = (tmp_path / "cache").rglob("*.json")
+    whole = cache.read_bytes()
+    cache.write_bytes(damage or whole[:-9])
+    reads.clear()
+    assert folder(str(root)).digest == before and len(reads) == 24
+    assert cache.read_bytes() == whole
+    cache.unlink()
+    cache.mkdir()  # which cannot be replaced
+    assert folder(str(root)).digest == before
+
+
+def test_what_is_read_beside_a_change_is_read_once_more(reads, monkeypatch, tmp_path):
+    """A clock may be too coarse to tell a second change of the same length from the first."""
+    monkeypatch.setattr("rddrs.data.seen.COARSE", 10**12)
+    root = images(tmp_path / "data")
+    for _ in range(2):
+        reads.clear()
+        assert folder(str(root)).digest and len(reads) == 24
+
+
+def test_processes_may_fill_a_cache_at_once(reads, tmp_path):
+    root = images(tmp_path / "data")
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(lambda _: folder(str(root)).digest, range(8)))) == 1
+    reads.clear()
+    assert folder(str(root)).digest and reads == []
+    assert [path.suffix for path in (tmp_path / "cache").rglob("*") if path.is_file()] == [".json"]

@@ -98,6 +98,23 @@ def test_ddrs_finds_the_noise_of_the_largest_certificate(radius):
     assert best > 1.05 * certified(SIGMA)
 
 
+@pytest.mark.parametrize(("radius", "batch"), [(0.2, 256), (0.6, 128), (1.2, 128), (5.0, 2_000)])
+def test_the_search_for_sigma_x_gives_up_what_could_not_win_and_changes_no_answer(radius, batch):
+    """Against all 2,000 samples of every level, of which fewer are drawn."""
+    ball, seen = Ball(radius), []
+
+    def counted(inputs):
+        seen.append(len(inputs))
+        return ball(inputs)
+
+    problem = Problem(counted, torch.full((4,), 0.1), SIGMA, None, 0, 0, batch)
+    levels = [SIGMA, *(factor * SIGMA for factor in GRID if factor != 1)]
+    sizes = {sigma: sigma * problem.pilot_radius(Isotropic(sigma, 4), 2_000) for sigma in levels}
+    seen.clear()
+    assert problem.sigma_x == max(levels, key=lambda sigma: sizes[sigma])
+    assert sum(seen) < 18_000
+
+
 @pytest.mark.parametrize(("sigma", "grows"), [(0.1, True), (0.6, False)])
 def test_ddrs_ascent_moves_towards_the_larger_certificate(sigma, grows):
     ball, method = Ball(1.2), DDRS(search="gradient", gamma=0.02, iterations=30, checkpoint=10)

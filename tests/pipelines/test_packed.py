@@ -42,12 +42,21 @@ def test_a_packed_run_is_resumed_shown_and_audited(monkeypatch: pytest.MonkeyPat
     part = archives.find("100.safetensors")
     assert part is not None
     content = part.read()
-    length = int.from_bytes(content[:8], "little")
-    stated = json.loads(content[8 : 8 + length])["__metadata__"]
-    record = json.loads(stated["record"]) | {"radius": 9.0}
-    archives.write("100.safetensors", save(load(content), stated | {"record": json.dumps(record)}))
+    again = archives.copies()["0.safetensors"][0].read()
+    archives.write("0.safetensors", _taking(again, certify_seconds=9.0))
+    archives.write("100.safetensors", _taking(content, radius=9.0))
     archives.write("7.safetensors", content)
     wrong = {(it.file, it.column) for it in findings(whole).wrong}
     (added,) = {path.name for path in regions.iterdir()} - {path.name for path in before.iterdir()}
     assert {("regions/100.safetensors", "radius"), ("regions/7.safetensors", "file")} <= wrong
+    assert ("regions/100.safetensors", "file") in wrong, "an earlier copy is another"
+    assert ("regions/0.safetensors", "file") not in wrong, "the same but for its seconds"
     assert (f"regions/{added}", "sha256") in wrong, "the manifest names every archive"
+
+
+def _taking(content: bytes, **values: float) -> bytes:
+    """A region with other values in its record."""
+    length = int.from_bytes(content[:8], "little")
+    stated = json.loads(content[8 : 8 + length])["__metadata__"]
+    record = json.loads(stated["record"]) | values
+    return save(load(content), stated | {"record": json.dumps(record)})

@@ -47,6 +47,7 @@ from rddrs.report import (
     write_page,
 )
 from rddrs.report.curves import probability_figure
+from rddrs.report.figures import _some
 from rddrs.report.gains import gain
 from rddrs.report.headline import tiles
 from rddrs.report.sheet import accuracy_cells, best_of, comparison_cells, severity_cells
@@ -433,3 +434,9 @@ def test_pages_have_no_barriers(runs, tmp_path, page):
         assert [*accessible.barriers_of(page, path.as_uri(), "#cards li", [view])] == []
     page.evaluate("document.querySelectorAll('img')[0].removeAttribute('alt')")
     assert any("image-alt" in barrier for barrier in accessible.barriers(page)), "what it looks for is found"
+
+
+def test_a_figure_of_pairs_shows_at_most_twelve_evenly_spaced():
+    assert _some([]) == [] and _some([*range(12)]) == [*range(12)]
+    chosen = _some([*range(50)])
+    assert (len(chosen), chosen[0], chosen[-1]) == (12, 0, 49) and max(np.diff(chosen)) <= 5

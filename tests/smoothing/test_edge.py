@@ -3,6 +3,7 @@
 import functools
 import gc
 import weakref
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from rddrs import ANCER, RS, Diagonal, GlobalScale, Isotropic, Reference, attack, audit, certify, fidelity
+from rddrs import ANCER, RDDRS, RS, Diagonal, GlobalScale, Isotropic, Reference, attack, audit, certify, fidelity
 from rddrs.noise import Purpose, Stream
-from rddrs.smoothing import Known, SmoothedClassifier, check_evaluates, hard_counts
+from rddrs.smoothing import Known, SmoothedClassifier, check_evaluates, hard_counts, logits_of
 
 X, SCALE = torch.tensor([1.0, 0.0]), Isotropic(0.2, 2)
 REFERENCE = Reference(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]).repeat(8, 1), torch.tensor([0, 1]).repeat(8))
@@ -261,3 +262,27 @@ def test_what_is_known_lasts_as_long_as_the_classifier():
         known_before = known.of(Slotted())
         assert known_before == {}
         known_before["a"] = 1
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (lambda u: torch.from_numpy(u.numpy()), None),
+        (lambda u: torch.from_numpy(np.from_dlpack(u)), None),
+        (lambda u: torch.mul(u, 2, out=torch.empty_like(u)), None),
+        (lambda u: u @ torch.zeros(5, 2), "mat1 and mat2"),
+        (lambda u: u if not u.requires_grad else torch.zeros(1 << 60), "allocate memory.*certify.batch"),
+    ],
+    ids=["numpy", "dlpack", "out", "shape", "memory"],
+)
+def test_only_what_refuses_a_gradient_is_asked_again_without(given, reason):
+    """What fails for another reason says so: with a gradient, too, a network may need more memory than there is."""
+    inputs = torch.rand(3, 4).requires_grad_().clone()
+    if reason is None:
+        assert not logits_of(given, inputs).requires_grad
+        with pytest.raises(ValueError, match="have no gradient, which RDDRS needs"):
+            RDDRS().propose(given, torch.rand(4), sigma=0.2)
+        return
+    for ask in (partial(logits_of, given, inputs), lambda: RDDRS().require_gradient(given, torch.rand(4))):
+        with pytest.raises(ValueError, match=f"it fails on .*{reason}"):
+            ask()

@@ -23,7 +23,7 @@ from rddrs.noise.kronecker import Kronecker
 from rddrs.noise.scale import Scale
 from rddrs.records.outcomes import Folder, Ledger
 from rddrs.trust.memory import Memory, _region, admit_in_order, overlaps
-from rddrs.trust.outcome import Outcome, Recalled
+from rddrs.trust.outcome import Outcome, Recalled, Volatile, certificate_digest
 from rddrs.trust.shadows import Shadows, directions
 from tests.conftest import divisors
 
@@ -235,6 +235,8 @@ def test_shadows_are_lower_bounds_that_become_exact(seed, dim, few):
             shadows.append(region)
         found = shadows.clearances(torch.arange(6), second, math.inf if count == dim else 1.0)
         assert (found <= exact * (1 + 1e-9) + 1e-9).all()
+        assert (shadows.boxes(second) <= exact * (1 + 1e-9) + 1e-9).all()
+        assert (shadows.distances(second.center) <= (points - second.center).norm(dim=1)).all()
     assert directions(points, [region.scale for region in regions], few).shape == (dim, min(few, 6, dim))
 
 
@@ -518,3 +520,31 @@ def test_predict_is_safe_under_threads_and_survives_a_restart(tmp_path):
     again = Memory(Folder(tmp_path))  # cannot certify: every answer comes from the folder
     assert all(again.predict(point) == answers[number] for number, point in enumerate(points))
     assert again._next == memory._next
+
+
+@pytest.mark.parametrize("most", [1 << 30, 500, 0], ids=["main memory", "some of each", "a file"])
+def test_a_dense_matrix_is_kept_once_and_every_bit_of_it(most):
+    """Wherever it lies; what was computed of it is not kept."""
+    source, store = torch.Generator().manual_seed(0), Volatile(most)
+    shared, own = (random_scale(source, 5, "full") for _ in range(2))
+    scales = [shared, own, random_scale(source, 5, "kronecker"), shared, random_scale(source, 5, "full")]
+    given = [certificate(torch.ones(5), scale, 1.0, 0, index) for index, scale in enumerate(scales)]
+    for it in given:
+        assert _region(it).outer > 0  # decomposes C
+        store.write(Outcome.unchanged(it))
+    assert store.indices() == [0, 1, 2, 3, 4] and len(store._matrices) == 3
+    assert sum(isinstance(kept, bytes) for kept in store._matrices.values()) == {0: 0, 500: 2}.get(most, 3)
+    for it in given:
+        assert certificate_digest(store.read(it.index).certificate) == certificate_digest(it)
+    assert store.read(0).certificate.scale is store.read(3).certificate.scale
+    assert "_spectrum" not in store.read(1).certificate.scale.__dict__
+
+
+def test_many_regions_are_compared_in_parts_and_the_outcomes_are_the_same(monkeypatch):
+    certificates = [it for it in random_certificates(3, 40) if it.prediction != ABSTAIN]
+    whole = outline(admit_in_order(Memory(), certificates))
+    monkeypatch.setattr("rddrs.trust.memory.TOGETHER", 3)
+    parts = outline(admit_in_order(Memory(), certificates))
+    assert [it[0::2] for it in parts] == [it[0::2] for it in whole]
+    assert [it[1] for it in parts] == pytest.approx([it[1] for it in whole], rel=1e-12)
+    assert any(reason for *_, reason in whole)
