@@ -69,7 +69,7 @@ def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
             # Every solution of the layout moves it a little: it is solved once, so that all files of a figure agree.
             if (layout := figure.get_layout_engine()) is not None:
                 layout.execute(figure)
-            figure.set_layout_engine("none")
+            figure.set_layout_engine(None)
             return figure
 
     return styled
