@@ -29,4 +29,4 @@ def copied() -> None:
 
 def into(engine: Engine) -> None:
     with closing(engine.raw_connection()) as connection:
-        first().backup(connection.driver_connection)
+        first().backup(connection.driver_connection)  # pyright: ignore[reportArgumentType]
