@@ -50,6 +50,7 @@ def serve(listener: socket.socket) -> None:
     """Fork for every command; returns in the process that is to be the command."""
     for name in IMPORTED:
         import_module(name)
+    import_module("tests.tables").copied()
     assert threading.active_count() == 1, "a fork has no other threads"
     gc.collect()
     gc.freeze()  # or the collections of every fork copy all that is shared

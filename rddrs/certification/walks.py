@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import product
 from typing import Any, NamedTuple
 
 import torch
@@ -62,34 +61,41 @@ def longest_radius(norm: Norm, base: float, alpha: float = 1e-7) -> float:
 
 
 class Node(NamedTuple):
-    """A cell between the shares `near` and `far` of the way to the `ends`, one of each for every perturbation."""
+    """A cell from `start` to `stop`: on each axis shares of the way to the `ends`, -1 the lower and 1 the upper."""
 
-    ends: Severities
-    near: tuple[float, ...]
-    far: tuple[float, ...]
+    ends: tuple[Severities, Severities]
+    start: tuple[float, ...]
+    stop: tuple[float, ...]
     tried: int = 0
     """How many cells that hold this one were asked about in vain."""
     rho: float = math.nan
     anchor: Any = None
     axis: int = 0
+    dear: bool = False
+    """Whether its halves are asked about at once, and not itself."""
 
     @property
     def distance(self) -> float:
         """How far the cell is from 0, as a share of the way to its ends."""
-        return max(self.near)
+        return max(max(start, -stop, 0.0) for start, stop in zip(self.start, self.stop, strict=True))
+
+    @property
+    def width(self) -> float:
+        """Of the axis to halve, as a share of the way to an end."""
+        return self.stop[self.axis] - self.start[self.axis]
 
     @property
     def severities(self) -> tuple[Severities, Severities]:
         """The ends of the cell, the lower ones first."""
-        pairs = [sorted((end * near, end * far)) for end, near, far in zip(self.ends, self.near, self.far, strict=True)]
-        return tuple(low for low, _ in pairs), tuple(high for _, high in pairs)
+        axes = [*zip(*self.ends, self.start, self.stop, strict=True)]
+        low = ((lower if start < 0 else upper) * abs(start) for lower, upper, start, _ in axes)
+        return tuple(low), tuple((upper if stop > 0 else lower) * abs(stop) for lower, upper, _, stop in axes)
 
     def halves(self, tried: int) -> list["Node"]:
-        """The two halves along the cell's axis, the nearer first."""
-        middle = (self.near[self.axis] + self.far[self.axis]) / 2
-        at = self.axis
-        near, far = ((*ends[:at], middle, *ends[at + 1 :]) for ends in (self.near, self.far))
-        return [Node(self.ends, self.near, far, tried), Node(self.ends, near, self.far, tried)]
+        """The two halves along the cell's axis, where it reaches over 0 those of either sign."""
+        middle, at = (self.start[self.axis] + self.stop[self.axis]) / 2, self.axis
+        start, stop = ((*ends[:at], middle, *ends[at + 1 :]) for ends in (self.start, self.stop))
+        return [Node(self.ends, self.start, stop, tried), Node(self.ends, start, self.stop, tried)]
 
 
 class Tree:
@@ -108,6 +114,7 @@ class Tree:
         self.family, self._course, self._ruler, self._x = family_of(norm), course, Ruler(scale, norm), x
         self._step, self._grid = rounding or grid, grid
         self.slack, self.longest = slack, longest_radius(norm, slack)
+        self._limit = self.longest if len(course.straight) == 1 else 2 * self.longest - slack
 
     def expected(self, low: Severities, high: Severities) -> int:
         """About how many cells the path has, a power of two: the product of its lengths by that of a cell.
@@ -127,7 +134,7 @@ class Tree:
         return anchors_of(self._course, middles.to(self._x.device, torch.float64), self._x, self._step)
 
     def measured(self, nodes: Sequence[Node]) -> list[Node]:
-        """The nodes with their anchors, radii (infinite where they exceed the longest) and the axis to halve."""
+        """The nodes with their anchors, radii (infinite where too long), the axis to halve, and if they are dear."""
         low, high = (
             torch.tensor(ends, dtype=torch.float64, device=self._x.device)
             for ends in zip(*(node.severities for node in nodes), strict=True)
@@ -136,19 +143,21 @@ class Tree:
         anchors = self.anchors(middles)
         places = torch.stack([placed(anchor, self._grid) for anchor in anchors])
         radii = self._ruler.up(
-            needed(self._course, self._ruler, low, high, places, self.longest - self.slack) + self.slack
+            needed(self._course, self._ruler, low, high, places, self._limit - self.slack) + self.slack
         )
-        axes = [self._axis(*cell) for cell in zip(nodes, low, high, middles, strict=True)]
-        return [
-            node._replace(rho=rho, anchor=anchor, axis=axis)
-            for node, rho, anchor, axis in zip(nodes, self._ruler.up(radii).tolist(), anchors, axes, strict=True)
-        ]
+        found = []
+        for node, rho, anchor, *cell in zip(
+            nodes, self._ruler.up(radii).tolist(), anchors, low, high, middles, strict=True
+        ):
+            axis, side = self._longest_side(node, *cell)
+            found.append(node._replace(rho=rho, anchor=anchor, axis=axis, dear=self._dear(node, rho, side)))
+        return found
 
-    def _axis(self, node: Node, low: Tensor, high: Tensor, middle: Tensor) -> int:
-        """The axis, not yet of the least width, whose faces are farthest apart, from middle to middle."""
-        wide = [axis for axis in range(len(low)) if node.far[axis] - node.near[axis] > LEAST_WIDTH]
+    def _longest_side(self, node: Node, low: Tensor, high: Tensor, middle: Tensor) -> tuple[int, float]:
+        """The axis, not of the least width yet, whose faces are farthest apart, middle to middle; of a box how far."""
+        wide = [axis for axis in range(len(low)) if node.stop[axis] - node.start[axis] > LEAST_WIDTH]
         if len(wide) < 2:
-            return wide[0] if wide else 0
+            return wide[0] if wide else 0, math.inf
         faces = torch.stack(
             [
                 torch.where(torch.arange(2, device=low.device) == axis, end, middle)
@@ -157,18 +166,36 @@ class Tree:
             ]
         )
         points = self._course.points(faces)
-        return int(self._ruler.length(points[[1, 3]] - points[[0, 2]]).argmax())
+        side, axis = self._ruler.length(points[[1, 3]] - points[[0, 2]]).max(dim=0)
+        return int(axis), side.item()
+
+    def _dear(self, node: Node, rho: float, side: float) -> bool:
+        """Whether a cell takes more draws than its parts, if all are right: of a path where it is longer than rho*.
+
+        Of a box the parts are two, the longest side halved, or four of half the reach; sides count as if they stood at
+        right angles. Where one that holds the cell was asked about in vain, too long is too long, as of a path.
+        """
+        if len(node.start) == 1 or node.tried or rho > self._limit:
+            return rho > self.longest
+        reach = rho - self.slack
+        half = max(reach / 2, math.sqrt(max(0.0, reach**2 - 3 / 16 * side**2)))
+        whole, two, four = (self._cost(self.slack + part) for part in (reach, half, reach / 2))
+        return math.isinf(whole) or whole > min(2 * two, 4 * four)
+
+    def _cost(self, rho: float) -> float:
+        """How many draws, in units of log(1 / level), show a radius, if all are right."""
+        probability = self.family.probability(rho)
+        return -1 / math.log(probability) if probability < 1 - 1e-6 else math.inf
 
     def question(self, node: Node, stream: Stream, alpha: float) -> Question:
         """What is asked of a cell; where halving gains anything, its parts, of half its reach, could be instead."""
-        parts = 2 ** len(node.ends), self.family.probability((self.slack + node.rho) / 2)
+        parts = 2 ** len(node.start), self.family.probability((self.slack + node.rho) / 2)
         instead = None if self.ends_at(node) else parts
         return Question(stream, node.anchor, self.family.probability(node.rho), alpha, instead)
 
     def ends_at(self, node: Node) -> bool:
         """Whether halving the cell would gain nothing, so that the path ends here."""
-        at = node.axis
-        return node.far[at] - node.near[at] <= LEAST_WIDTH or node.rho - self.slack < LEAST_GAIN
+        return node.width <= LEAST_WIDTH or node.rho - self.slack < LEAST_GAIN
 
 
 class Walk:
@@ -180,16 +207,14 @@ class Walk:
 
     def __init__(self, tree: Tree, low: Severities, high: Severities) -> None:
         self._tree, self._low, self._high = tree, low, high
-        axes = [[end for end in pair if end] for pair in zip(high, low, strict=True)]
-        self._pending = [Node(ends, (0.0,) * len(ends), (1.0,) * len(ends)) for ends in product(*axes)]
+        start, stop = tuple(-1.0 * (end < 0) for end in low), tuple(1.0 * (end > 0) for end in high)
+        sides = [(start, stop)] if len(low) > 1 else [(start, (0.0,)), ((0.0,), stop)]
+        self._pending = [Node((low, high), *side) for side in sides if side[0] != side[1]]
         self._reached = {self._side(node): 1.0 for node in self._pending}
 
-    def _side(self, node: Node) -> Severities:
-        return node.ends if len(node.ends) == 1 else ()
-
-    def _share(self, ends: Severities) -> float:
-        """Which share of the way to the ends is proven."""
-        return self._reached.get(ends if len(ends) == 1 else (), 0.0)
+    def _side(self, node: Node) -> float:
+        """The sign of a path's cell; of a box 0."""
+        return 0.0 if len(node.start) > 1 else math.copysign(1.0, node.start[0] + node.stop[0])
 
     def ready(self, width: int) -> list[Node]:
         """The next cells, at most `width`, that a draw is worth; none at the end."""
@@ -201,10 +226,10 @@ class Walk:
             measured = self._tree.measured([self._pending[place] for place in unknown])
             for place, node in zip(unknown, measured, strict=True):
                 self._pending[place] = node
-            longest, nodes = self._tree.longest, self._pending
-            self._pending = [node for node in nodes if not node.rho > longest]
+            nodes = self._pending
+            self._pending = [node for node in nodes if not node.dear]
             for node in nodes:
-                if node.rho > longest:
+                if node.dear:
                     self._halve(node, node.tried)
 
     def tell(self, proven: Sequence[bool]) -> None:
@@ -222,12 +247,15 @@ class Walk:
     @property
     def ends(self) -> tuple[Severities, Severities]:
         """The severities between which all is proven, given that the walk is at its end."""
-        low, high = (tuple(self._share(ends) * end + 0.0 for end in ends) for ends in (self._low, self._high))
+        low, high = (
+            tuple(self._reached.get(sign if len(ends) == 1 else 0.0, 0.0) * end + 0.0 for end in ends)
+            for sign, ends in ((-1.0, self._low), (1.0, self._high))
+        )
         return low, high
 
     def _sort(self) -> None:
         nodes = sorted((it for it in self._pending if it.distance < self._reached[self._side(it)]), key=_outward)
-        hard: dict[Severities, bool] = {}
+        hard: dict[float, bool] = {}
         for node in nodes:
             hard.setdefault(self._side(node), node.tried > 0)
         self._pending = sorted(nodes, key=lambda node: hard[self._side(node)])
@@ -244,4 +272,4 @@ class Walk:
 
 
 def _outward(node: Node) -> Any:
-    return node.distance, node.ends, node.near
+    return node.distance, node.start

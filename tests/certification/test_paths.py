@@ -242,6 +242,17 @@ def test_a_long_axis_costs_no_cells(linear):
     assert counts[0] <= 4 and counts[0] <= counts[1] < counts[3] < counts[2]
 
 
+@pytest.mark.parametrize(("light", "clamp"), [(0.25, None), (0.1, (0.0, 1.0))])
+def test_a_box_along_a_long_axis_costs_little_more_than_a_path(linear, light, clamp):
+    """Rotation of +-10 alone, and with changes of brightness along which C is long, so that no cell is cut there."""
+    x = torch.rand(1, 6, 6, generator=torch.Generator().manual_seed(0))
+    smoothed = SmoothedClassifier(linear(torch.zeros(36), 9.0), LONG)
+    alone = certify_path(smoothed, x, "rotation", -10, 10, clamp=clamp)
+    box = certify_path(smoothed, x, "rotation+brightness", (-10, -light), (10, light), clamp=clamp)
+    assert alone.complete and box.complete and {(cell.low[1], cell.high[1]) for cell in box.cells} == {(-light, light)}
+    assert box.samples <= 1.6 * alone.samples
+
+
 @pytest.mark.parametrize("size", [1.0, 1e4, 1e6, 1e9])
 def test_the_radius_holds_the_cell_in_exact_arithmetic(size):
     """Of large images under little noise the last bit of float64 is longer than a bound's own margin."""

@@ -9,6 +9,9 @@ import pytest
 from pipelines.compare import compare_runs
 from pipelines.run import run
 from tests.pipelines.liars import Liar, at
+from tests.tables import copied
+
+copied()
 
 
 @pytest.fixture(scope="session")

@@ -1,25 +1,33 @@
 """Paths in a run: training with augmentation, columns, summary, figure, resuming, audit; real digits, real MLflow."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from mlflow import MlflowClient
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from pipelines import fitting
 from pipelines.audit import audit
 from pipelines.certify import certify
 from pipelines.compare import compare_runs
 from pipelines.errors import SettingsError
 from pipelines.prepare import prepare
 from pipelines.proof import path_flags
+from pipelines.report import merged
 from pipelines.run import run
+from pipelines.train import train
 from rddrs.records.store import Store
 from rddrs.records.tracking import database
 from rddrs.report import open_run, paths_figures
 from rddrs.smoothing import SmoothedClassifier
+from rddrs.threats import PERTURBATIONS
+from rddrs.training.augmentation import Augmentation
+from rddrs.training.cotraining import cotrain
 from tests.pipelines.test_config import settings
 
 SMALL = (
@@ -107,6 +115,65 @@ def test_files_hold_the_paths_and_nothing_is_done_twice(finished):
     again = store.record(lost)
     assert {name for name in again if again[name] != record[name]} <= {it for it in again if it.endswith("_seconds")}
     store.path(lost).write_bytes(whole)
+
+
+def test_shards_merge_to_the_records_of_one_process(tmp_path):
+    few = ("data=digits", "data.subset=3", "data.reference=50", "method=rs", "sigma=0.25", "train.epochs=6")
+    few += ("train.learning_rate=1e-2", "certify.samples=200", "certify.batch=128", "certify.path_samples=300")
+    few += ("certify.paths={rotation: 1, rotation+brightness: [0.5, 0.01]}",)
+
+    def at(name, *shard):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / "classifiers").mkdir(exist_ok=True)
+        if not (tmp_path / name / "classifiers").exists():
+            (tmp_path / name / "classifiers").symlink_to(tmp_path / "classifiers")
+        return prepare(settings(f"output_root={tmp_path / name}", *few, *shard))
+
+    certify(at("whole"))
+    for index in (1, 0):
+        certify(at("shards", "shard.count=2", f"shard.index={index}"))
+    both = at("whole"), at("shards")
+    for prepared in both:
+        train(prepared)
+    whole, shards = map(merged, both)
+    seconds = [name for name in whole if name.endswith("_seconds")]
+    pd.testing.assert_frame_equal(whole.drop(columns=seconds), shards.drop(columns=seconds))
+    assert whole["path_rotation_complete"].any() and whole["path_rotation+brightness_share"].max() > 0
+    for index in whole["index"]:
+        for name, terms in both[0].paths.items():
+            one, merged_one = (Store(it.run_folder).path_certificate(index, name, terms) for it in both)
+            assert one.cells == merged_one.cells
+
+
+def test_growth_pilots_and_rounds_of_a_co_training_see_perturbed_inputs(tmp_path, monkeypatch):
+    """Light that is not clamped: an image and what was made of it differ by one number, each image by another."""
+    seen, light = {}, 0.3
+
+    class Counted(Augmentation):
+        count = 0
+
+        def __call__(self, inputs, source):
+            Counted.count += len(inputs)
+            return super().__call__(inputs, source)
+
+    def watched(network, inputs, labels, pilots, *others, **options):
+        seen.update(inputs=inputs, pilots=pilots, feared=options["feared"])
+        Counted.count = 0
+        return cotrain(network, inputs, labels, pilots, *others, **options)
+
+    monkeypatch.setattr(fitting, "cotrain", watched)
+    asked = ("data=digits", "train=covariance", "train.epochs=1", "train.rounds=2", "train.round_epochs=1")
+    asked += ("train.last_epochs=2", "certify.clamp=null", "threat=[brightness]", "certify.paths={brightness: 0.2}")
+    prepared = prepare(settings(f"output_root={tmp_path}", *asked, f"train.augment={{brightness: {light}}}"))
+    (brightness,) = (it for it in PERTURBATIONS if it.name == "brightness")
+    train(replace(prepared, augmentation=Counted({brightness: light}, None)))
+    (inputs, _), pilots, seed = prepared.data.trained_on(0), prepared.data.pilots(0), prepared.settings.seed
+    assert seed == 0 and torch.equal(seen["feared"], pilots.inputs), "a path begins at inputs as they are"
+    for made, plain in ((seen["inputs"][:50], inputs[:50]), (seen["pilots"].inputs, pilots.inputs)):
+        added = (made - plain).flatten(1)
+        assert (added - added[:, :1]).abs().max() < 1e-6 and added.abs().max() <= light + 1e-6
+        assert added[:, 0].min() < -light / 2 and added[:, 0].max() > light / 2
+    assert Counted.count == 3 * len(inputs)
 
 
 def test_an_audit_passes_and_finds_a_planted_end(finished, capsys):

@@ -412,7 +412,8 @@ def test_a_threat_is_answered_beside_isotropic_noise(tmp_path: Path) -> None:
     assert metrics["audit/outside/brightness"] == share
     trained = client.get_run((aimed.classifier_folder / "mlflow_run_id").read_text()).data.metrics
     assert {"round0-loss", "round1-loss"} <= trained.keys()
-    post_hoc = prepare(settings(*small, *asked, "method.guard=0.8"))
+    post_hoc = prepare(settings(*small, *asked, "method.guard=0.8", "train.epochs=13"))
+    assert post_hoc.counterpart.run_folder == plain.run_folder
     run(post_hoc)
     table = pd.read_csv(post_hoc.run_folder / "severities.csv").set_index("perturbation")
     assert table.loc["brightness", "ratio"] > max(1.1, table.loc["checkerboard", "ratio"])
