@@ -209,12 +209,12 @@ class Walk:
         self._tree, self._low, self._high = tree, low, high
         start, stop = tuple(-1.0 * (end < 0) for end in low), tuple(1.0 * (end > 0) for end in high)
         sides = [(start, stop)] if len(low) > 1 else [(start, (0.0,)), ((0.0,), stop)]
-        self._pending = [Node((low, high), *side) for side in sides if side[0] != side[1]]
+        self._pending = [Node((low, high), near, far) for near, far in sides if near != far]
         self._reached = {self._side(node): 1.0 for node in self._pending}
 
     def _side(self, node: Node) -> float:
         """The sign of a path's cell; of a box 0."""
-        return 0.0 if len(node.start) > 1 else math.copysign(1.0, node.start[0] + node.stop[0])
+        return 0.0 if len(node.start) > 1 else math.copysign(1.0, sum(node.start + node.stop))
 
     def ready(self, width: int) -> list[Node]:
         """The next cells, at most `width`, that a draw is worth; none at the end."""
