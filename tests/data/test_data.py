@@ -69,12 +69,12 @@ def test_digits_are_images_in_the_unit_interval_and_their_parts_are_apart():
 
 def test_digits_are_scikit_learns_and_so_is_their_split():
     inputs, labels = load_digits(return_X_y=True)
-    parts = train_test_split(inputs / 16, labels, test_size=0.2, stratify=labels, random_state=0)
+    parts = train_test_split(np.asarray(inputs) / 16, labels, test_size=0.2, stratify=labels, random_state=0)
     data = digits()
     for expected, found in zip(
         parts, (data.train_inputs[:], data.test_inputs[:], data.train_labels, data.test_labels), strict=True
     ):
-        assert np.array_equal(expected.ravel(), found.flatten().numpy())
+        assert np.array_equal(np.ravel(expected), found.flatten().numpy())
 
 
 def test_the_toy_is_seeded():
