@@ -34,6 +34,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -213,23 +214,21 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         )
     with TemporaryDirectory() as folder:
 
-        def certified(inputs: int) -> tuple[float, dict[str, Any]]:
+        def certified(inputs: int) -> SimpleNamespace:
             own = [f"method=rs sigma={SIGMA} device={options.device} data.subset={inputs} certify.samples={samples}"]
             start = time.perf_counter()
             with initialize_config_dir(str(CONFIGURATION), version_base="1.3"):
                 words = " ".join([*data, *own, f"output_root={folder}"]).split()
                 prepared = prepare(load(compose("config", words)))
             run_pipeline(prepared)
-            return time.perf_counter() - start, json.loads((prepared.places.path / "summary.json").read_text())
+            acr = json.loads((prepared.places.path / "summary.json").read_text())["acr_radius"]
+            return SimpleNamespace(inputs=inputs, seconds=time.perf_counter() - start, acr=acr)
 
-        first, second = (certified(inputs)[0] for inputs in counts)
-        each = max(1e-9, (second - first) / (counts[1] - counts[0]))
-        inputs = counts[1]
-        fitting = int((options.deadline - time.monotonic() - 10 - first) / (1.1 * each))
-        if not options.small and fitting > counts[1]:
-            inputs = min(10_000, fitting)
-        seconds, summary = certified(inputs)
-    return {"inputs": inputs, "samples": samples, "seconds": seconds, "acr": summary["acr_radius"], "an_input": each}
+        first, second = (certified(inputs) for inputs in counts)
+        each = max(1e-9, (second.seconds - first.seconds) / (second.inputs - first.inputs))
+        fitting = min(10_000, int((options.deadline - time.monotonic() - 10 - first.seconds) / (1.1 * each)))
+        most = certified(fitting) if not options.small and fitting > second.inputs else second
+    return vars(most) | {"samples": samples, "an_input": each}
 
 
 SECTIONS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {

@@ -9,6 +9,7 @@ if __name__ == "__main__":  # the configuration is read before torch is imported
     entry("certify")()
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -105,14 +106,15 @@ class Maker:
 
     def on_a_device(self, pool: ThreadPoolExecutor, waiting: Sequence[int]) -> Iterator[None]:
         """Several inputs are counted together; meanwhile threads describe and write those before them."""
-        options, before = self.prepared.settings.certify, list[Future[None]]()
+        options, jobs = self.prepared.settings.certify, deque[Future[None]]()
         together = max(1, CALLS * self.batch // (options.samples + options.selection_samples))
         together = together if self.prepared.method.same_scale else min(together, SCALES)
         for start in range(0, len(waiting), together):
             found = self.proven(waiting[start : start + together])
-            yield from (job.result() for job in before)
-            before = [pool.submit(self.keep, each) for each in found]
-        yield from (job.result() for job in before)
+            jobs += [pool.submit(self.keep, each) for each in found]
+            while len(jobs) > together + DESCRIBING:  # no more of them is held in memory
+                yield jobs.popleft().result()
+        yield from (job.result() for job in jobs)
 
     def proven(self, indices: Sequence[int]) -> list[Proven]:
         """Proposals and certificates of some inputs, which share micro-batches but on a CPU."""

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jaxtyping
 from jaxtyping import install_import_hook
@@ -14,15 +14,16 @@ install_import_hook("rddrs", "beartype.beartype(conf=beartype.BeartypeConf(is_pe
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
-from playwright.sync_api import Page  # noqa: E402
 from scipy.stats import norm  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from rddrs import Diagonal, Full, Isotropic, Kronecker, Scale  # noqa: E402
-from tests.browser import blank_page, chromium  # noqa: E402
 from tests.warm import served  # noqa: E402
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 torch.set_num_threads(1)
 
@@ -115,7 +116,9 @@ def shapes_unchecked() -> Iterator[None]:
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
+def page() -> "Iterator[Page]":
+    from tests.browser import blank_page, chromium  # the methods' suite runs on a device's machine without it
+
     if chromium() is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
     with blank_page() as page:

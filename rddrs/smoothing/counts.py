@@ -45,7 +45,7 @@ def hard_counts(
 
 
 class Asked(NamedTuple):
-    """Draws of the noise of G_C around an input, to be counted."""
+    """Draws of the noise of G_C around an input, to be counted: micro-batches of no more rows than a call takes."""
 
     smoothed: SmoothedClassifier
     x: Tensor
@@ -72,32 +72,44 @@ def shared_counts(asked: Sequence[Asked], batch: int, workers: int = 1) -> list[
 def _shared(asked: Sequence[Asked], batch: int) -> Int[Tensor, "m k1"]:
     """The counts of each, and those of the votes for no class."""
     x = asked[0].x
-    rows, owner, filled = x.new_zeros(batch, *x.shape), x.new_zeros(batch, dtype=torch.long), 0
+    scales = [it.smoothed.scale.to(x.device, x.dtype) for it in asked]
+    grids = [  # before any draw: a grid is checked, which waits for the device
+        None if it.smoothed.grid is None else Grid(it.x.flatten(), scale, it.smoothed.grid)
+        for it, scale in zip(asked, scales, strict=True)
+    ]
+    rows = x.new_zeros(2 * batch, *x.shape)  # room for those that wait, fewer than a call takes, and the next draws
+    owners, waiting = list[tuple[int, int]](), 0  # whose the rows are that wait, and how many, in their order
     classes, total = None, x.new_zeros(0, dtype=torch.long)
 
     def answer() -> None:
-        nonlocal classes, total, filled
-        logits = logits_of(asked[0].smoothed.classifier, rows, classes)
+        nonlocal classes, total, waiting
+        logits = logits_of(asked[0].smoothed.classifier, rows[:batch], classes)
         if classes is None:
             classes = logits.shape[1]
-            total = total.new_zeros((len(asked) + 1) * (classes + 1))  # the last ones: of the rows that are left over
+            total = total.new_zeros((len(asked) + 1) * (classes + 1))  # the last ones: of the rows that fill the last call
+        places, sizes = torch.tensor(owners).to(x.device).unbind(dim=1)
+        owner = torch.repeat_interleave(places, sizes, output_size=waiting)[:batch]
         tally(owner * (classes + 1) + votes(logits), total)
-        filled = 0
+        waiting -= batch
+        rows[:waiting] = rows[batch : batch + waiting]
+        owners[:] = [(owners[-1][0], waiting)] if waiting else []
 
-    for place, (smoothed, x, draws) in enumerate(asked):
-        scale = smoothed.scale.to(x.device, x.dtype)
-        grid = None if smoothed.grid is None else Grid(x.flatten(), scale, smoothed.grid)
-        for noisy in chain.from_iterable(_noisy(smoothed.family, owned(x), scale, grid, draws)):
-            left = noisy.view(-1, *x.shape)
-            while len(left):
-                now, left = left[: batch - filled], left[batch - filled :]
-                rows[filled : filled + len(now)] = now
-                owner[filled : filled + len(now)] = place
-                filled += len(now)
-                if filled == batch:
-                    answer()
-    if filled:
-        rows[filled:], owner[filled:] = 0, len(asked)
+    for place, (it, scale, grid) in enumerate(zip(asked, scales, grids, strict=True)):
+        center, family = owned(it.x).flatten(), it.smoothed.family
+        center = center if grid is None else torch.zeros_like(center)
+        for stream, size in it.draws:
+            noise = rows[waiting : waiting + size].flatten(1)
+            family.fill(noise, stream.generator(x.device))
+            noisy = scale.perturb(center, noise)
+            noise.copy_(noisy if grid is None else grid(noisy))
+            owners.append((place, size))
+            waiting += size
+            if waiting >= batch:
+                answer()
+    if waiting:
+        rows[waiting:batch] = 0
+        owners.append((len(asked), batch - waiting))
+        waiting = batch
         answer()
     return total.view(len(asked) + 1, -1)[:-1]
 

@@ -17,8 +17,9 @@ from rddrs.smoothing.edge import Classifier, out_of_memory
 BATCHES = tuple(1 << power for power in range(6, 17))
 """64 to 65,536: the micro-batches that are tried, in this order."""
 
-ROUNDS, ROWS, SECONDS = 3, 1024, 1.0
-"""How often a micro-batch is timed, on how many rows at most, and the longest call that a larger one is tried after."""
+ROUNDS, ROWS, CALLS, SECONDS = 3, 1024, 8, 1.0
+"""How often a micro-batch is timed, on how many rows at most or, on a device, in how many calls, and the longest call
+that a larger one is tried after."""
 
 
 def measure_batch(classifier: Classifier, x: Float[Tensor, "*shape"], candidates: Sequence[int] = BATCHES) -> int:
@@ -64,7 +65,7 @@ def _seconds(classifier: Classifier, x: Float[Tensor, "*shape"], batch: int) -> 
 
     seconds(1)  # which may wait for kernels to be found
     once = seconds(1)
-    calls = int(min(ROWS / batch, SECONDS / ROUNDS / max(once, 1e-9)))
+    calls = int(min(ROWS / batch if x.device.type == "cpu" else CALLS, SECONDS / ROUNDS / max(once, 1e-9)))
     return min(once, *(seconds(calls) for _ in range(ROUNDS))) if calls else once
 
 

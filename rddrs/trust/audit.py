@@ -86,8 +86,8 @@ def audit(
     Computes on the device of `x`. Raises ValueError as `certify` for what is no classifier.
     """
     check_evaluates(classifier)
-    check_contract(classifier, certificate.x, threads=workers > 1)
     require_tensor("x", x)
+    check_contract(classifier, x, threads=workers > 1)
     certificate, reference = certificate.to(x.device), reference and Reference.of(reference)
     flags = []
     if not torch.equal(certificate.x, x) or (index is not None and certificate.index != index):

@@ -72,7 +72,7 @@ def audit_path(
     path states. Raises ValueError for a network in train mode.
     """
     check_evaluates(smoothed.classifier)
-    check_contract(smoothed.classifier, path.x, threads=workers > 1)
+    check_contract(smoothed.classifier, x, threads=workers > 1)
     if not _possible(path):
         return PathAudit(path.index, path.name, path.prediction, 0, None, ("form",))
     path = path.to(x.device)

@@ -47,6 +47,18 @@ def classifier(inputs):
     return torch.stack([inputs[:, 0], -inputs[:, 0]], dim=1)
 
 
+class Placed(nn.Module):
+    """Has its weights on a device, so that inputs of another are an error."""
+
+    def __init__(self, device):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([1.0, -1.0]).to(device), requires_grad=False)
+        self.eval()
+
+    def forward(self, inputs):
+        return inputs[:, :1] * self.weight
+
+
 def test_an_operation_on_two_devices_is_an_error(device):
     with pytest.raises(RuntimeError, match="two devices"):
         torch.add(torch.ones(2).to(device), torch.ones(2))
@@ -68,8 +80,9 @@ def test_a_certificate_is_made_audited_and_remembered_on_either_device(device, r
     certificate = certify(classifier, x.to(device), scale, samples=500)
     assert certificate.x.device == device
     assert certificate.counts == certify(classifier, x, scale, samples=500).counts
+    there = Placed(device)
     for one in (certificate, certificate.to("cpu")):
-        found = audit(classifier, one, x.to(device), reference=reference, samples=300)
+        found = audit(there, one, x.to(device), reference=reference, samples=300)
         assert found.flags == ()
         assert found.contradictions == contradictions(one, reference) == 0
         assert not attack(classifier, one, reference=reference, samples=300).broken
