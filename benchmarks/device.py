@@ -41,6 +41,7 @@ import numpy as np
 import scipy.stats
 import torch
 from hydra import compose, initialize_config_dir
+from joblib import cpu_count
 from torch import Tensor, nn
 
 import rddrs
@@ -115,11 +116,11 @@ def same(options: argparse.Namespace) -> dict[str, Any]:
 def counts(options: argparse.Namespace) -> dict[str, Any]:
     """Raises AssertionError where the class is certainly not as probable here as there."""
     network, there, samples = pretrained(LENET), pretrained(LENET).to(options.device), 200 if options.small else 20_000
-    p_values = []
+    p_values, workers = [], min(8, cpu_count())
     for index, x in enumerate(images(options)[: 2 if options.small else 10]):
         for scale in scales(tuple(x.shape), SIGMA).values():
             pair = [
-                rddrs.certify(net, at, scale, samples=samples, index=index, batch=256)
+                rddrs.certify(net, at, scale, samples=samples, index=index, batch=256, workers=workers)
                 for net, at in ((network, x), (there, x.to(options.device)))
             ]
             top = max(range(len(pair[0].counts)), key=pair[0].counts.__getitem__)
@@ -159,10 +160,11 @@ def shares(network: nn.Module, shape: tuple[int, ...], options: argparse.Namespa
         wait(options.device)
         return passes * batch / (time.perf_counter() - start)
 
-    def whole(scale: rddrs.Scale, samples: int) -> float:
+    def whole(scale: rddrs.Scale, passes: int) -> float:
+        chosen = min(100, passes // 2)  # draws that choose the class are of the passes, which fill the last call
         start = time.perf_counter()
-        rddrs.certify(network, x, scale, samples=samples, selection_samples=min(100, samples), batch=batch)
-        return (samples + min(100, samples)) / (time.perf_counter() - start)
+        rddrs.certify(network, x, scale, samples=passes - chosen, selection_samples=chosen, batch=batch)
+        return passes / (time.perf_counter() - start)
 
     def small(scale: rddrs.Scale, samples: int) -> float:
         each = min(SMALL, samples)
@@ -194,6 +196,7 @@ def contracts(options: argparse.Namespace) -> dict[str, Any]:
     if options.small or importlib.util.find_spec("pytest") is None:
         return {"left_out": "--small" if options.small else "pytest is not installed"}
     chosen = ["tests/methods/test_methods.py", "-k", options.device.type, "-q", "-p", "no:cacheprovider"]
+    chosen += ["-n", "4"] if importlib.util.find_spec("xdist") else []
     left = max(10.0, options.deadline - time.monotonic() - 60)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *chosen], capture_output=True, text=True, check=False, timeout=min(90.0, left)

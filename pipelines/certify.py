@@ -11,9 +11,10 @@ if __name__ == "__main__":  # the configuration is read before torch is imported
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from joblib import cpu_count
@@ -26,15 +27,16 @@ from pipelines.prepared import Prepared
 from pipelines.progress import progress_bar
 from pipelines.train import train
 from rddrs.archives import Archives
-from rddrs.certification import Certificate, PathCertificate, certify_together
+from rddrs.certification import Certificate, PathCertificate, Severity, certified_severities, certify_together
 from rddrs.files import write_text
 from rddrs.methods import Problem, Proposal, kept_sigma_x
 from rddrs.records import CertifiedInput, Store, described, path_column, path_columns
 from rddrs.smoothing import Reference, SmoothedClassifier, check_contract, worker_threads
 
-CALLS, SCALES, DESCRIBING = 8, 64, 4
+CALLS, SCALES, DESCRIBING, AHEAD, FEW = 8, 64, 4, 64, 8
 """On a device other than a CPU: the calls of the network that inputs fill together, how many of them at most where each
-has a scale of its own, and the threads that describe what is certified and write it meanwhile."""
+has a scale of its own, the threads that describe what is certified and write it meanwhile, the inputs that may wait
+for them, and how many inputs are worth a process on the CPU, which finds their severities."""
 
 
 def certify(prepared: Prepared) -> None:
@@ -105,16 +107,27 @@ class Maker:
         self.keep(proven)
 
     def on_a_device(self, pool: ThreadPoolExecutor, waiting: Sequence[int]) -> Iterator[None]:
-        """Several inputs are counted together; meanwhile threads describe and write those before them."""
-        options, jobs = self.prepared.settings.certify, deque[Future[None]]()
+        """Several inputs are counted together; meanwhile threads describe and write those before them.
+
+        Severities are of many small operations, for which threads wait on each other: other processes find them.
+        """
+        prepared, options, jobs = self.prepared, self.prepared.settings.certify, deque[Future[None]]()
+        severities = partial(
+            certified_severities,
+            perturbations=prepared.threat.reported,
+            clamp=prepared.clamp,
+            rounding=prepared.rounding,
+        )
         together = max(1, CALLS * self.batch // (options.samples + options.selection_samples))
-        together = together if self.prepared.method.same_scale else min(together, SCALES)
-        for start in range(0, len(waiting), together):
-            found = self.proven(waiting[start : start + together])
-            jobs += [pool.submit(self.keep, each) for each in found]
-            while len(jobs) > together + DESCRIBING:  # no more of them is held in memory
-                yield jobs.popleft().result()
-        yield from (job.result() for job in jobs)
+        together = together if prepared.method.same_scale else min(together, SCALES)
+        with processes(min(cpu_count() - 1, len(waiting) // FEW)) as others:
+            for start in range(0, len(waiting), together):
+                for each in self.proven(waiting[start : start + together]):
+                    found = others and others.submit(severities, each.certificate.to("cpu"))
+                    jobs.append(pool.submit(self.keep, each, found))
+                while len(jobs) > max(together, AHEAD):  # no more of them are held in memory
+                    yield jobs.popleft().result()
+            yield from (job.result() for job in jobs)
 
     def proven(self, indices: Sequence[int]) -> list[Proven]:
         """Proposals and certificates of some inputs, which share micro-batches but on a CPU."""
@@ -148,8 +161,9 @@ class Maker:
             )
         return found, seconds + time.perf_counter() - start
 
-    def keep(self, proven: Proven) -> None:
-        """Describe what a certificate is worth, certify the paths, and write it all."""
+    def keep(self, proven: Proven, severities: Future[dict[str, Severity]] | None = None) -> None:
+        """Describe what a certificate is worth, with its `severities` where they are found elsewhere, certify the
+        paths, and write it all."""
         prepared, index = self.prepared, proven.certificate.index
         with told_of(index):
             found = described(
@@ -165,10 +179,26 @@ class Maker:
                 perturbations=prepared.threat.reported,
                 clamp=prepared.clamp,
                 rounding=prepared.rounding,
+                severities=severities and severities.result(),
             )
         paths = [certify_path(prepared, found, name, self.batch) for name in prepared.paths]
         found.record["baseline"] = self.baseline
         self.store.save(found.certificate, found.record, shared=prepared.method.one_scale, paths=paths)
+
+
+@contextmanager
+def processes(count: int) -> Iterator[Executor | None]:
+    """So many processes of one core each; none where they would be fewer than two."""
+    if count < 2:
+        yield None
+        return
+    from joblib.externals.loky import ProcessPoolExecutor
+
+    pool = ProcessPoolExecutor(count, env={"OMP_NUM_THREADS": "1"})
+    try:
+        yield pool
+    finally:
+        pool.shutdown(kill_workers=True)
 
 
 @contextmanager

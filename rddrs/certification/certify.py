@@ -22,7 +22,7 @@ from rddrs.smoothing import (
     check_classes,
     check_contract,
     check_evaluates,
-    owned_input,
+    owned_inputs,
     running_counts,
     shared_counts,
 )
@@ -217,7 +217,7 @@ def certify_together(
     check_evaluates(classifier)
     if not len(inputs):
         return []
-    inputs = [owned_input(x, index) for x, index in zip(inputs, indices, strict=True)]
+    inputs = owned_inputs(inputs, indices)
     for x, scale in zip(inputs, scales, strict=True):
         if x.numel() != scale.dim:
             raise ValueError(f"x has {x.numel()} entries, the scale has dimension {scale.dim}: they must be equal")
@@ -225,10 +225,13 @@ def certify_together(
         warnings.warn(f"{terms.samples} samples can certify nothing at alpha = {terms.alpha}: use more", stacklevel=3)
     for x in inputs:
         check_contract(classifier, x, threads=workers > 1)
-    # What is certified is the C that the noise is made with.
-    scales = [scale.to(x.device, x.dtype) for x, scale in zip(inputs, scales, strict=True)]
-    several = [SmoothedClassifier(classifier, scale, terms.norm, terms.grid) for scale in scales]
-    asked = []
+    # What is certified is the C that the noise is made with. Many inputs may share one.
+    kinds = [(id(scale), x.device, x.dtype) for x, scale in zip(inputs, scales, strict=True)]
+    of_kind = {
+        kind: SmoothedClassifier(classifier, scale.to(*kind[1:]), terms.norm, terms.grid)
+        for kind, scale in dict(zip(kinds, scales, strict=True)).items()
+    }
+    several, asked = [of_kind[kind] for kind in kinds], []
     for smoothed, x, index in zip(several, inputs, indices, strict=True):
         draws = Stream(terms.seed, index, Purpose.SELECTION).draws(terms.selection_samples, batch)
         asked.append(Asked(smoothed, x, draws))

@@ -7,6 +7,7 @@ same for every x, bit for bit. What is certified is F'(u) = F(h round(u / h)), w
 """
 
 import math
+from copy import copy
 
 import torch
 from jaxtyping import Float
@@ -53,6 +54,13 @@ class Grid:
                 f"numbers up to {half:.2g} each: give a larger step, grid=None, or x as float64"
             )
         self._end = half if math.sqrt(scale.dim) * reach >= half else None
+
+    def alone(self) -> "list[Grid]":
+        """Of each row its own, where it was made for several inputs."""
+        found = [copy(self) for _ in self._whole]
+        for each, row in zip(found, self._whole, strict=True):
+            each._whole = row
+        return found
 
     def __call__(self, noise: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """h (x / h + round(noise / h)) for every row."""

@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.certification import Bound, Certificate, Terms, certify
+from rddrs.certification import Bound, Certificate, Severity, Terms, certify
 from rddrs.methods import RDDRS, Method, Proposal
 from rddrs.noise import Norm
 from rddrs.records.outcomes import Ledger
@@ -147,14 +147,21 @@ def described(
     perturbations: Sequence[Perturbation] | None,
     clamp: tuple[float, float] | None,
     rounding: float | None,
+    severities: Mapping[str, Severity] | None = None,
 ) -> CertifiedInput:
     """What the certificate of a proposal is worth, with the record of it all.
 
-    `seconds` are those of the proposal and of the certificate; the other arguments are those of `certify_input`.
+    `seconds` are those of the proposal and of the certificate, `severities` those that are certified, where they are
+    known; the other arguments are those of `certify_input`.
     """
-    told = PERTURBATIONS if perturbations is None else perturbations
     record = derived(
-        certificate, label=label, measuring=measuring, perturbations=told, clamp=clamp, rounding=rounding
+        certificate,
+        label=label,
+        measuring=measuring,
+        perturbations=PERTURBATIONS if perturbations is None else perturbations,
+        clamp=clamp,
+        rounding=rounding,
+        severities=severities,
     ) | {
         "sigma_x": proposal.sigma_x,
         "status": proposal.status,

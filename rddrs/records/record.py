@@ -4,7 +4,7 @@ The values that follow are made here, of a certificate, a fidelity, a severity, 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypedDict, get_type_hints
 
 import numpy as np
@@ -99,9 +99,14 @@ def derived(
     perturbations: Sequence[Perturbation] = PERTURBATIONS,
     clamp: tuple[float, float] | None = None,
     rounding: float | None = None,
+    severities: Mapping[str, Severity] | None = None,
 ) -> dict[str, Any]:
-    """The columns that follow from the certificate, the input's label and the reference inputs."""
-    severities = certified_severities(certificate, perturbations, clamp=clamp, rounding=rounding)
+    """The columns that follow from the certificate, the input's label and the reference inputs.
+
+    `severities` are those that are certified, where they are known.
+    """
+    if severities is None:
+        severities = certified_severities(certificate, perturbations, clamp=clamp, rounding=rounding)
     return {
         "index": certificate.index,
         **({} if label is None else {"label": label, "correct": certificate.prediction == label}),

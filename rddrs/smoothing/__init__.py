@@ -14,6 +14,7 @@ from rddrs.smoothing.edge import (
     logits_of,
     networks_of,
     owned_input,
+    owned_inputs,
     taken,
     votes,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "networks_of",
     "on_threads",
     "owned_input",
+    "owned_inputs",
     "predict",
     "randomized_clopper_pearson",
     "running_counts",

@@ -5,7 +5,6 @@ Counts depend neither on the order of the inputs nor on the number of worker thr
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -72,11 +71,7 @@ def shared_counts(asked: Sequence[Asked], batch: int, workers: int = 1) -> list[
 def _shared(asked: Sequence[Asked], batch: int) -> Int[Tensor, "m k1"]:
     """The counts of each, and those of the votes for no class."""
     x = asked[0].x
-    scales = [it.smoothed.scale.to(x.device, x.dtype) for it in asked]
-    grids = [  # before any draw: a grid is checked, which waits for the device
-        None if it.smoothed.grid is None else Grid(it.x.flatten(), scale, it.smoothed.grid)
-        for it, scale in zip(asked, scales, strict=True)
-    ]
+    scales, grids = [it.smoothed.scale.to(x.device, x.dtype) for it in asked], _grids(asked)
     rows = x.new_zeros(2 * batch, *x.shape)  # room for those that wait, fewer than a call takes, and the next draws
     owners, waiting = list[tuple[int, int]](), 0  # whose the rows are that wait, and how many, in their order
     classes, total = None, x.new_zeros(0, dtype=torch.long)
@@ -86,7 +81,7 @@ def _shared(asked: Sequence[Asked], batch: int) -> Int[Tensor, "m k1"]:
         logits = logits_of(asked[0].smoothed.classifier, rows[:batch], classes)
         if classes is None:
             classes = logits.shape[1]
-            total = total.new_zeros((len(asked) + 1) * (classes + 1))  # the last ones: of the rows that fill the last call
+            total = total.new_zeros((len(asked) + 1) * (classes + 1))  # the last: of rows that fill the last call
         places, sizes = torch.tensor(owners).to(x.device).unbind(dim=1)
         owner = torch.repeat_interleave(places, sizes, output_size=waiting)[:batch]
         tally(owner * (classes + 1) + votes(logits), total)
@@ -112,6 +107,21 @@ def _shared(asked: Sequence[Asked], batch: int) -> Int[Tensor, "m k1"]:
         waiting = batch
         answer()
     return total.view(len(asked) + 1, -1)[:-1]
+
+
+def _grids(asked: Sequence[Asked]) -> list[Grid | None]:
+    """The grid around each input, if any: those of one G_C are made together, since a check waits for the device."""
+    found, alike = list[Grid | None]([None] * len(asked)), dict[int, list[int]]()
+    for place, it in enumerate(asked):
+        alike.setdefault(id(it.smoothed), []).append(place)
+    for places in alike.values():
+        smoothed = asked[places[0]].smoothed
+        if smoothed.grid is not None:
+            x = torch.stack([asked[place].x.flatten() for place in places])
+            grids = Grid(x, smoothed.scale.to(x.device, x.dtype), smoothed.grid).alone()
+            for place, grid in zip(places, grids, strict=True):
+                found[place] = grid
+    return found
 
 
 def running_counts(

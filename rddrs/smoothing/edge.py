@@ -1,6 +1,6 @@
 """What a user hands over, checked once at the edge, and what is remembered of a classifier."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from types import CellType, FunctionType, MethodType
@@ -100,16 +100,24 @@ def owned_input(x: Float[Tensor, "*shape"], index: int) -> Float[Tensor, "*shape
 
     Raises ValueError where it is no tensor of finite floating-point numbers.
     """
-    if not isinstance(x, Tensor):
-        raise ValueError(
-            f"input {index} is a {type(x).__name__}, not a torch.Tensor: torch.from_numpy(numpy.ascontiguousarray(x))"
-        )
-    if not x.is_floating_point():
-        raise ValueError(f"input {index} holds {x.dtype}: convert it to floating point, in the units of sigma")
-    check_precision(x.dtype, f"input {index}")
-    if not torch.isfinite(x).all():
-        raise ValueError(f"input {index} holds NaN or infinite entries")
-    return owned(x)
+    return owned_inputs([x], [index])[0]
+
+
+def owned_inputs(inputs: Sequence[Tensor], indices: Sequence[int]) -> list[Tensor]:
+    """The `owned_input` of each, of one device, which is waited for once."""
+    for x, index in zip(inputs, indices, strict=True):
+        if not isinstance(x, Tensor):
+            raise ValueError(
+                f"input {index} is a {type(x).__name__}, not a torch.Tensor: "
+                "torch.from_numpy(numpy.ascontiguousarray(x))"
+            )
+        if not x.is_floating_point():
+            raise ValueError(f"input {index} holds {x.dtype}: convert it to floating point, in the units of sigma")
+        check_precision(x.dtype, f"input {index}")
+    if not torch.isfinite(torch.cat([x.flatten() for x in inputs])).all():
+        finite = [bool(torch.isfinite(x).all()) for x in inputs]
+        raise ValueError(f"input {indices[finite.index(False)]} holds NaN or infinite entries")
+    return [owned(x) for x in inputs]
 
 
 def check_precision(dtype: torch.dtype, named: str) -> None:

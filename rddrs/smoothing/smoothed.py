@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rddrs.noise import Family, Grid, Norm, Purpose, Scale, Stream, family_of
 from rddrs.smoothing.contract import check_contract
 from rddrs.smoothing.cores import on_single_cores
-from rddrs.smoothing.edge import Classifier, check_classes, check_evaluates, held, logits_of, owned_input, tally, votes
+from rddrs.smoothing.edge import Classifier, check_classes, check_evaluates, held, logits_of, owned_inputs, tally, votes
 
 DRAWS = 128
 """Draws of one input that share a key: what is drawn for it depends neither on the micro-batch nor on other inputs."""
@@ -145,7 +145,7 @@ class SmoothedClassifier(nn.Module):
         check_evaluates(self.classifier)
         if len(inputs) == 0:
             raise ValueError("inputs: at least one is needed, [n, *shape]")
-        x = torch.stack([owned_input(row, place) for place, row in enumerate(inputs)])
+        x = torch.stack(owned_inputs(list(inputs), range(len(inputs))))
         if x[0].numel() != self.scale.dim:
             raise ValueError(
                 f"inputs of shape {list(x.shape[1:])} have {x[0].numel()} entries, the scale has dimension "
