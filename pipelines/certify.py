@@ -8,6 +8,7 @@ from pipelines.entry import entry
 if __name__ == "__main__":  # the configuration is read before torch is imported
     entry("certify")()
 
+import signal
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -27,16 +28,19 @@ from pipelines.prepared import Prepared
 from pipelines.progress import progress_bar
 from pipelines.train import train
 from rddrs.archives import Archives
-from rddrs.certification import Certificate, PathCertificate, Severity, certified_severities, certify_together
+from rddrs.certification import Certificate, PathCertificate, certified_severities, certify_together
 from rddrs.files import write_text
 from rddrs.methods import Problem, Proposal, kept_sigma_x
 from rddrs.records import CertifiedInput, Store, described, path_column, path_columns
 from rddrs.smoothing import Reference, SmoothedClassifier, check_contract, worker_threads
 
-CALLS, SCALES, DESCRIBING, AHEAD, FEW = 8, 64, 4, 64, 8
+CALLS, SCALES, DESCRIBING, AHEAD = 8, 64, 4, 64
 """On a device other than a CPU: the calls of the network that inputs fill together, how many of them at most where each
 has a scale of its own, the threads that describe what is certified and write it meanwhile, the inputs that may wait
-for them, and how many inputs are worth a process on the CPU, which finds their severities."""
+for them."""
+
+MANY = 64
+"""How many inputs are worth another process, which finds their severities: it takes about two seconds to begin."""
 
 
 def certify(prepared: Prepared) -> None:
@@ -99,32 +103,23 @@ class Maker:
 
     def on_cores(self, pool: ThreadPoolExecutor, waiting: Sequence[int]) -> Iterator[None]:
         """One input after another in every thread."""
-        for job in as_completed([pool.submit(self.make, index) for index in waiting]):
-            yield job.result()
+        with processes(min(worker_count(self.prepared.settings), len(waiting) // MANY)) as others:
+            for job in as_completed([pool.submit(self.make, index, others) for index in waiting]):
+                yield job.result()
 
-    def make(self, index: int) -> None:
+    def make(self, index: int, others: Executor | None) -> None:
         (proven,) = self.proven([index])
-        self.keep(proven)
+        self.keep(proven, others)
 
     def on_a_device(self, pool: ThreadPoolExecutor, waiting: Sequence[int]) -> Iterator[None]:
-        """Several inputs are counted together; meanwhile threads describe and write those before them.
-
-        Severities are of many small operations, for which threads wait on each other: other processes find them.
-        """
+        """Several inputs are counted together; meanwhile threads describe and write those before them."""
         prepared, options, jobs = self.prepared, self.prepared.settings.certify, deque[Future[None]]()
-        severities = partial(
-            certified_severities,
-            perturbations=prepared.threat.reported,
-            clamp=prepared.clamp,
-            rounding=prepared.rounding,
-        )
         together = max(1, CALLS * self.batch // (options.samples + options.selection_samples))
         together = together if prepared.method.same_scale else min(together, SCALES)
-        with processes(min(cpu_count() - 1, len(waiting) // FEW)) as others:
+        with processes(min(cpu_count() - 1, len(waiting) // MANY)) as others:
             for start in range(0, len(waiting), together):
-                for each in self.proven(waiting[start : start + together]):
-                    found = others and others.submit(severities, each.certificate.to("cpu"))
-                    jobs.append(pool.submit(self.keep, each, found))
+                found = self.proven(waiting[start : start + together])
+                jobs += [pool.submit(self.keep, each, others) for each in found]
                 while len(jobs) > max(together, AHEAD):  # no more of them are held in memory
                     yield jobs.popleft().result()
             yield from (job.result() for job in jobs)
@@ -161,10 +156,14 @@ class Maker:
             )
         return found, seconds + time.perf_counter() - start
 
-    def keep(self, proven: Proven, severities: Future[dict[str, Severity]] | None = None) -> None:
-        """Describe what a certificate is worth, with its `severities` where they are found elsewhere, certify the
-        paths, and write it all."""
+    def keep(self, proven: Proven, others: Executor | None) -> None:
+        """Describe what a certificate is worth, certify the paths, and write it all.
+
+        Severities are of many small operations, for which threads wait on each other: `others` find them, if any.
+        """
         prepared, index = self.prepared, proven.certificate.index
+        spoken = {"perturbations": prepared.threat.reported, "clamp": prepared.clamp, "rounding": prepared.rounding}
+        severities = others and others.submit(certified_severities, proven.certificate.to("cpu"), **spoken)
         with told_of(index):
             found = described(
                 prepared.network,
@@ -176,10 +175,8 @@ class Maker:
                 measuring=self.measuring,
                 held_out=self.held_out,
                 label=int(prepared.data.test_labels[index]),
-                perturbations=prepared.threat.reported,
-                clamp=prepared.clamp,
-                rounding=prepared.rounding,
                 severities=severities and severities.result(),
+                **spoken,
             )
         paths = [certify_path(prepared, found, name, self.batch) for name in prepared.paths]
         found.record["baseline"] = self.baseline
@@ -188,13 +185,14 @@ class Maker:
 
 @contextmanager
 def processes(count: int) -> Iterator[Executor | None]:
-    """So many processes of one core each; none where they would be fewer than two."""
-    if count < 2:
+    """So many processes of one core each, which Ctrl-C leaves alone; none for fewer than three, as two gain nothing."""
+    if count < 3:
         yield None
         return
     from joblib.externals.loky import ProcessPoolExecutor
 
-    pool = ProcessPoolExecutor(count, env={"OMP_NUM_THREADS": "1"})
+    deaf = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    pool = ProcessPoolExecutor(count, env={"OMP_NUM_THREADS": "1"}, initializer=deaf)
     try:
         yield pool
     finally:

@@ -155,8 +155,8 @@ def test_inputs_that_are_counted_together_as_on_a_device_have_the_records_of_inp
     prepared = prepare(settings(*SMALL, "method=ancer", "data.subset=9", f"output_root={tmp_path}"))
     together, proven = [], Maker.proven
     monkeypatch.setattr("pipelines.certify.CALLS", 70)
-    monkeypatch.setattr("pipelines.certify.FEW", 4)
-    monkeypatch.setattr("pipelines.certify.cpu_count", lambda: 3)  # two others, which find the severities:
+    monkeypatch.setattr("pipelines.certify.MANY", 3)
+    monkeypatch.setattr("pipelines.certify.cpu_count", lambda: 4)  # three others, which find the severities:
     monkeypatch.setattr("rddrs.records.record.certified_severities", None)
     monkeypatch.setattr(Maker, "on_cores", Maker.on_a_device)
     monkeypatch.setattr(Maker, "proven", lambda self, indices: together.append(len(indices)) or proven(self, indices))
