@@ -17,8 +17,9 @@ from rddrs.rounding import round_down
 from rddrs.smoothing import Decision
 from rddrs.threats import Perturbation
 
-PathStatus = Literal["complete", "unproven", "budget"]
-"""Why a path ends: at the ends that were asked for, at a cell that cannot be proven, or with its budget of draws."""
+PathStatus = Literal["complete", "unproven", "budget", "cells"]
+"""Why a path ends: at the ends that were asked for, at a cell that cannot be proven, with its budget of draws, or since
+it has more cells than that can prove."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,9 @@ class PathCertificate:
     with a `rounding`, a step h, every entry of them may be rounded to a multiple of h. Of two perturbations, the first
     applied first, `low`, `high` and what was `asked` are pairs, and the path is the box between them. `prediction` is
     -1, and both ends are 0, where nothing is certified. `status` says why it ends where it ends. `cells` are all tests
-    in their order, proven or not, each of at most `test_samples` draws, and all of `budget`; with seed, index and the
-    micro-batch `batch` all draws can be made again.
+    in their order, proven or not, each of at most `test_samples` draws, and all of `budget`; `needed` are about as many
+    draws as a box that was given up for that takes at least, else 0. With seed, index and the micro-batch `batch` all
+    draws can be made again.
     """
 
     x: Float[Tensor, "*shape"]
@@ -77,6 +79,7 @@ class PathCertificate:
     rounding: float | None = field(kw_only=True)
     test_samples: int = field(kw_only=True)
     budget: int = field(kw_only=True)
+    needed: int = field(default=0, kw_only=True)
     selection_samples: int = field(kw_only=True)
     seed: int = field(kw_only=True)
     index: int = field(kw_only=True)
@@ -141,11 +144,15 @@ class PathCertificate:
 
     @property
     def _told(self) -> str:
+        spent = f"{len(self.cells)} tests, {self.samples} samples"
+        if self.status == "cells":
+            spent += f"; it needs more cells than {self.budget} samples can certify"
+            spent += f": about {self.needed} at least" if self.needed else ""
         if self.prediction == ABSTAIN:
-            return f"no {self.name} is certified, {len(self.cells)} tests, {self.samples} samples"
+            return f"no {self.name} is certified, {spent}"
         ends = zip(self.perturbations, severities_of(self.low), severities_of(self.high), strict=True)
         told = [f"{it.name} from {_inwards(low)} to {_inwards(high)} {it.unit}".strip() for it, low, high in ends]
-        return f"class {self.prediction}, {', '.join(told)}, {len(self.cells)} tests, {self.samples} samples"
+        return f"class {self.prediction}, {', '.join(told)}, {spent}"
 
     def _repr_html_(self) -> str:
         from rddrs.pictures import strip_card

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rddrs.certification.budgets import budget_of, most_cells, samples_of_box, share
 from rddrs.certification.cells import Course, Severities
 from rddrs.certification.path_certificate import Cell, PathCertificate, PathStatus, severities_of
 from rddrs.certification.terms import ABSTAIN
@@ -33,9 +34,6 @@ from rddrs.threats import PERTURBATIONS, SHIFT_DOWN, Perturbation
 
 Feared = str | Perturbation | Sequence[str | Perturbation]
 """A perturbation or its name, or a pair, the first applied first: "rotation+brightness" is the pair of those names."""
-
-FULL_TESTS, FAIR = 10, 4
-"""The budget of a path, where none is given: so many full tests, and so many times what its tests cost at least."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,9 @@ def certify_path(
 
     All draws together are at most `budget`, that of the path's length where none is given (`budget_of`), so that a path
     that fails is not dearer than it is worth: where it is spent the path ends, with what is proven until then and the
-    status `budget`. A side of 0 where a cell was not proven waits for the other.
+    status `budget`. A side of 0 where a cell was not proven waits for the other. Its geometry is limited, too: a box
+    whose cells take more draws than the budget, which a few places tell before the first test (`samples_of_box`), is
+    given up at once, and a walk after as many cells as the budget can pay (`most_cells`), both with the status `cells`.
 
     Of a pair of perturbations, the first applied first, `low` and `high` are pairs: the cells of the box are taken by
     their distance from 0 in units of its sides, halved along the longer side (in C's norm), and the certified box is
@@ -143,7 +143,8 @@ def certify_path(
     origin = tree.anchors(torch.zeros(1, len(perturbations)))[0]
     chosen = selection(certified, origin, stream, selection_samples, batch=batch, workers=workers)
     top, cells, left = int(torch.tensor(chosen).argmax()), [], budget - selection_samples
-    walk, width = Walk(tree, *asked), 1
+    needed = samples_of_box(tree, *asked, alpha) if len(perturbations) > 1 else 0
+    walk, width = Walk(tree, *asked, 0 if needed > left else most_cells(tree, budget, alpha, expected)), 1
     while nodes := walk.ready(min(width, max(1, left // samples))):
         first, wave = len(cells) + 1, 1 + (cells[-1].wave if cells else 0)
         questions = [
@@ -161,7 +162,7 @@ def certify_path(
         walk.tell(proven)
         width = min(2 * width, WAVE) if all(proven) else 1
     ends = walk.ends
-    status: PathStatus = "complete" if ends == asked else "budget" if nodes or left < samples else "unproven"
+    spent: PathStatus = "cells" if walk.exhausted else "budget" if nodes or left < samples else "unproven"
     nothing = not any(map(any, ends))
     return PathCertificate(
         x=x,
@@ -173,13 +174,14 @@ def certify_path(
         asked=(_scalar(asked[0]), _scalar(asked[1])),  # pyright: ignore[reportArgumentType]
         cells=tuple(cells),
         selection_counts=chosen,
-        status=status,
+        status="complete" if ends == asked else spent,
         alpha=alpha,
         slack=slack,
         clamp=clamp,
         rounding=rounding,
         test_samples=samples,
         budget=budget,
+        needed=needed if walk.exhausted else 0,
         selection_samples=selection_samples,
         seed=seed,
         index=index,
@@ -200,24 +202,6 @@ def feared(perturbation: Feared) -> tuple[Perturbation, ...]:
     if len(parts) not in (1, 2):
         raise ValueError(f"perturbation: one or a pair of two is needed, not {len(parts)}")
     return tuple(named[part] if isinstance(part, str) else part for part in parts)
-
-
-def share(alpha: float, order: int, expected: int) -> float:
-    """The level of the k-th test, alpha N / ((N + k - 1) (N + k)): together they are alpha, however many there are.
-
-    N, the number of tests that are `expected`, is known before the first draw: those have nearly equal shares.
-    """
-    return alpha * expected / ((expected + order - 1) * (expected + order))
-
-
-def budget_of(tree: Tree, low: Severities, high: Severities, alpha: float, samples: int) -> int:
-    """The draws that a path may take where it is not said: ten full tests, and four times what its tests cost at least.
-
-    That is the draws of all its cells, of the longest radius, where every draw is right. No draw decides it.
-    """
-    cells = tree.expected(low, high)
-    fair = least(tree.family.probability(tree.longest), share(alpha, cells, cells))
-    return FULL_TESTS * samples + FAIR * cells * fair
 
 
 def selection(

@@ -202,11 +202,12 @@ class Walk:
     """The cells of a path, outward from 0, until one on each side that cannot be proven; a box has one side, all of it.
 
     Where the next cell of a side is one that was halved because it was not proven, the other side comes first: what
-    is easily proven is, before a draw goes into what may never be.
+    is easily proven is, before a draw goes into what may never be. It looks at `most` cells; where these are
+    `exhausted` it ends.
     """
 
-    def __init__(self, tree: Tree, low: Severities, high: Severities) -> None:
-        self._tree, self._low, self._high = tree, low, high
+    def __init__(self, tree: Tree, low: Severities, high: Severities, most: int) -> None:
+        self._tree, self._low, self._high, self._left, self.exhausted = tree, low, high, most, False
         start, stop = tuple(-1.0 * (end < 0) for end in low), tuple(1.0 * (end > 0) for end in high)
         sides = [(start, stop)] if len(low) > 1 else [(start, (0.0,)), ((0.0,), stop)]
         self._pending = [Node((low, high), near, far) for near, far in sides if near != far]
@@ -223,6 +224,11 @@ class Walk:
             unknown = [place for place, node in enumerate(self._pending[:WAVE]) if math.isnan(node.rho)]
             if not unknown:
                 return self._pending[:width]
+            self._left -= len(unknown)
+            if self._left < 0:
+                self.exhausted = True
+                self.stop()
+                return []
             measured = self._tree.measured([self._pending[place] for place in unknown])
             for place, node in zip(unknown, measured, strict=True):
                 self._pending[place] = node

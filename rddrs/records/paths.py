@@ -8,7 +8,7 @@ from rddrs.certification.paths import feared
 
 _KEPT = (
     *("prediction", "low", "high", "asked", "selection_counts", "status", "alpha", "slack", "clamp", "rounding"),
-    *("test_samples", "budget", "selection_samples", "seed", "batch"),
+    *("test_samples", "budget", "needed", "selection_samples", "seed", "batch"),
 )
 
 
@@ -19,6 +19,7 @@ def path_kept(path: PathCertificate) -> dict[str, Any]:
 
 def path_rebuilt(values: dict[str, Any], certificate: Certificate, terms: PathTerms) -> PathCertificate:
     """The path of which `path_kept` gave the values, of the input, scale and noise of a certificate."""
+    values = {"needed": 0} | values  # files of 0.10.0 have none
     cells = tuple(Cell(*map(_frozen, row)) for row in values["cells"])
     arguments: dict[str, Any] = {name: _frozen(values[name]) for name in _KEPT} | {"cells": cells}
     it = certificate

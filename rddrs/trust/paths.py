@@ -12,9 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rddrs.certification import ABSTAIN, Cell, PathCertificate, PathTerms
+from rddrs.certification.budgets import budget_of, share
 from rddrs.certification.cells import Course, Ruler, needed
 from rddrs.certification.path_certificate import PathStatus
-from rddrs.certification.paths import budget_of, feared, selection, share
+from rddrs.certification.paths import feared, selection
 from rddrs.certification.walks import WAVE, Tree, placed
 from rddrs.noise import LAST_BLOCK, Purpose, Stream
 from rddrs.smoothing import (
@@ -112,7 +113,7 @@ def audit_path(
         flags.append("ends")
     if tolerance == 0:
         again = terms.certify(smoothed, x, index=path.index, batch=path.batch, workers=workers)
-        claims = [(it.cells, it.prediction, it.low, it.high, it.status) for it in (path, again)]
+        claims = [(it.cells, it.prediction, it.low, it.high, it.status, it.needed) for it in (path, again)]
         flags += ["walk"] if claims[0] != claims[1] else []
     found = None
     if path.prediction != ABSTAIN:
@@ -128,7 +129,7 @@ def _possible(path: PathCertificate) -> bool:
         ends = [np.ravel(end).tolist() for end in (path.low, path.high, *path.asked)]
         ends += [end for cell in path.cells for end in (cell.low, cell.high)]
         numbers = [*(path.clamp or ()), path.rounding or 0.0, *(value for end in ends for value in end)]
-        whole = [path.test_samples, path.budget, path.selection_samples, path.batch, 1 + path.prediction - ABSTAIN]
+        whole = [path.test_samples, path.budget, path.selection_samples, path.batch, 1 + path.needed, 1 + path.prediction - ABSTAIN]
         whole += [value for cell in path.cells for value in (cell.order, cell.samples)]
         counts = [*path.selection_counts, *(value for cell in path.cells for value in cell.counts)]
         return (

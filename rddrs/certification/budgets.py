@@ -1,0 +1,87 @@
+"""What a path may cost, and what a box would: all of it known before the first draw (METHOD section 14)."""
+
+import math
+from collections.abc import Sequence
+
+from rddrs.certification.cells import Severities
+from rddrs.certification.walks import WAVE, Node, Tree
+from rddrs.smoothing import least
+
+FULL_TESTS, FAIR = 10, 4
+"""The budget of a path, where none is given: so many full tests, and so many times what its tests cost at least."""
+
+MOST_CELLS = 1 << 12
+"""The cells of a box that its budget counts, where none is given: a larger one is worth hours, and has to be meant."""
+
+PLACES = [tuple((0.5 + k * step) % 1 for step in (0.7548776662466927, 0.5698402909980532)) for k in range(1, 17)]
+"""Where a box is looked at: points that are spread evenly over the unit square (Roberts' sequence)."""
+
+
+def share(alpha: float, order: int, expected: int) -> float:
+    """The level of the k-th test, alpha N / ((N + k - 1) (N + k)): together they are alpha, however many there are.
+
+    N, the number of tests that are `expected`, is known before the first draw: those have nearly equal shares.
+    """
+    return alpha * expected / ((expected + order - 1) * (expected + order))
+
+
+def budget_of(tree: Tree, low: Severities, high: Severities, alpha: float, samples: int) -> int:
+    """The draws that a path may take where it is not said: ten full tests, and four times what its tests cost at least.
+
+    That is the draws of all its cells, of a box of `MOST_CELLS` at most, of the longest radius, where every draw is
+    right. No draw decides it.
+    """
+    cells = tree.expected(low, high)
+    fair = least(tree.family.probability(tree.longest), share(alpha, cells, cells))
+    return FULL_TESTS * samples + FAIR * (cells if len(low) == 1 else min(cells, MOST_CELLS)) * fair
+
+
+def most_cells(tree: Tree, budget: int, alpha: float, expected: int) -> int:
+    """How many cells a walk may look at: twice as many as the budget can prove, and a front of cells on their way there.
+
+    A tree has less than twice as many cells as leaves, and each leaf takes the draws of the shortest radius or more, so
+    that no walk that comes to its end is stopped.
+    """
+    cheapest = least(tree.family.probability(tree.slack), share(alpha, 1, expected))
+    return 2 * (budget // cheapest) + 64 * WAVE
+
+
+def samples_of_box(tree: Tree, low: Severities, high: Severities, alpha: float) -> int:
+    """About how many draws a box takes at least, where all of them are right, as far as its cells can be proven at all.
+
+    The cells that hold a few places are found, each by halving the box where it lies. One whose part of the box is w
+    stands for 1 / w of them (Knuth, Mathematics of Computation 1975). Where one of the least width is still too long
+    the walk ends: only what is nearer to 0 is counted.
+    """
+    expected, reach = tree.expected(low, high), 1.0
+    root = Node((low, high), tuple(-1.0 * (end < 0) for end in low), tuple(1.0 * (end > 0) for end in high))
+    while reach > 0:
+        sides = [(reach * start, reach * stop) for start, stop in zip(root.start, root.stop, strict=True)]
+        places = [tuple(a + (b - a) * part for (a, b), part in zip(sides, parts, strict=True)) for parts in PLACES]
+        leaves = _leaves(tree, root, places)
+        if not any(leaf.dear for leaf, _ in leaves):
+            level, draws = share(alpha, expected, expected), 0.0
+            for leaf, count in leaves:
+                ends = zip(sides, leaf.start, leaf.stop, strict=True)
+                part = math.prod((min(b, stop) - max(a, start)) / (b - a) for (a, b), start, stop in ends)
+                draws += count / len(PLACES) / part * least(tree.family.probability(leaf.rho), level)
+            return round(draws)
+        reach = min(leaf.distance for leaf, _ in leaves if leaf.dear)
+    return 0
+
+
+def _leaves(tree: Tree, root: Node, places: Sequence[tuple[float, ...]]) -> list[tuple[Node, int]]:
+    """The cells that are asked about where the places lie, and how many of these; dear where none can be."""
+    found, pending = list[tuple[Node, int]](), [(root, places)]
+    while pending:
+        measured, held = tree.measured([node for node, _ in pending]), [inside for _, inside in pending]
+        pending = []
+        for node, inside in zip(measured, held, strict=True):
+            if not node.dear or tree.ends_at(node):
+                found.append((node, len(inside)))
+                continue
+            lower, upper = node.halves(0)
+            below = [place for place in inside if place[node.axis] < upper.start[node.axis]]
+            above = [place for place in inside if place[node.axis] >= upper.start[node.axis]]
+            pending += [(half, part) for half, part in ((lower, below), (upper, above)) if part]
+    return found
