@@ -120,6 +120,7 @@ def paths_of(settings: Settings, data: Dataset) -> dict[str, PathTerms]:
             clamp=clamp,
             rounding=rounding,
             samples=options.path_samples,
+            budget=options.path_budget,
             selection_samples=options.selection_samples,
             seed=settings.seed,
         )

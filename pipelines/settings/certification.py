@@ -21,6 +21,7 @@ class Certify(Demand):
     rounding: float | Literal["auto"] | None
     paths: dict[str, StrictFloat | list[StrictFloat]]
     path_samples: Count
+    path_budget: Count | None
     path_slack: Annotated[float, Field(strict=True, ge=0)]
     mode: Literal["per_input", "memory"]
     batch: Count | None
@@ -33,7 +34,7 @@ class Certify(Demand):
         asked = {each.name: getattr(self, each.name) for each in fields(Demand)}
         return Terms(**asked, grid=grid, clamp=clamp, rounding=rounding, seed=seed)
 
-    @field_validator("samples", "selection_samples", "path_samples", "batch", "workers", mode="before")
+    @field_validator("samples", "selection_samples", "path_samples", "path_budget", "batch", "workers", mode="before")
     @classmethod
     def whole(cls, value: Any) -> Any:
         """1e5 is a whole number."""

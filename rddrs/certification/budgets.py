@@ -1,7 +1,6 @@
 """What a path may cost, and what a box would: all of it known before the first draw (METHOD section 14)."""
 
 import math
-from collections.abc import Sequence
 
 from rddrs.certification.cells import Severities
 from rddrs.certification.walks import WAVE, Node, Tree
@@ -13,7 +12,7 @@ FULL_TESTS, FAIR = 10, 4
 MOST_CELLS = 1 << 12
 """The cells of a box that its budget counts, where none is given: a larger one is worth hours, and has to be meant."""
 
-PLACES = [tuple((0.5 + k * step) % 1 for step in (0.7548776662466927, 0.5698402909980532)) for k in range(1, 17)]
+PLACES = [tuple((0.5 + k * step) % 1 for step in (0.7548776662466927, 0.5698402909980532)) for k in range(1, 9)]
 """Where a box is looked at: points that are spread evenly over the unit square (Roberts' sequence)."""
 
 
@@ -47,31 +46,30 @@ def most_cells(tree: Tree, budget: int, alpha: float, expected: int) -> int:
 
 
 def samples_of_box(tree: Tree, low: Severities, high: Severities, alpha: float) -> int:
-    """About how many draws a box takes at least, where all of them are right, as far as its cells can be proven at all.
+    """About how many draws a box takes at least, where all of them are right.
 
-    The cells that hold a few places are found, each by halving the box where it lies. One whose part of the box is w
+    The cells that hold a few places are found, each by halving the box where it lies. One that is a share w of the box
     stands for 1 / w of them (Knuth, Mathematics of Computation 1975). Where one of the least width is still too long
-    the walk ends: only what is nearer to 0 is counted.
+    the walk ends: only those that are nearer to 0 count.
     """
-    expected, reach = tree.expected(low, high), 1.0
+    expected = tree.expected(low, high)
     root = Node((low, high), tuple(-1.0 * (end < 0) for end in low), tuple(1.0 * (end > 0) for end in high))
-    while reach > 0:
-        sides = [(reach * start, reach * stop) for start, stop in zip(root.start, root.stop, strict=True)]
-        places = [tuple(a + (b - a) * part for (a, b), part in zip(sides, parts, strict=True)) for parts in PLACES]
-        leaves = _leaves(tree, root, places)
-        if not any(leaf.dear for leaf, _ in leaves):
-            level, draws = share(alpha, expected, expected), 0.0
-            for leaf, count in leaves:
-                ends = zip(sides, leaf.start, leaf.stop, strict=True)
-                part = math.prod((min(b, stop) - max(a, start)) / (b - a) for (a, b), start, stop in ends)
-                draws += count / len(PLACES) / part * least(tree.family.probability(leaf.rho), level)
-            return round(draws)
-        reach = min(leaf.distance for leaf, _ in leaves if leaf.dear)
-    return 0
+    leaves, level, draws = _leaves(tree, root), share(alpha, expected, expected), 0.0
+    reached = min((leaf.distance for leaf, _ in leaves if leaf.dear), default=1.0)
+    for leaf, count in leaves:
+        if leaf.distance < reached:
+            draws += count / len(PLACES) * _size(root) / _size(leaf) * least(tree.family.probability(leaf.rho), level)
+    return round(draws)
 
 
-def _leaves(tree: Tree, root: Node, places: Sequence[tuple[float, ...]]) -> list[tuple[Node, int]]:
+def _size(node: Node) -> float:
+    return math.prod(stop - start for start, stop in zip(node.start, node.stop, strict=True))
+
+
+def _leaves(tree: Tree, root: Node) -> list[tuple[Node, int]]:
     """The cells that are asked about where the places lie, and how many of these; dear where none can be."""
+    sides = [*zip(root.start, root.stop, strict=True)]
+    places = [tuple(a + (b - a) * part for (a, b), part in zip(sides, place, strict=True)) for place in PLACES]
     found, pending = list[tuple[Node, int]](), [(root, places)]
     while pending:
         measured, held = tree.measured([node for node, _ in pending]), [inside for _, inside in pending]

@@ -29,12 +29,14 @@ from rddrs.smoothing import Classifier
 def path_summary(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Of every path: what was `asked`, the `share` of inputs that are right and certified all along it, and more.
 
-    That is the share's 95 % Clopper-Pearson interval, `share_low` to `share_high`, and the mean `samples` an input.
+    That is the share's 95 % Clopper-Pearson interval, `share_low` to `share_high`, the mean `samples` an input, and for
+    how many inputs it has `too_many_cells` for its budget.
     """
     found = {}
     for name in path_names(records):
-        asked, complete, prediction, samples = (
-            records[path_column(name, column)].to_numpy() for column in ("asked", "complete", "prediction", "samples")
+        asked, complete, prediction, samples, status = (
+            records[path_column(name, column)].to_numpy()
+            for column in ("asked", "complete", "prediction", "samples", "status")
         )
         right = complete.astype(bool) & (prediction == records["label"].to_numpy())
         low, high = confidence_band(right.mean(keepdims=True), len(records))
@@ -44,6 +46,7 @@ def path_summary(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
             "share_low": float(low[0]),
             "share_high": float(high[0]),
             "samples": float(samples.mean()),
+            "too_many_cells": int((status == "cells").sum()),
         }
     return found
 
@@ -70,10 +73,18 @@ def _row(name: str, values: Mapping[str, Any]) -> list[str]:
 
 
 def path_table(summary: Mapping[str, Mapping[str, Any]], width: int = 80) -> Table:
-    """What a run says of its paths at its end, in so many columns: the last that do not fit are left out."""
+    """What a run says of its paths at its end, in so many columns: the last that do not fit are left out.
+
+    Below it are the paths that have too many cells for their budget of samples.
+    """
     headings, rows = _HEADINGS, [_row(name, values) for name, values in summary.items()]
+    beyond = [
+        f"{_row(name, values)[0]}: for {count} of the inputs it needs more cells than its budget of samples can certify"
+        for name, values in summary.items()
+        if (count := values["too_many_cells"])
+    ]
     while True:
-        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), caption="\n".join(beyond) or None, caption_justify="left")
         for heading in headings:
             table.add_column(heading, justify="left" if heading == _HEADINGS[0] else "right", overflow="fold")
         for row in rows:

@@ -203,6 +203,7 @@ def test_tables_fit_a_terminal_and_round_down(runs, width):
     console.print(severity_table(compared, width))
     console.print(threat_table(threat_summary(records, runs["isotropic"].records)))
     path = {"asked": [[-10, -0.25], [10, 0.25]], "share": 0.99, "share_low": 0.69, "share_high": 1.0, "samples": 28_599}
+    path["too_many_cells"] = 7
     console.print(path_table({"rotation+brightness": path}, width))
     text = console.export_text()
     assert round_down(summary["acr_proxy"]) in text and "a title" in text and "brightness" in text

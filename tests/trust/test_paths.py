@@ -149,6 +149,21 @@ def test_a_classifier_that_is_another_one_is_caught_by_counts_and_attack(honest)
     assert {"class", "counts", "attack"} <= {*flags}
 
 
+def test_a_box_that_was_given_up_passes_and_is_given_up_for_that_alone(linear):
+    smoothed = SmoothedClassifier(linear(torch.ones(9), -1.0), Isotropic(0.01, 9))
+    x = torch.rand(1, 3, 3, generator=torch.Generator().manual_seed(0))
+    terms = PathTerms("shift+shift_down", (-2.0, -2.0), (2.0, 2.0), samples=1000)
+    path = terms.certify(smoothed, x)
+    assert path.status == "cells" and path.prediction == -1
+    assert audited(smoothed, path, x, terms=terms).flags == ()
+    lie = replace(path, status="budget", needed=path.needed - 1)
+    assert audited(smoothed, lie, x, terms=terms).flags == ("walk",)
+    assert audited(smoothed, replace(path, needed=-1), x, terms=terms).flags == ("form",)
+    near = PathTerms("shift+shift_down", (-0.01, -0.01), (0.01, 0.01), samples=1000).certify(smoothed, x)
+    lie = replace(near, status="cells", prediction=-1, low=(0.0, 0.0), high=(0.0, 0.0), cells=())
+    assert near.complete and audited(smoothed, lie, x).flags == ("walk",)
+
+
 def test_a_box_passes_and_a_gap_in_it_is_caught(linear):
     smoothed = SmoothedClassifier(linear(torch.ones(9), -1.0), Isotropic(0.3, 9))
     x = torch.rand(1, 3, 3, generator=torch.Generator().manual_seed(0))
