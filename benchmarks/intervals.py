@@ -53,8 +53,13 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
     parser.add_argument("--samples", type=int, default=20_000)
     parser.add_argument("--alpha", type=float, default=1e-3)
     options = parser.parse_args(arguments)
-    start = time.process_time()
-    table = pd.DataFrame([interval(index, options.samples, options.alpha) for index in range(options.count)])
+    start, rows = time.process_time(), []
+    for index in range(options.count):
+        rows.append(interval(index, options.samples, options.alpha))
+        if (done := index + 1) % max(1, options.count // 20) == 0:
+            left = (time.process_time() - start) * (options.count - done) / done
+            print(f"{done} of {options.count}, about {left:.0f} s of a processor left", flush=True)
+    table = pd.DataFrame(rows)
     prediction, share = table["prediction"].to_numpy(), (table["end"] / table["exact"]).to_numpy()
     false, allowed = np.sum((prediction == 0) | (share > 1 + 1e-5)), binom.isf(1e-6, options.count, options.alpha)
     print(f"{false} of {options.count} are too long, at most {allowed:.0f} by luck")

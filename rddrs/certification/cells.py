@@ -18,7 +18,8 @@ from torch import Tensor
 
 from rddrs.noise import Diagonal, Isotropic, Norm, Scale, family_of
 from rddrs.threats import Change, Perturbation
-from rddrs.threats.change import Mean
+from rddrs.threats.change import Boxed, Mean
+from rddrs.threats.interpolation import Moved
 from rddrs.threats.linear import Linear
 
 Severities = tuple[float, ...]
@@ -153,11 +154,12 @@ class Course:
         """
         first, *others = self._perturbations
         middle = (low + high) / 2
-        images, bounds = first.points(self._x, middle[:, 0]), [first.variations(self._x, low[:, 0], high[:, 0])]
+        images, *bounds = self._varied_first(low[:, 0], high[:, 0])
         for outer in others:
             inner, ends, change = images, (low[:, 1], high[:, 1]), outer.function
             assert isinstance(change, Change)
-            images, bound = change.points(inner, middle[:, 1]), change.variations(inner, *ends)
+            images = change.points(inner, middle[:, 1])
+            bound = _beyond(images, change, inner, *ends)
             try:
                 bounds = [change.carried(bounds[0], inner, *ends), bound]
             except NotImplementedError:
@@ -166,6 +168,19 @@ class Course:
             if not (each >= 0).all():
                 raise ValueError(f"{self._name}: the bound of its variation is negative or NaN")
         return self._finite(images, middle), [each.flatten(1) for each in bounds]
+
+    def _varied_first(self, low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> tuple[Tensor, Tensor]:
+        """The image at the middle of every cell of the first perturbation, and the bound of what it varies by there.
+
+        Cells of a box often share their part of its first side: of what moves the image each is looked at once.
+        """
+        first = self._perturbations[0]
+        if len(self._perturbations) > 1 and isinstance(first.function, Moved):
+            (low, high), places = torch.stack([low, high]).unique(dim=1, return_inverse=True)
+            images = first.points(self._x, (low + high) / 2)
+            return images[places], _beyond(images, first, self._x, low, high)[places]
+        images = first.points(self._x, (low + high) / 2)
+        return images, _beyond(images, first, self._x, low, high)
 
     @property
     def _name(self) -> str:
@@ -229,6 +244,16 @@ def _distances(
         far.append(torch.minimum(around, ruler.farthest(hull.lower - places, hull.upper - places)) if boxed else around)
         spread.append(torch.stack([ruler.most(each) for each in hull.spreads]))
     return torch.cat(near), torch.cat(far), torch.cat(spread, dim=1)
+
+
+def _beyond(
+    images: Tensor, it: Perturbation | Change, x: Tensor, low: Tensor, high: Tensor
+) -> Tensor:
+    """The bound of what a change of x varies by in every cell from its image at the middle."""
+    if isinstance(it if isinstance(it, Change) else it.function, Boxed):  # whose own would make the images once more
+        least, most = it.boxes(x, low, high)
+        return torch.maximum(most - images, images - least)
+    return it.variations(x, low, high)
 
 
 def _faces(low: Tensor, high: Tensor, axis: int) -> list[tuple[Tensor, Tensor]]:
