@@ -36,10 +36,10 @@ def budget_of(tree: Tree, low: Severities, high: Severities, alpha: float, sampl
 
 
 def most_cells(tree: Tree, budget: int, alpha: float, expected: int) -> int:
-    """How many cells a walk may look at: twice as many as the budget can prove, and a front of cells on their way there.
+    """How many cells a walk may look at: twice as many as the budget can prove, and a front of those on their way.
 
-    A tree has less than twice as many cells as leaves, and each leaf takes the draws of the shortest radius or more, so
-    that no walk that comes to its end is stopped.
+    A tree has less than twice as many cells as leaves, and each leaf that is proven takes the draws of the shortest
+    radius or more: no walk that would reach all that is asked for is stopped.
     """
     cheapest = least(tree.family.probability(tree.slack), share(alpha, 1, expected))
     return 2 * (budget // cheapest) + 64 * WAVE

@@ -152,10 +152,9 @@ class Course:
 
         The sum of the bounds is at least |T_t(x) - T_m(x)| for all t in the cell; clipped, too: that is 1-Lipschitz.
         """
-        first, *others = self._perturbations
         middle = (low + high) / 2
         images, *bounds = self._varied_first(low[:, 0], high[:, 0])
-        for outer in others:
+        for outer in self._perturbations[1:]:
             inner, ends, change = images, (low[:, 1], high[:, 1]), outer.function
             assert isinstance(change, Change)
             images = change.points(inner, middle[:, 1])
@@ -174,13 +173,12 @@ class Course:
 
         Cells of a box often share their part of its first side: of what moves the image each is looked at once.
         """
-        first = self._perturbations[0]
+        first, places = self._perturbations[0], None
         if len(self._perturbations) > 1 and isinstance(first.function, Moved):
             (low, high), places = torch.stack([low, high]).unique(dim=1, return_inverse=True)
-            images = first.points(self._x, (low + high) / 2)
-            return images[places], _beyond(images, first, self._x, low, high)[places]
         images = first.points(self._x, (low + high) / 2)
-        return images, _beyond(images, first, self._x, low, high)
+        bounds = _beyond(images, first, self._x, low, high)
+        return (images, bounds) if places is None else (images[places], bounds[places])
 
     @property
     def _name(self) -> str:
@@ -246,9 +244,7 @@ def _distances(
     return torch.cat(near), torch.cat(far), torch.cat(spread, dim=1)
 
 
-def _beyond(
-    images: Tensor, it: Perturbation | Change, x: Tensor, low: Tensor, high: Tensor
-) -> Tensor:
+def _beyond(images: Tensor, it: Perturbation | Change, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """The bound of what a change of x varies by in every cell from its image at the middle."""
     if isinstance(it if isinstance(it, Change) else it.function, Boxed):  # whose own would make the images once more
         least, most = it.boxes(x, low, high)

@@ -129,7 +129,8 @@ def _possible(path: PathCertificate) -> bool:
         ends = [np.ravel(end).tolist() for end in (path.low, path.high, *path.asked)]
         ends += [end for cell in path.cells for end in (cell.low, cell.high)]
         numbers = [*(path.clamp or ()), path.rounding or 0.0, *(value for end in ends for value in end)]
-        whole = [path.test_samples, path.budget, path.selection_samples, path.batch, 1 + path.needed, 1 + path.prediction - ABSTAIN]
+        whole = [path.test_samples, path.budget, path.selection_samples, path.batch]
+        whole += [1 + path.needed, 1 + path.prediction - ABSTAIN]
         whole += [value for cell in path.cells for value in (cell.order, cell.samples)]
         counts = [*path.selection_counts, *(value for cell in path.cells for value in cell.counts)]
         return (

@@ -21,6 +21,7 @@ from pipelines.proof import path_flags
 from pipelines.report import merged
 from pipelines.run import run
 from pipelines.train import train
+from rddrs.records.paths import path_kept, path_rebuilt
 from rddrs.records.store import Store
 from rddrs.records.tracking import database
 from rddrs.report import open_run, paths_figures
@@ -105,6 +106,8 @@ def test_files_hold_the_paths_and_nothing_is_done_twice(finished):
         x = finished.data.test_inputs[index]
         again = finished.path_terms(name, scale).certify(smoothed, x, index=index, batch=128)
         assert (path.cells, path.low, path.high, path.asked) == (again.cells, again.low, again.high, again.asked)
+        older = {key: value for key, value in json.loads(json.dumps(path_kept(path))).items() if key != "needed"}
+        assert path_rebuilt(older, store.certificate(index), finished.paths[name]).cells == path.cells
     before = {it: it.stat().st_mtime_ns for it in store.regions.iterdir()}
     certify(finished)
     assert {it: it.stat().st_mtime_ns for it in store.regions.iterdir()} == before

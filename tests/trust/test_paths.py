@@ -150,9 +150,9 @@ def test_a_classifier_that_is_another_one_is_caught_by_counts_and_attack(honest)
 
 
 def test_a_box_that_was_given_up_passes_and_is_given_up_for_that_alone(linear):
-    smoothed = SmoothedClassifier(linear(torch.ones(9), -1.0), Isotropic(0.01, 9))
+    smoothed = SmoothedClassifier(linear(torch.ones(9), -1.0), Isotropic(0.02, 9))
     x = torch.rand(1, 3, 3, generator=torch.Generator().manual_seed(0))
-    terms = PathTerms("shift+shift_down", (-2.0, -2.0), (2.0, 2.0), samples=1000)
+    terms = PathTerms("shift+shift_down", (-2.0, -2.0), (2.0, 2.0), samples=1000, budget=20_000)
     path = terms.certify(smoothed, x)
     assert path.status == "cells" and path.prediction == -1
     assert audited(smoothed, path, x, terms=terms).flags == ()
