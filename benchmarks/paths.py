@@ -135,14 +135,14 @@ def certified(
         x, label, start = data.test_inputs[index], int(data.test_labels[index]), time.process_time()
         found = smoothed.certify_path(
             x, way.perturbations, way.low, way.high, clamp=clamp, rounding=options.rounding, seed=options.seed,
-            slack=slack, samples=options.samples, index=index,
+            slack=slack, samples=options.samples, budget=options.budget, index=index,
         )  # fmt: skip
         with torch.inference_mode():
             clean = int(network(x[None]).argmax()) == label
         right = found.complete and found.prediction == label
         row = {"index": index, "label": label, "prediction": found.prediction, "certified": right, "clean": clean}
         row |= {"low": found.low, "high": found.high, "samples": found.samples, "anchors": len(found.cells)}
-        rows.append(row | {"status": found.status, "seconds": time.process_time() - start})
+        rows.append(row | {"status": found.status, "needed": found.needed, "seconds": time.process_time() - start})
         print(" ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
         pd.DataFrame(rows).to_csv(path, index=False)
     return pd.DataFrame([row for row in rows if row["index"] in indices])
@@ -191,6 +191,7 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
     parser.add_argument("--unclamped", action="store_true")
     parser.add_argument("--slack", type=float, default=0.0, help="a further l2 change, in the input's own units")
     parser.add_argument("--samples", type=int, default=20_000, help="of one test, at most")
+    parser.add_argument("--budget", type=int, help="the draws of a path, at most; a box that takes more is given up")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--weights", help="a file that keeps the weights, those before C grows")
     parser.add_argument("--write", default="paths.csv")
