@@ -209,6 +209,7 @@ def test_tables_fit_a_terminal_and_round_down(runs, width):
     assert round_down(summary["acr_proxy"]) in text and "a title" in text and "brightness" in text
     assert max(map(len, text.splitlines())) <= width and "\u2026" not in text
     assert round_down(summary["certified_accuracy"]) in text
+    assert "for 7 of the inputs it needs more cells than its budget" in " ".join(text.split())
 
 
 def test_runs_are_named_by_method_where_that_is_enough(runs):
