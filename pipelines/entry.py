@@ -19,6 +19,7 @@ except ModuleNotFoundError as error:
     print(missing(error), file=sys.stderr)
     sys.exit(2)
 
+from pipelines.importing import uncollected
 from pipelines.words import explained, readable
 
 CONFIGURATION = (Path(__file__).parent / "conf").resolve()
@@ -35,7 +36,8 @@ def entry(stage: str) -> Callable[[], None]:
     @hydra.main(version_base="1.3", config_path=str(CONFIGURATION), config_name="config")
     def command(configuration: DictConfig) -> str | None:
         begun.append(True)
-        from pipelines.work import work
+        with uncollected():
+            from pipelines.work import work
 
         try:
             return work(stage, configuration)

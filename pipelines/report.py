@@ -12,6 +12,7 @@ import pandas as pd
 
 from pipelines.compare import compare_runs, show_comparison, show_logs
 from pipelines.errors import SettingsError
+from pipelines.importing import uncollected
 from pipelines.prepared import Prepared
 from pipelines.told import show_run
 from pipelines.train import train
@@ -37,7 +38,8 @@ def report(prepared: Prepared, anew: bool = True, brief: bool = False) -> None:
     severities = severities_of(prepared, records, isotropic)
     experiment = None if anew else as_it_was(prepared, severities)
     if experiment is None:
-        from pipelines.written import write_run  # MLflow takes a second to import
+        with uncollected():  # MLflow takes a second to import
+            from pipelines.written import write_run
 
         experiment = write_run(prepared, records, severities, isotropic)
     show_run(prepared, records, severities, experiment, brief)

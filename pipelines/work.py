@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from pipelines.build import is_of_a_user, told
 from pipelines.config import load
 from pipelines.errors import KEPT, Ended, SettingsError, missing
+from pipelines.importing import uncollected
 from pipelines.prepare import prepare
 from rddrs.data import BrokenInput, read_anew
 from rddrs.files import Unreadable
@@ -31,7 +32,9 @@ def work(stage: str, configuration: DictConfig) -> str:
             prepared = prepare(settings)
         for note in prepared.notes:
             print(f"note: {note}", file=sys.stderr)
-        getattr(import_module(f"pipelines.{stage}"), stage)(prepared)
+        with uncollected():
+            module = import_module(f"pipelines.{stage}")
+        getattr(module, stage)(prepared)
         return prepared.run_folder.name
     except (SettingsError, BrokenInput) as error:
         raise Ended(f"error: {error}", 2) from error
