@@ -94,19 +94,19 @@ def probability_figure(runs: Sequence[Run]) -> Figure:
 
     What a curve begins with at 1/2 is not certified. The band, as that of `comparison_figure`, is 95 %.
     """
+    import seaborn as sns
+
     sigmas, look = sorted({run.sigma for run in runs}), looks(runs)
     figure, axes = a_row_each(len(sigmas), height=2.9)
     for panel, sigma in zip(axes, sigmas, strict=True):
         members = [run for run in runs if run.sigma == sigma]
         for run in members:
-            values = np.sort(np.minimum(probabilities(run.records), ONE))
-            places = np.unique(values[values > 0.5])
-            share = np.searchsorted(values, places, side="right") / len(values)
-            places, share = np.array([0.5, *places, ONE]), np.array([np.mean(values <= 0.5), *share, 1.0])
+            values = np.clip(probabilities(run.records), 0.5, ONE)
+            sns.ecdfplot(x=values, ax=panel, **look[run])
             if run is banded(members):
-                lower, upper = confidence_band(share, len(values))
+                places, counts = np.unique(values, return_counts=True)
+                lower, upper = confidence_band(counts.cumsum() / len(values), len(values))
                 panel.fill_between(places, lower, upper, step="post", alpha=0.15, linewidth=0, color=look[run]["color"])
-            panel.plot(places, share, drawstyle="steps-post", **look[run])
         panel.set_xscale("logit")
         panel.set(xlim=(0.5, ONE), ylim=(0, 1.02), title=rf"$\sigma$ = {sigma:g}")
         panel.set(xlabel="lower bound of $p_A$", ylabel="share of inputs up to it")

@@ -42,26 +42,31 @@ def _panel_a_sigma(runs: Sequence[Run], height: float = 3.4) -> tuple[Figure, li
 @styled
 def histogram_figure(run: Run) -> Figure:
     """How many inputs have which ball radius and which proxy radius, by outcome."""
+    import seaborn as sns
+
     figure, axes = a_row_each(2, height=2.4)
-    found = np.array(outcomes(run.records))
+    found = outcomes(run.records)
     present = [outcome for outcome in OUTCOMES if outcome in found]
     bins = math.ceil(2 * len(found) ** (1 / 3))  # Rice: as many as the inputs bear
     for panel, (column, name) in zip(axes, RADIUS_NAMES.items(), strict=True):
         values = run.records[column].to_numpy(float)
-        panel.hist(
-            [values[found == outcome] for outcome in present],
+        sns.histplot(
+            x=values,
+            hue=found,
+            hue_order=present,
+            palette=[OUTCOMES[outcome] for outcome in present],
+            multiple="stack",
+            element="step",  # a patch an outcome: the layout looks at every patch
             bins=np.linspace(0, values.max() or 1.0, bins + 1).tolist(),
-            stacked=True,
-            histtype="stepfilled",  # a patch an outcome: the layout looks at every patch
-            color=[OUTCOMES[outcome] for outcome in present],
-            label=present,
+            alpha=1,
             edgecolor="white",
             linewidth=0.5,
+            legend=panel is axes[0],
+            ax=panel,
         )
         panel.set(xlabel=name, ylabel="inputs")
         panel.yaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(visible=False, axis="x")
-    axes[0].legend()
     return figure
 
 

@@ -44,7 +44,7 @@ def test_a_stage_takes_the_rest_of_the_line(
 @pytest.mark.parametrize(
     ("code", "slow"),
     [
-        ("import rddrs", {"torch", "pandas", "scipy"}),
+        ("import rddrs", {"torch", "pandas", "scipy", "seaborn"}),
         (
             "import sys; sys.argv = ['rddrs', 'run', '--help']\nfrom pipelines.command import main; main()",
             {"torch", "pydantic", "pandas"},
