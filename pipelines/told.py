@@ -38,7 +38,7 @@ def show_run(
     if summary["fidelity"] < LOW_FIDELITY:
         console.print(
             f"[bold red]warning[/]: these certificates are vacuous: method={settings.method.name} has a mean fidelity "
-            f"of {summary['fidelity']:.3f}; its smoothed classifiers answer the same whatever the input is"
+            f"of {summary['fidelity']:.3f}: noise takes so much of the accuracy of its smoothed classifiers"
         )
     console.print(f"written to   {near(folder)}", soft_wrap=True)
     console.print(f"page         {near(prepared.places.page)}", soft_wrap=True)

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
-from rddrs.noise import Isotropic, Scale
+from rddrs.noise import Diagonal, Isotropic, Scale
 
 LARGEST_PICTURE = 1_024
 
@@ -46,12 +46,11 @@ def noise_limits(x: Float[Tensor, "*shape"]) -> tuple[float, float]:
 def covariance_map(scale: Scale) -> tuple[Float[ndarray, "d d"], float] | None:
     """The covariance C C of the noise, and the largest of its absolute values off the diagonal, else of all.
 
-    None beyond d = 1,024, where it is no picture any more.
+    None beyond d = 1,024, where it is no picture any more, and where every coordinate has noise of its own: the noise
+    says it all.
     """
-    if scale.dim > LARGEST_PICTURE:
+    if scale.dim > LARGEST_PICTURE or isinstance(scale, Isotropic | Diagonal):
         return None
-    if isinstance(scale, Isotropic):
-        return np.diag(noise_map(scale) ** 2), scale.sigma**2
     matrix = scale.matrix.detach().double().cpu().numpy()
     covariance = matrix @ matrix
     off_diagonal = np.abs(covariance - np.diag(np.diag(covariance))).max()

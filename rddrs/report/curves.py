@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -42,10 +43,15 @@ def name_ends(axes: Axes) -> None:
         color: Any = line.get_color()
         axes.plot([end, end], [0, height - 0.01], color=color, linewidth=0.8, linestyle=":", zorder=1, label="_end")
         axes.annotate(
-            str(line.get_label()), (end, height),
+            str(line.get_label()), (end, height), (-3 if end > right / 2 else 3, 0), textcoords="offset points",
             ha="right" if end > right / 2 else "left", color=color, fontsize="small", fontweight="bold",
             path_effects=[withStroke(linewidth=3, foreground="white")], annotation_clip=False,
         )  # fmt: skip
+
+
+def are_balls(records: pd.DataFrame) -> bool:
+    """Whether every region is a ball, so that both radii are one."""
+    return np.allclose(records["ball_radius"], records["proxy_radius"], rtol=1e-6)
 
 
 def _certified(run: Run, column: str) -> Float[ndarray, " n"]:
@@ -57,7 +63,7 @@ def accuracy_figure(run: Run, isotropic: Run | None = None) -> Figure:
     """Certified accuracy of one run against ball radius and proxy radius, beside that under isotropic noise."""
     figure, (axes,) = a_row_each(1, height=3.3)
     curves = {"ball": _certified(run, "ball_radius"), "proxy": _certified(run, "proxy_radius")}
-    if np.allclose(curves["ball"], curves["proxy"], rtol=1e-6):
+    if are_balls(run.records):
         curves = {"ball and proxy": curves["ball"]}
     for (name, values), color in zip(curves.items(), PALETTE, strict=False):
         draw_shares(axes, values, color=color, label=name)
@@ -72,19 +78,23 @@ def accuracy_figure(run: Run, isotropic: Run | None = None) -> Figure:
 def comparison_figure(runs: Sequence[Run], column: str | None = None) -> Figure:
     """Certified accuracy, a panel for every sigma and radius, one line a run; of one radius with `column`.
 
-    The paper's figure 2. The band is that of the first run that is not the baseline.
+    Regions of one sigma that are all balls have one panel. The paper's figure 2. The band is that of the first run that
+    is not the baseline.
     """
-    columns = [column] if column else [*RADIUS_NAMES]
-    sigmas, look = sorted({run.sigma for run in runs}), looks(runs)
-    panels = [(sigma, each) for sigma in sigmas for each in columns]
-    figure, axes = a_row_each(len(panels), height=2.9)
-    for panel, (sigma, each) in zip(axes, panels, strict=True):
+    look, panels = looks(runs), list[tuple[list[Run], str, str]]()
+    for sigma in sorted({run.sigma for run in runs}):
         members = [run for run in runs if run.sigma == sigma]
+        if column is None and all(are_balls(run.records) for run in members):
+            panels.append((members, "ball_radius", "radius, ball and proxy"))
+        else:
+            panels += [(members, each, RADIUS_NAMES[each]) for each in ([column] if column else RADIUS_NAMES)]
+    figure, axes = a_row_each(len(panels), height=2.9)
+    for panel, (members, each, name) in zip(axes, panels, strict=True):
         chosen = banded(members)
         for run in members:
             draw_shares(panel, _certified(run, each), run is chosen, **look[run])
         name_ends(panel)
-        panel.set(title=rf"$\sigma$ = {sigma:g}", xlabel=RADIUS_NAMES[each], ylabel="certified accuracy")
+        panel.set(title=rf"$\sigma$ = {members[0].sigma:g}", xlabel=name, ylabel="certified accuracy")
     return figure
 
 

@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from rddrs.certification import ABSTAIN
 from rddrs.records.record import measured
-from rddrs.report.curves import RADIUS_NAMES, accuracy_figure, banded, comparison_figure, probability_figure
+from rddrs.report.curves import RADIUS_NAMES, accuracy_figure, are_balls, banded, comparison_figure, probability_figure
 from rddrs.report.gains import same_inputs, severity_figure
 from rddrs.report.shapes import eigenvector_figure
 from rddrs.report.style import PALETTE, SOFT, WIDTH, a_row_each, looks, name_below, panels, styled
@@ -41,14 +41,15 @@ def _panel_a_sigma(runs: Sequence[Run], height: float = 3.4) -> tuple[Figure, li
 
 @styled
 def histogram_figure(run: Run) -> Figure:
-    """How many inputs have which ball radius and which proxy radius, by outcome."""
+    """How many inputs have which ball radius and which proxy radius, where that is another, by outcome."""
     import seaborn as sns
 
-    figure, axes = a_row_each(2, height=2.4)
+    names = {"ball_radius": "radius, ball and proxy"} if are_balls(run.records) else RADIUS_NAMES
+    figure, axes = a_row_each(len(names), height=2.4)
     found = outcomes(run.records)
     present = [outcome for outcome in OUTCOMES if outcome in found]
     bins = math.ceil(2 * len(found) ** (1 / 3))  # Rice: as many as the inputs bear
-    for panel, (column, name) in zip(axes, RADIUS_NAMES.items(), strict=True):
+    for panel, (column, name) in zip(axes, names.items(), strict=True):
         values = run.records[column].to_numpy(float)
         sns.histplot(
             x=values,
@@ -67,6 +68,7 @@ def histogram_figure(run: Run) -> Figure:
         panel.set(xlabel=name, ylabel="inputs")
         panel.yaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(visible=False, axis="x")
+    sns.move_legend(axes[0], "lower left", bbox_to_anchor=(0, 1), ncols=3, title=None, borderaxespad=0.2)
     return figure
 
 

@@ -72,10 +72,10 @@ def _objective(stated: dict[str, Any]) -> str | None:
 
 def literature_table(found: pd.DataFrame) -> Table:
     """The table of `literature` for a terminal."""
-    table = Table(box=SIMPLE_HEAD, title="beside the literature (10,000 inputs, n = 100,000)")
-    for heading in ("objective", "sigma", "inputs", "n", "ACR", "+-", "published", "difference"):
-        left = heading == "objective"
-        table.add_column(heading, justify="left" if left else "right", min_width=11 if left else None)
+    title = "beside the literature (10,000 inputs, n = 100,000)"
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title, title_justify="left")
+    for heading in ("objective", "sigma", "inputs", "n", "ACR", "+-", "pub-\nlished", "differ-\nence"):
+        table.add_column(heading, justify="left" if heading == "objective" else "right", overflow="fold")
     for row in found.to_dict("records"):
         ours = (f"{row['inputs']}", f"{row['samples']:,}", round_down(row["acr"]), f"{row['standard_error']:.3f}")
         theirs = (f"{row['published']:.3f}", f"{row['difference']:+.1%}") if row["published"] > 0 else ("-", "-")

@@ -101,8 +101,8 @@ def _doubts(rows: Sequence[dict]) -> list[str]:
         name = f"{row['label']} at sigma {row['sigma']:g}"
         if row["fidelity"] < LOW_FIDELITY:
             found.append(
-                f"{name}: mean fidelity {round_down(row['fidelity'])}. Its smoothed classifiers give much the same "
-                "answer whatever the input is, so that the size of its regions says little."
+                f"{name}: mean fidelity {round_down(row['fidelity'])}. Noise takes so much of the accuracy of its "
+                "smoothed classifiers on other inputs that the size of its regions says little."
             )
         if row.get("refused", 0) > 0:
             found.append(

@@ -10,7 +10,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from numpy import ndarray
 
-from rddrs.noise import family_of
+from rddrs.noise import Diagonal, family_of
 from rddrs.pictures.images import brightness, covariance_map, noise_limits, noise_map, picture, principal_axes
 from rddrs.report.style import PALETTE, PASTEL, looks, panels, styled
 from rddrs.report.tables import Run, labels
@@ -46,8 +46,10 @@ def eigenvector_figure(rows: Sequence[tuple[Run, int]], count: int = 3) -> Figur
         for panel in row:
             if not panel.has_data():
                 panel.set_axis_off()
-        if not row[3].has_data():
-            row[3].text(0, 0.5, "C is a multiple of\nthe identity", va="center", in_layout=False)
+        if not row[3].has_data() or isinstance(scale, Diagonal):
+            told = "C is diagonal" if row[3].has_data() else "C is a multiple of\nthe identity"
+            empty = next(panel for panel in row[2:] if not panel.has_data())
+            empty.text(0, 0.5, told, va="center", in_layout=False)
     if pictured := [panel.images[0] for panel in axes[:, 1] if panel.images]:
         ticks = np.geomspace(*limits, 3)
         bar = figure.colorbar(pictured[0], ax=axes[-1, 1], location="bottom", label="noise", ticks=ticks, format="%g")

@@ -1,7 +1,7 @@
 """One style for all figures, and how they are written.
 
-No figure is registered with pyplot, so that nothing has to be closed and no display is needed. Seaborn, which takes half
-a second to import, is imported where it draws.
+No figure is registered with pyplot, so that nothing has to be closed and no display is needed.
+Seaborn, which takes half a second to import, is imported where it draws.
 """
 
 import io

@@ -46,10 +46,10 @@ from rddrs.report import (
     threat_table,
     write_page,
 )
-from rddrs.report.curves import probability_figure
+from rddrs.report.curves import comparison_figure, probability_figure
 from rddrs.report.figures import _some
 from rddrs.report.gains import gain
-from rddrs.report.headline import tiles
+from rddrs.report.headline import headline, tiles
 from rddrs.report.sheet import accuracy_cells, best_of, comparison_cells, severity_cells
 from rddrs.report.style import vector_bytes
 from rddrs.report.tables import HEADINGS, confidence_band, fidelity_interval
@@ -251,6 +251,15 @@ def test_comparison_draws_the_certified_accuracy(runs):
         assert axes.get_xlim() == axes.get_ylim()
 
 
+def test_what_is_the_same_of_balls_is_drawn_once(runs):
+    balls, others = runs["isotropic"], runs["full"]
+    for draw in (histogram_figure, lambda run: comparison_figure([run])):
+        assert [len(draw(run).axes) for run in (balls, others)] == [1, 2]
+    assert len(comparison_figure([balls, others]).axes) == 2
+    drawn = [[axes for axes in eigenvector_figure([(run, 0)]).axes[:9] if axes.images] for run in (balls, others)]
+    assert [*map(len, drawn)] == [2, 9], "the covariance of noise that is independent says no more than the noise"
+
+
 def test_noise_is_drawn_on_one_scale(runs):
     """The least noise is not drawn as dark as the most."""
     figure = eigenvector_figure([(runs["isotropic"], 0), (runs["full"], 0)])
@@ -334,6 +343,20 @@ def test_a_page_has_the_severities_of_a_run(runs, tmp_path):
     assert "Certified severities" not in write_page(tmp_path / "r.html", [runs["full"]], {}, "plain").read_text()
 
 
+def test_a_comparison_says_between_what_its_runs_lie(runs):
+    stated = "{{data: {{name: digits}}, classifier: {{_target_: a.Net}}, certify: {{samples: {}, alpha: {}}}}}"
+    one = replace(runs["isotropic"], configuration=stated.format(1000, 0.001))
+    other = replace(runs["full"], records=runs["full"].records[:12], configuration=stated.format(100_000, 0.01))
+    sentence, details = headline([one, other])
+    assert sentence == "rs and rddrs side by side, on 12 to 20 test inputs of digits and a Net"
+    assert details.startswith(
+        "n = 1,000 to 100,000 samples an input, each false with probability at most alpha = 0.001 to 0.01;"
+    )
+    assert headline([one, one])[1].startswith(
+        "n = 1,000 samples an input, each false with probability at most alpha = 0.001;"
+    )
+
+
 def test_a_page_says_first_what_was_certified_and_how_sure_it_is(runs, tmp_path):
     stated = "{data: {name: digits}, classifier: {_target_: a.Net}, certify: {samples: 1000, alpha: 0.001}}"
     run, isotropic = (replace(runs[name], configuration=stated) for name in ("full", "isotropic"))
@@ -363,6 +386,7 @@ def test_the_best_of_each_sigma_are_marked_and_no_column_is_all_0(runs):
     table = compare(compared)
     assert {row for row, column in best if column == [*HEADINGS].index("acr_ball")} == {table["acr_ball"].argmax()}
     assert best_of([1.0, 2.0, 2.0, 3.0, 5.0, 5.0], [0, 0, 0, 1, 2, 2]) == {1, 2}
+    assert best_of([0.29, 1.0021, 1.0029], [0, 0, 0]) == {1, 2} and not best_of([1.0021, 1.0029], [0, 0]), "as shown"
     _, (brightness, *_), best = severity_cells(compared) or ([], [[]], set())
     assert brightness[0] == "brightness" and any(row == 0 for row, _ in best)
 
