@@ -11,6 +11,7 @@ from numpy import ndarray
 
 from pipelines.again import command_of
 from pipelines.errors import SettingsError
+from pipelines.importing import uncollected
 from pipelines.prepared import Prepared
 from rddrs.files import replacing
 from rddrs.records import write_manifest
@@ -76,7 +77,8 @@ def track(prepared: Prepared, run: OpenedRun, severities: pd.DataFrame) -> str:
     """The run in MLflow; returns its experiment."""
     settings, places, records = prepared.settings, prepared.places, run.records
     tags = {"stage": "certify", "method": settings.method.name, "classifier": prepared.classifier_folder.name}
-    tracker = Tracker(settings.root, places.name, places.mlflow_run, tags)
+    with uncollected():  # MLflow imports its store when a client is made
+        tracker = Tracker(settings.root, places.name, places.mlflow_run, tags)
     tracker.parameters(prepared.shown_settings)
     tracker.tags(provenance())
     tracker.metrics(metrics_of(records, settings.certify.alpha) | severity_metrics(severities))

@@ -169,7 +169,7 @@ def run_figures(run: Run, isotropic: Run | None = None) -> dict[str, Figure]:
         "confidence": probability_figure([run]),
         "fidelity": fidelity_figure([run]),
         "spectra": spectrum_figure([run]),
-        "eigenvectors": eigenvector_figure([(run, index) for index in evenly(run.records, 4)]),
+        "eigenvectors": eigenvector_figure([(run, index) for index in evenly(run.records, 3)]),
     }
 
 
