@@ -20,6 +20,7 @@ from rich.markup import escape
 
 from pipelines.prepared import Prepared
 from pipelines.proof import findings
+from pipelines.told import near
 from rddrs.files import replacing, write_text
 from rddrs.records import Difference, RunFolder
 from rddrs.records.tracking import Tracker
@@ -58,7 +59,7 @@ def audit(prepared: Prepared) -> None:
         track(prepared, summary)
     console = Console(soft_wrap=True)
     console.print(audit_table(summary, table))
-    console.print(f"written to   {folder.audit_table}")
+    console.print(f"written to   {near(folder.audit_table)}", soft_wrap=True)
     for note in found.notes:
         console.print(f"note         {note}", markup=False, highlight=False)
     name(wrong, folder)

@@ -98,4 +98,4 @@ def show_logs(root: Path, names: list[str], files: list[str]) -> None:
     save(log_figure(curves), places.figures / "logs")
     console = Console()
     console.print(log_table(table))
-    console.print(f"written to   {places.path}", soft_wrap=True)
+    console.print(f"written to   {near(places.path)}", soft_wrap=True)

@@ -16,6 +16,7 @@ from pipelines.build import build
 from pipelines.errors import SettingsError
 from pipelines.settings import Settings
 from pipelines.swept import read_note
+from pipelines.told import near
 from rddrs.data import Dataset
 from rddrs.files import replacing
 from rddrs.records import OutputRoot, Store
@@ -37,7 +38,7 @@ def figure2(root: Path) -> Path:
             table.to_csv(part, index=False)
     console = Console()
     console.print(comparison_table(found["comparison"], console.width), claims_table(found["claims"]))
-    console.print(f"written to   {folder}", soft_wrap=True)
+    console.print(f"written to   {near(folder)}", soft_wrap=True)
     return folder
 
 
