@@ -35,18 +35,25 @@ def draw_shares(axes: Axes, values: Float[ndarray, " n"], band: bool = True, **l
 
 
 def name_ends(axes: Axes) -> None:
-    """The name of every curve above the place where it falls to 0, the further to the right the lower."""
+    """The name of every curve beside the place where it falls to 0, the further to the right the lower.
+
+    It stands to the right, where the curve is no more; a long one, for which there is no room, where there is more.
+    """
     right = axes.get_xlim()[1]
     ends = sorted(axes.lines, key=lambda line: -np.max(np.asarray(line.get_xdata(), dtype=float)))
     for level, line in enumerate(ends):
         end, height = float(np.max(np.asarray(line.get_xdata(), dtype=float))), 0.07 + 0.085 * level
         color: Any = line.get_color()
+        room = (6 * len(str(line.get_label())) + 6) / 270  # points of the name, and of the axis
+        is_right = room < 0.3 or end < right / 2
+        right = max(right, end / (1 - room)) if room < 0.3 else right
         axes.plot([end, end], [0, height - 0.01], color=color, linewidth=0.8, linestyle=":", zorder=1, label="_end")
         axes.annotate(
-            str(line.get_label()), (end, height), (-3 if end > right / 2 else 3, 0), textcoords="offset points",
-            ha="right" if end > right / 2 else "left", color=color, fontsize="small", fontweight="bold",
+            str(line.get_label()), (end, height), (3 if is_right else -3, 0), textcoords="offset points",
+            ha="left" if is_right else "right", color=color, fontsize="small", fontweight="bold",
             path_effects=[withStroke(linewidth=3, foreground="white")], annotation_clip=False,
         )  # fmt: skip
+    axes.set_xlim(0, right)
 
 
 def are_balls(records: pd.DataFrame) -> bool:
