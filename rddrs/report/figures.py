@@ -66,7 +66,7 @@ def histogram_figure(run: Run) -> Figure:
             ax=panel,
         )
         panel.set(xlabel=name, ylabel="inputs")
-        panel.yaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         panel.grid(visible=False, axis="x")
     sns.move_legend(axes[0], "lower left", bbox_to_anchor=(0, 1), ncols=3, title=None, borderaxespad=0.2)
     return figure
@@ -239,7 +239,7 @@ CAPTIONS = {
     "the region. Far below 1, a large region only says that the classifier ignores its input.",
     "scatter": "Every input under two runs. Above the dashed line the second has the larger region. At most 12 pairs.",
     "eigenvectors": "The input, the standard deviation of the noise in every coordinate on one scale, the covariance "
-    "C C, and the longest and shortest axes of the region (eigenvectors of C). At most 12 runs.",
+    "C C where C is not diagonal, and the longest and shortest axes of the region (eigenvectors of C). At most 12 runs.",
     "paths": "Share of inputs that are right and certified from nothing to each severity, all between included, beside "
     "the network's accuracy without noise at it.",
     "contact_sheet": "One input at nothing, a half, all and twice the severity that is certified for it, for each "
