@@ -239,7 +239,7 @@ CAPTIONS = {
     "the region. Far below 1, a large region only says that the classifier ignores its input.",
     "scatter": "Every input under two runs. Above the dashed line the second has the larger region. At most 12 pairs.",
     "eigenvectors": "The input, the standard deviation of the noise in every coordinate on one scale, the covariance "
-    "C C where C is not diagonal, and the longest and shortest axes of the region (eigenvectors of C). At most 12 runs.",
+    "C C where C is not diagonal, the longest and shortest axes of the region (eigenvectors of C). At most 12 runs.",
     "paths": "Share of inputs that are right and certified from nothing to each severity, all between included, beside "
     "the network's accuracy without noise at it.",
     "contact_sheet": "One input at nothing, a half, all and twice the severity that is certified for it, for each "

@@ -1,5 +1,6 @@
 """The command `rddrs` and what it costs to ask it for help."""
 
+import gc
 import subprocess
 import sys
 from importlib import import_module
@@ -9,6 +10,7 @@ import pytest
 import rddrs
 from pipelines.command import STAGES, main
 from pipelines.help import FIRST, known
+from pipelines.importing import uncollected
 from pipelines.progress import bar_of, tracked
 
 
@@ -56,6 +58,13 @@ def test_slow_packages_are_imported_when_they_are_needed(code: str, slow: set[st
     check = f"import atexit, sys\natexit.register(lambda: print('imported', *({slow} & set(sys.modules))))\n{code}"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "imported"
+
+
+def test_garbage_is_collected_again_after_imports() -> None:
+    with pytest.raises(ModuleNotFoundError), uncollected():
+        assert not gc.isenabled()
+        import_module("rddrs.nothing")
+    assert gc.isenabled()
 
 
 def test_every_public_name_is_found() -> None:
