@@ -36,11 +36,11 @@ def interval_of(share: float, inputs: int) -> str:
 
 def best_of(values: Sequence[float], groups: Sequence[float]) -> set[int]:
     """The places of the largest value of each group that has several; of none where all are the same, as shown."""
-    values, found = np.floor(np.round(1000 * np.asarray(values), 6)), set()
+    thousandths, found = np.floor(np.round(1000 * np.asarray(values), 6)), set()
     for group in set(groups):
         places = [place for place, it in enumerate(groups) if it == group]
-        most, least = (choose(values[place] for place in places) for choose in (max, min))
-        found |= {place for place in places if values[place] == most > least}
+        most, least = (choose(thousandths[place] for place in places) for choose in (max, min))
+        found |= {place for place in places if thousandths[place] == most > least}
     return found
 
 
