@@ -113,7 +113,7 @@ class NoisyTraining(lightning.LightningModule):
                 torch.get_device_module(self.device).manual_seed(seed)  # of the current device, which Lightning sets
 
     def on_train_epoch_end(self) -> None:
-        loss, accuracy = self._sums / len(self._data)  # Lightning's own means take a fifth of a small network's training
+        loss, accuracy = self._sums / len(self._data)  # Lightning's means take a fifth of a small network's training
         self.log_dict({"loss": loss, "accuracy": accuracy, "seconds": time.perf_counter() - self._started})
 
     def on_validation_epoch_start(self) -> None:
