@@ -103,6 +103,7 @@ class NoisyTraining(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self._noise, self._started = self._source(Purpose.TRAINING), time.perf_counter()
+        self._sums = torch.zeros(2, device=self.device)
 
     def on_train_batch_start(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         if batch_idx == 0:  # not at the start of the epoch: the loader, made before or after that, draws a number
@@ -112,7 +113,8 @@ class NoisyTraining(lightning.LightningModule):
                 torch.get_device_module(self.device).manual_seed(seed)  # of the current device, which Lightning sets
 
     def on_train_epoch_end(self) -> None:
-        self.log("seconds", time.perf_counter() - self._started)
+        loss, accuracy = self._sums / len(self._data)  # Lightning's means take a fifth of a small network's training
+        self.log_dict({"loss": loss, "accuracy": accuracy, "seconds": time.perf_counter() - self._started})
 
     def on_validation_epoch_start(self) -> None:
         self._validation_noise = Stream(self._seed, 0, Purpose.VALIDATION).generator(self.device)
@@ -140,7 +142,7 @@ class NoisyTraining(lightning.LightningModule):
             epoch=self._first_epoch + self.current_epoch,
         )
         accuracy = (logits.argmax(dim=2) == labels).float().mean()
-        self.log_dict({"loss": loss, "accuracy": accuracy}, on_epoch=True, on_step=False, prog_bar=True)
+        self._sums += len(inputs) * torch.stack([loss.detach(), accuracy])
         return loss
 
     def validation_step(self, batch: Sequence[Tensor], batch_index: int) -> None:

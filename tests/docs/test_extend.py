@@ -17,6 +17,9 @@ from torch import Tensor
 
 from pipelines.command import main
 from tests.docs.test_pages import BLOCK, ROOT
+from tests.tables import copied
+
+copied()
 
 BLOCKS: list[tuple[str, str, str]] = BLOCK.findall((ROOT / "docs" / "extend.md").read_text())
 FILES = {title: text for _, title, text in BLOCKS if title}

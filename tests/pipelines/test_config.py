@@ -1,7 +1,6 @@
 """Every configuration composes and every wrong one is one clear error before any work starts."""
 
 import subprocess
-import sys
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -204,7 +203,7 @@ def test_what_a_device_lacks_is_one_sentence_before_any_work(monkeypatch: pytest
     assert settings("device=cuda", "classifier.precision=float16").classifier.precision == "float16"
 
 
-def test_on_a_gpu_float32_is_not_rounded_whatever_the_code_of_a_network_allows() -> None:
+def test_on_a_gpu_float32_is_not_rounded_whatever_the_code_of_a_network_allows(commands: Path, tmp_path: Path) -> None:
     """In a process of its own: not all settings of a process can be put back."""
     code = """if True:
         import torch
@@ -225,7 +224,8 @@ def test_on_a_gpu_float32_is_not_rounded_whatever_the_code_of_a_network_allows()
             assert [place.fp32_precision for place in places] == ["ieee"] * 3, allow
             assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32, allow
     """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    (tmp_path / "settings_of_torch.py").write_text(code)
+    done = subprocess.run([commands / "warm", "settings_of_torch"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

@@ -247,8 +247,8 @@ def test_a_second_ctrl_c_ends_at_once_and_keeps_what_was_finished(tmp_path: Path
     assert list(tmp_path.glob("runs/*/regions/*.safetensors"))
 
 
-def test_bad_input_is_one_message_and_status_2(tmp_path: Path) -> None:
-    process = start("run", tmp_path, "sigma=-1")
+def test_bad_input_is_one_message_and_status_2(commands: Path, tmp_path: Path) -> None:
+    process = warm(commands, tmp_path, "sigma=-1")
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 2
     assert output.strip() == "error: sigma=-1: Input should be greater than 0"

@@ -173,7 +173,7 @@ def test_runs_are_named_by_how_they_begin(tmp_path: Path) -> None:
         compare_runs(tmp_path, ["abc"])
 
 
-def test_an_exception_of_a_users_own_code_is_shown_without_ours(tmp_path: Path) -> None:
+def test_an_exception_of_a_users_own_code_is_shown_without_ours(commands: Path, tmp_path: Path) -> None:
     """In the middle of the work, where nothing tried it before."""
     (tmp_path / "mine.py").write_text(
         "from torch import nn\ncalls = []\nclass Net(nn.Module):\n"
@@ -183,8 +183,7 @@ def test_an_exception_of_a_users_own_code_is_shown_without_ours(tmp_path: Path) 
     )
     words = ["data=toy2d", "classifier=own", "classifier._target_=mine.Net", "classifier.weights=own", "method=rs"]
     words += ["certify.batch=128", "data.subset=1", "data.reference=50", "certify.samples=500"]
-    command = [sys.executable, "-m", "pipelines.certify", *words]
-    environment = {"PYTHONPATH": f"{Path(__file__).parents[2]}:{tmp_path}", "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    command = [commands / "rddrs", "certify", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2 and "KeyError: 'too many rows'" in done.stderr, done.stderr
     assert "pipelines/certify.py" not in done.stderr
