@@ -114,7 +114,8 @@ class NoisyTraining(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         loss, accuracy = self._sums / len(self._data)  # Lightning's means take a fifth of a small network's training
-        self.log_dict({"loss": loss, "accuracy": accuracy, "seconds": time.perf_counter() - self._started})
+        self.log_dict({"loss": loss, "accuracy": accuracy}, prog_bar=True)
+        self.log("seconds", time.perf_counter() - self._started)
 
     def on_validation_epoch_start(self) -> None:
         self._validation_noise = Stream(self._seed, 0, Purpose.VALIDATION).generator(self.device)
