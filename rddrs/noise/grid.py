@@ -57,7 +57,7 @@ class Grid:
 
     def alone(self) -> "list[Grid]":
         """Of each row its own, where it was made for several inputs."""
-        found = [copy(self) for _ in self._whole]
+        found: list[Grid] = [copy(self) for _ in self._whole]
         for each, row in zip(found, self._whole, strict=True):
             each._whole = row
         return found
