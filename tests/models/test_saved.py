@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import rddrs
-from rddrs.models import Accelerated, Normalized, Onnx, OpenVino, Perceptron, artefact, as_logits, digest
+from rddrs.models import Accelerated, Normalized, Onnx, OpenVino, Perceptron, ResNet, artefact, as_logits, digest
 from rddrs.models.programs import check, exported
 
 ROOT = Path(__file__).parents[2]
@@ -306,3 +306,21 @@ def test_a_network_for_a_fixed_number_of_inputs_is_given_as_many(network, tmp_pa
         found = artefact(tmp_path / name, runtime=runtime)
         assert found.rows == 4
         torch.testing.assert_close(found(inputs), network(inputs))
+
+
+def test_the_padding_of_channels_is_not_quantised(tmp_path):
+    """OpenVINO would hold the scales of a ResNet's 8 channels against the 16 that they are padded to."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from rddrs.models.quantisation import as_onnx, quantised
+
+    network, inputs = ResNet((3, 8, 8), 10, depth=8).eval(), torch.rand(8, 3, 8, 8)
+    path = tmp_path / "int8.onnx"
+    path.write_bytes(quantised(as_onnx(network, (3, 8, 8)), inputs))
+    nodes = onnx.load(path).graph.node
+    makers = {name: node.op_type for node in nodes for name in node.output}
+    padded = [makers[node.input[0]] for node in nodes if node.op_type == "Pad"]
+    assert padded == ["Slice", "Slice"] and "DequantizeLinear" in makers.values()
+    for runtime in ("onnxruntime", *(["openvino"] if find_spec("openvino") else [])):
+        found = artefact(path, runtime=runtime)(inputs)
+        assert (found - network(inputs)).abs().max() < 0.2 * network(inputs).abs().max(), runtime
