@@ -21,7 +21,7 @@ class Certify(Demand):
     rounding: float | Literal["auto"] | None
     paths: dict[str, StrictFloat | list[StrictFloat]]
     path_samples: Count
-    path_budget: Count | None
+    path_budget: Count | None = None  # since 0.11.0: runs before it say nothing of it
     path_slack: Annotated[float, Field(strict=True, ge=0)]
     mode: Literal["per_input", "memory"]
     batch: Count | None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipelines.test_config import prepared
+from tests.pipelines.test_config import prepared, settings
 
 STORED: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("keys.json").read_text())
 """By the words of a command line: the keys of the run and of its classifier, of data whose digest is "data"."""
@@ -18,6 +18,15 @@ def test_the_keys_of_finished_runs_stay(words: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("pipelines.prepared.__version__", "0.7.0")
     found = replace(prepared(*words.split()), data_digest="data")
     assert {"run": found.run_folder.name, "classifier": found.classifier_folder.name} == STORED[words]
+
+
+def test_the_configuration_of_a_run_of_0_10_0_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "toy2d-rs"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(Path(__file__).with_name("config_0.10.0.yaml").read_text())
+    found = settings(f"run={folder}").model_dump(by_alias=True)
+    assert found["certify"] | {"paths": {"contrast": 0.1}, "path_budget": None} == found["certify"]
+    assert found["method"]["name"] == "rs" and found["output_root"] == str(tmp_path)
 
 
 OWN = {
