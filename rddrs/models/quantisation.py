@@ -57,6 +57,7 @@ def quantised(content: bytes, noisy: Float[Tensor, "n *shape"]) -> bytes:
     certified. Inputs that are certified have no part in it.
     """
     from onnxruntime import quantization
+    from onnxruntime.quantization.registry import QDQRegistry
 
     class Reader(quantization.CalibrationDataReader):
         rows = iter(noisy.cpu().split(1))
@@ -70,6 +71,6 @@ def quantised(content: bytes, noisy: Float[Tensor, "n *shape"]) -> bytes:
         given.write_bytes(content)
         quantization.shape_inference.quant_pre_process(given, inferred)
         # OpenVINO (2026.4) moves the scales of channels from before a Pad of the channels, as a ResNet's, to after it.
-        kinds = sorted({*quantization.registry.QDQRegistry} - {"Pad"})
+        kinds = sorted({*QDQRegistry} - {"Pad"})
         quantization.quantize_static(inferred, path, Reader(), op_types_to_quantize=kinds, per_channel=True)
         return path.read_bytes()
