@@ -8,6 +8,7 @@ from pipelines.entry import entry
 if __name__ == "__main__":  # the configuration is read before torch is imported
     entry("certify")()
 
+import pickle
 import signal
 import time
 from collections import deque
@@ -39,8 +40,9 @@ CALLS, SCALES, DESCRIBING, AHEAD = 8, 64, 4, 64
 has a scale of its own, the threads that describe what is certified and write it meanwhile, the inputs that may wait
 for them."""
 
-MANY = 64
-"""How many inputs are worth another process, which finds their severities: it takes about two seconds to begin."""
+MANY, MOST = 64, 16
+"""How many inputs are worth another process, which finds their severities (it takes about two seconds to begin), and
+how many of these there are at most."""
 
 
 def certify(prepared: Prepared) -> None:
@@ -103,7 +105,8 @@ class Maker:
 
     def on_cores(self, pool: ThreadPoolExecutor, waiting: Sequence[int]) -> Iterator[None]:
         """One input after another in every thread."""
-        with processes(min(worker_count(self.prepared.settings), len(waiting) // MANY)) as others:
+        prepared = self.prepared
+        with processes(min(worker_count(prepared.settings), len(waiting) // MANY), prepared.threat.reported) as others:
             for job in as_completed([pool.submit(self.make, index, others) for index in waiting]):
                 yield job.result()
 
@@ -116,7 +119,7 @@ class Maker:
         prepared, options, jobs = self.prepared, self.prepared.settings.certify, deque[Future[None]]()
         together = max(1, CALLS * self.batch // (options.samples + options.selection_samples))
         together = together if prepared.method.same_scale else min(together, SCALES)
-        with processes(min(cpu_count() - 1, len(waiting) // MANY)) as others:
+        with processes(min(cpu_count() - 1, len(waiting) // MANY), prepared.threat.reported) as others:
             for start in range(0, len(waiting), together):
                 found = self.proven(waiting[start : start + together])
                 jobs += [pool.submit(self.keep, each, others) for each in found]
@@ -184,15 +187,22 @@ class Maker:
 
 
 @contextmanager
-def processes(count: int) -> Iterator[Executor | None]:
-    """So many processes of one core each, which Ctrl-C leaves alone; none for fewer than three, as two gain nothing."""
-    if count < 3:
+def processes(count: int, sent: object) -> Iterator[Executor | None]:
+    """So many processes of one core each, `MOST` at most, which Ctrl-C leaves alone.
+
+    None for fewer than three, as two gain nothing, and where what is to be `sent`, a user's own, cannot be.
+    """
+    try:
+        can = count >= 3 and bool(pickle.dumps(sent))
+    except Exception:  # whatever an object of a user raises
+        can = False
+    if not can:
         yield None
         return
     from joblib.externals.loky import ProcessPoolExecutor
 
     deaf = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
-    pool = ProcessPoolExecutor(count, env={"OMP_NUM_THREADS": "1"}, initializer=deaf)
+    pool = ProcessPoolExecutor(min(count, MOST), env={"OMP_NUM_THREADS": "1"}, initializer=deaf)
     try:
         yield pool
     finally:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ import torch
 from mlflow import MlflowClient
 
 from pipelines.audit import audit
-from pipelines.certify import Maker, certify
+from pipelines.certify import Maker, certify, processes
 from pipelines.errors import SettingsError
 from pipelines.means import share_scale
 from pipelines.prepare import Prepared, prepare
@@ -165,6 +166,11 @@ def test_inputs_that_are_counted_together_as_on_a_device_have_the_records_of_inp
     expected = pd.read_parquet(only_run(root, "ancer") / "records.parquet").drop(columns=TIMES)
     found = Store(prepared.run_folder).records(prepared.indices)
     pd.testing.assert_frame_equal(found.reindex(columns=expected.columns), expected)
+
+
+def test_severities_are_found_here_where_a_perturbation_cannot_be_sent() -> None:
+    with processes(3, threading.Lock()) as others:
+        assert others is None
 
 
 def test_finished_runs_are_set_side_by_side(root: Path) -> None:
