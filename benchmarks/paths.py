@@ -2,7 +2,7 @@
 
 python -m benchmarks.paths --root DIR [--sigma 0.12] [--inputs 500] [--perturbation rotation] [--limit 50]
     [--epochs 14] [--threat brightness | --scale FILE] [--rounding 1/255] [--unclamped] [--slack 0] [--weights FILE]
-    [--write paths.csv] [--beside other.csv]
+    [--run data=folder data.root=DIR ...] [--device cpu] [--workers 1] [--write paths.csv] [--beside other.csv]
 
 Trains a `small_cnn` on MNIST (with `--data digits` a perceptron on those) under Gaussian noise, its images perturbed at
 random up to 1.1 times the limit, then certifies evenly spaced test inputs: all severities from -limit (0 where there
@@ -14,6 +14,10 @@ with its 95 % interval, the share answered rightly without noise, and, of all in
 tests (anchors) and the processor's seconds an input, of geometry and draws together; with `--beside` how many times the
 samples of another run they are, on the inputs that both certify. What was stopped goes on: rows that are in the file
 stay, where arguments and weights are the same.
+
+Data and network are those of a run of the pipeline where `--run` has its words, trained where it is not there. With
+`--device cuda` passes, and training, are done there; draws and geometry stay on the CPU, where an input is cheaper, of
+so many processes, `--workers`, an input each.
 """
 
 import argparse
@@ -21,13 +25,16 @@ import json
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 import torch
-from torch import nn
+from joblib import Parallel, delayed
+from torch import Tensor, nn
 
 import rddrs
 from benchmarks.measured import keep
+from benchmarks.methods import trained
 from rddrs.certification.paths import feared
 from rddrs.data import Dataset, digits, mnist
 from rddrs.data.inputs import Stored
@@ -43,7 +50,7 @@ from rddrs.training.fit import fit
 from rddrs.training.noisy import NoisyTraining
 from rddrs.training.options import CotrainingOptions, TrainingOptions
 
-FREE = ("inputs", "root", "weights", "scale", "write", "beside")
+FREE = ("inputs", "root", "weights", "scale", "workers", "write", "beside")
 """Arguments that decide no row: files count by what they hold."""
 
 
@@ -82,7 +89,7 @@ class Training:
             TrainingOptions(schedule="linear"), seed=self._options.seed, first_epoch=first_epoch,
             augmentation=self._augmentation,
         )  # fmt: skip
-        fit(module, epochs=epochs, folder=folder)
+        fit(module, epochs=epochs, folder=folder, device=self._options.device)
 
     def _grown(self, folder: Path) -> Scale:
         """A C that is aimed at the steps of the path, and grows in turn with the network."""
@@ -96,10 +103,11 @@ class Training:
 
         folder.mkdir(parents=True, exist_ok=True)
         (inputs, labels), pilots = self._data.trained_on(seed), self._data.pilots(seed)
-        perturbed = Augmented(Stored(pilots.inputs), self._augmentation, seed)[:]
+        perturbed = Reference(Augmented(Stored(pilots.inputs), self._augmentation, seed)[:], pilots.labels)
         scale = cotrain(
-            self._network, Augmented(inputs, self._augmentation, seed), labels, Reference(perturbed, pilots.labels),
-            fine_tune, folder, rounds, sigma=options.sigma, seed=seed, feared=pilots.inputs,
+            self._network, Augmented(inputs, self._augmentation, seed), labels.to(options.device),
+            perturbed.to(options.device), fine_tune, folder, rounds, sigma=options.sigma, seed=seed,
+            feared=pilots.inputs.to(options.device),
             threat=Threat(*options.threat, clamp=self._clamp, along=[self._way]),
         )  # fmt: skip
         save_scale(scale, folder / "scale.safetensors")
@@ -118,7 +126,7 @@ def certified(
     network: nn.Module, scale: Scale, data: Dataset, options: argparse.Namespace, clamp: tuple[float, float] | None
 ) -> pd.DataFrame:
     """One row an input; those that are in the file stay. Raises SystemExit where they are of other arguments."""
-    way, path, indices = way_of(options), Path(options.write), data.evaluation_indices(options.inputs)
+    path, indices = Path(options.write), data.evaluation_indices(options.inputs)
     asked = {name: value for name, value in vars(options).items() if name not in FREE}
     asked |= {"network": digest("weights", network.state_dict()), "noise": scale.digest, "version": rddrs.__version__}
     terms = path.with_name(f"{path.name}.json")
@@ -127,25 +135,44 @@ def certified(
         raise SystemExit(f"--write {path} has rows of other arguments ({', '.join(other)}): name another file")
     terms.write_text(json.dumps(asked))
     rows = pd.read_csv(path).to_dict("records") if path.exists() else []
-    smoothed = rddrs.Smoothed(network, scale, grid=options.grid)
-    slack = options.slack / scale.eigenvalues[0].item()  # the ball of that radius is inside the region of the slack
-    for index in indices:
-        if any(row["index"] == index for row in rows):
-            continue
-        x, label, start = data.test_inputs[index], int(data.test_labels[index]), time.process_time()
-        found = smoothed.certify_path(
-            x, way.perturbations, way.low, way.high, clamp=clamp, rounding=options.rounding, seed=options.seed,
-            slack=slack, samples=options.samples, budget=options.budget, index=index,
-        )  # fmt: skip
-        with torch.inference_mode():
-            clean = int(network(x[None]).argmax()) == label
-        right = found.complete and found.prediction == label
-        row = {"index": index, "label": label, "prediction": found.prediction, "certified": right, "clean": clean}
-        row |= {"low": found.low, "high": found.high, "samples": found.samples, "anchors": len(found.cells)}
-        rows.append(row | {"status": found.status, "needed": found.needed, "seconds": time.process_time() - start})
-        print(" ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+    tasks = (
+        delayed(row_of)(network, scale, data.test_inputs[index], int(data.test_labels[index]), index, options, clamp)
+        for index in indices
+        if all(row["index"] != index for row in rows)
+    )
+    for row in Parallel(options.workers, return_as="generator_unordered")(tasks):
+        rows = sorted([*rows, row], key=lambda row: row["index"])
+        print(" ".join(f"{name} {value}" for name, value in row.items()), flush=True)
         pd.DataFrame(rows).to_csv(path, index=False)
     return pd.DataFrame([row for row in rows if row["index"] in indices])
+
+
+def row_of(
+    network: nn.Module,
+    scale: Scale,
+    x: Tensor,
+    label: int,
+    index: int,
+    options: argparse.Namespace,
+    clamp: tuple[float, float] | None,
+) -> dict[str, Any]:
+    """What is found of one input; its passes, and no more, are done on the device."""
+
+    @torch.inference_mode()
+    def passes(inputs: Tensor) -> Tensor:
+        return network(inputs.to(options.device)).cpu()
+
+    way, start = way_of(options), time.process_time()
+    slack = options.slack / scale.eigenvalues[0].item()  # the ball of that radius is inside the region of the slack
+    found = rddrs.Smoothed(network if options.device == "cpu" else passes, scale, grid=options.grid).certify_path(
+        x, way.perturbations, way.low, way.high, clamp=clamp, rounding=options.rounding, seed=options.seed,
+        slack=slack, samples=options.samples, budget=options.budget, index=index,
+    )  # fmt: skip
+    right = found.complete and found.prediction == label
+    row = {"index": index, "label": label, "prediction": found.prediction, "certified": right}
+    row |= {"clean": int(passes(x[None]).argmax()) == label, "low": found.low, "high": found.high}
+    row |= {"samples": found.samples, "anchors": len(found.cells), "status": found.status, "needed": found.needed}
+    return row | {"seconds": time.process_time() - start}
 
 
 def told(table: pd.DataFrame, beside: str | None) -> None:
@@ -192,14 +219,22 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
     parser.add_argument("--slack", type=float, default=0.0, help="a further l2 change, in the input's own units")
     parser.add_argument("--samples", type=int, default=20_000, help="of one test, at most")
     parser.add_argument("--budget", type=int, help="the draws of a path, at most; a box that takes more is given up")
+    parser.add_argument("--run", nargs="+", default=[], help="the words of a run whose data and network are taken")
+    parser.add_argument("--device", default="cpu", help="where passes and training are done")
+    parser.add_argument("--workers", type=int, default=1, help="processes, an input each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--weights", help="a file that keeps the weights, those before C grows")
     parser.add_argument("--write", default="paths.csv")
     parser.add_argument("--beside", help="what another run wrote")
     options = parser.parse_args(arguments)
     clamp = None if options.unclamped else (0.0, 1.0)
-    data = mnist(options.root) if options.data == "mnist" else digits()
-    network, scale = Training(data, options, clamp).done()
+    if options.run:
+        prepared = trained(options.run, "")
+        data, network = prepared.data, prepared.network
+        scale = load_scale(options.scale) if options.scale else Isotropic(options.sigma, data.test_inputs[0].numel())
+    else:
+        data = mnist(options.root) if options.data == "mnist" else digits()
+        network, scale = Training(data, options, clamp).done()
     table = certified(network, scale, data, options, clamp)
     told(table, options.beside)
     figures = {f"{name} an input": table[name].to_numpy(float).mean() for name in ("samples", "anchors", "seconds")}

@@ -95,6 +95,7 @@ def _fit(
         seed=settings.seed,
         first_epoch=first_epoch,
         flip=settings.data.flip,
+        crop=settings.data.crop,
         norm=settings.certify.norm,
         objective=prepared.objective,
         augmentation=prepared.augmentation,

@@ -25,8 +25,11 @@ def prepare(settings: Settings) -> Prepared:
     data = build("data", settings.data, {})
     if not isinstance(data, Dataset):
         raise SettingsError(f"data._target_={settings.data.target} gives no rddrs.data.Dataset: {type(data)}")
+    kind = f"images; the inputs have shape {data.shape}"
     if settings.data.flip and len(data.shape) != 3:
-        raise SettingsError(f"data.flip=true mirrors images; the inputs have shape {data.shape}: set data.flip=false")
+        raise SettingsError(f"data.flip=true mirrors {kind}: set data.flip=false")
+    if settings.data.crop and len(data.shape) != 3:
+        raise SettingsError(f"data.crop={settings.data.crop} shifts {kind}: set data.crop=0")
     return prepare_on(data, settings)
 
 

@@ -62,9 +62,7 @@ class Prepared:
         needed |= {"code": own} if (own := {name: self.code[name] for name in names if name in self.code}) else {}
         needed |= {} if self.augmentation is None else {"augment": repr(self.augmentation)}
         network = self.settings.classifier.target.rpartition(".")[2].lower()
-        return self._folder(
-            "classifiers", network, needed | self.settings.data.model_dump(include={"rotation", "flip"})
-        )
+        return self._folder("classifiers", network, needed | self.settings.data.training)
 
     @property
     def classifier_places(self) -> ClassifierFolder:

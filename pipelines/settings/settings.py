@@ -25,6 +25,7 @@ class Data(Target):
     name: str = Field(pattern=NAME)
     epochs: PositiveInt
     flip: bool
+    crop: NonNegativeInt = 0  # since 0.12.0: runs before it say nothing of it
     subset: PositiveInt | None
 
     @field_validator("subset", mode="before")
@@ -34,6 +35,11 @@ class Data(Target):
 
     reference: PositiveInt
     rotation: NonNegativeInt | None
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What of it decides the weights of a network, beside what its inputs are."""
+        return self.model_dump(include={"rotation", "flip"}) | ({"crop": self.crop} if self.crop else {})
 
 
 class MethodChoice(Target):
@@ -185,4 +191,4 @@ class Settings(Group):
         for name in ("state", "weights"):  # of a file, which is known by its content, and of later versions
             if values["classifier"][name] is None or self.classifier.as_it_is:
                 del values["classifier"][name]
-        return values | {"data": self.data.model_dump(include={"name", "flip", "subset", "reference", "rotation"})}
+        return values | {"data": self.data.model_dump(include={"name", "subset", "reference"}) | self.data.training}

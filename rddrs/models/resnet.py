@@ -31,11 +31,12 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """ResNet-20, 56, 110, or of any `depth` 6 n + 2; maps images [n, c, h, w] to logits [n, classes].
 
-    Parameters are named as in the widespread implementations. Raises ValueError for another depth, for inputs that are
-    no images, and for images of less than 8 pixels.
+    Its three stages have `width`, 2 `width` and 4 `width` channels. Parameters are named as in the widespread
+    implementations. Raises ValueError for another depth, for inputs that are no images, and for images of less than 8
+    pixels.
     """
 
-    def __init__(self, shape: tuple[int, ...], classes: int, depth: int = 20) -> None:
+    def __init__(self, shape: tuple[int, ...], classes: int, depth: int = 20, width: int = 16) -> None:
         super().__init__()
         if depth < 8 or (depth - 2) % 6:
             raise ValueError(f"depth={depth}: it must be 6 n + 2, as 20, 56 and 110 are")
@@ -46,10 +47,12 @@ class ResNet(nn.Module):
         def stage(before: int, after: int, stride: int) -> nn.Sequential:
             return nn.Sequential(Block(before, after, stride), *(Block(after, after, 1) for _ in range(blocks - 1)))
 
-        self.conv1 = nn.Conv2d(shape[0], 16, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1, self.layer2, self.layer3 = stage(16, 16, 1), stage(16, 32, 2), stage(32, 64, 2)
-        self.linear = nn.Linear(64, classes)
+        self.conv1 = nn.Conv2d(shape[0], width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.layer1 = stage(width, width, 1)
+        self.layer2 = stage(width, 2 * width, 2)
+        self.layer3 = stage(2 * width, 4 * width, 2)
+        self.linear = nn.Linear(4 * width, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)

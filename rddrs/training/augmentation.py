@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from rddrs.data import Inputs
 from rddrs.noise import Purpose, Stream
@@ -67,3 +67,13 @@ class Augmented(Inputs):
     @property
     def digest(self) -> str:
         return f"{self._inputs.digest} {self._augmentation!r} {self._seed}"
+
+
+def cropped(images: Float[Tensor, "n c h w"], margin: int, source: torch.Generator) -> Float[Tensor, "n c h w"]:
+    """The images with `margin` black pixels around them, each cut out again at a random place (He et al. 2015)."""
+    (count, _, *sizes), device = images.shape, images.device
+    corners = torch.randint(2 * margin + 1, (2, count, 1), generator=source, device=device)
+    rows, columns = (corner + torch.arange(size, device=device) for corner, size in zip(corners, sizes, strict=True))
+    each = torch.arange(count, device=device)[:, None, None]
+    padded = nn.functional.pad(images, [margin] * 4)
+    return padded[each, :, rows[:, :, None], columns[:, None]].movedim(-1, 1)

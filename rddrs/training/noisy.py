@@ -12,7 +12,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 from rddrs.data import Inputs
 from rddrs.noise import Norm, Purpose, Scale, Stream, family_of
 from rddrs.smoothing import Reference
-from rddrs.training.augmentation import Augmentation
+from rddrs.training.augmentation import Augmentation, cropped
 from rddrs.training.lightning import lightning
 from rddrs.training.objectives import Gaussian, Objective
 from rddrs.training.options import TrainingOptions
@@ -39,9 +39,9 @@ class NoisyTraining(lightning.LightningModule):
 
     Batches, their order, the noise and a network's dropout are keyed by (seed, epoch), counted from `first_epoch`, so
     that training that is resumed after a whole epoch goes on as if it had never stopped. `flip` mirrors half of the
-    images, and an `augmentation` perturbs all of them at random; the noise comes after both. The accuracy under the
-    noise on `validation`, and the seconds of the epoch with its validation, are logged after every epoch. Raises
-    ValueError where the objective is not one of noise of that `norm`.
+    images, `crop` shifts all of them by up to so many pixels, and an `augmentation` perturbs them at random; the noise
+    comes after these. The accuracy under the noise on `validation`, and the seconds of the epoch with its validation,
+    are logged after every epoch. Raises ValueError where the objective is not one of noise of that `norm`.
     """
 
     def __init__(
@@ -56,13 +56,14 @@ class NoisyTraining(lightning.LightningModule):
         seed: int = 0,
         first_epoch: int = 0,
         flip: bool = False,
+        crop: int = 0,
         norm: Norm = "l2",
         objective: Objective | None = None,
         augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__()
         self.network, self.scale, self.options = network, scale, options or TrainingOptions()
-        self._data, self._flip, self._validation = Pairs(inputs, labels), flip, validation
+        self._data, self._flip, self._crop, self._validation = Pairs(inputs, labels), flip, crop, validation
         self._seed, self._first_epoch, self._augmentation = seed, first_epoch, augmentation
         self._family, self._objective = family_of(norm), objective or Gaussian()
         if norm not in self._objective.norms:
@@ -131,6 +132,8 @@ class NoisyTraining(lightning.LightningModule):
         if self._flip:
             mirrored = torch.rand(len(inputs), generator=self._noise, device=self.device) < 0.5
             inputs = torch.where(mirrored.view(-1, 1, 1, 1), inputs.flip(-1), inputs)
+        if self._crop:
+            inputs = cropped(inputs, self._crop, self._noise)
         if self._augmentation is not None:
             with torch.autocast(self.device.type, enabled=False):
                 inputs = self._augmentation(inputs, self._noise)

@@ -138,7 +138,7 @@ def test_resuming_goes_on_with_the_schedule_flips_and_validation(tmp_path, optio
         own = TrainingOptions(learning_rate=0.05, batch=16, precision=precision, **options.get("options", {}))
         inputs, labels, validation = data.train_inputs, data.train_labels, data.reference(10, 0)
         training = kind(
-            net, inputs, labels, Isotropic(SIGMA, 16), validation, **options | {"options": own, "flip": True}
+            net, inputs, labels, Isotropic(SIGMA, 16), validation, **options | {"options": own, "flip": True, "crop": 1}
         )
         fit(training, epochs=3, folder=folder)
         return net
@@ -266,6 +266,9 @@ def count(net: nn.Module) -> int:
 def test_residual_networks_have_the_sizes_of_their_paper(depth, millions):
     """Table 6 of He et al. 2015."""
     assert count(ResNet((3, 32, 32), 10, depth)) / 1e6 == pytest.approx(millions, rel=0.03)
+    assert count(ResNet((3, 32, 32), 10, depth, width=32)) / count(ResNet((3, 32, 32), 10, depth)) == pytest.approx(
+        4, rel=0.02
+    )
 
 
 def test_the_small_network_is_the_literatures():

@@ -252,9 +252,10 @@ def test_bad_keys_are_one_error(tmp_path: Path, override: str, message: str) -> 
     assert message in str(caught.value)
 
 
-def test_flips_of_what_is_no_image_are_one_error(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"data\.flip=true mirrors images"):
-        brought(tmp_path, {"x_train": X.reshape(40, 64), "x_test": X[:10].reshape(10, 64)}, "data.flip=true")
+@pytest.mark.parametrize(("word", "told"), [("flip=true", "mirrors images"), ("crop=4", "shifts images")])
+def test_flips_and_crops_of_what_is_no_image_are_one_error(word: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=rf"data\.{word} {told}"):
+        brought(tmp_path, {"x_train": X.reshape(40, 64), "x_test": X[:10].reshape(10, 64)}, f"data.{word}")
 
 
 def test_what_may_be_right_is_said(tmp_path: Path) -> None:

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from scipy.stats import kstest
+from scipy.stats import chisquare, kstest
 
 from rddrs import Perturbation
 from rddrs.certification.paths import feared
 from rddrs.data.inputs import Stored
 from rddrs.noise import Purpose, Stream
 from rddrs.threats import PERTURBATIONS
-from rddrs.training.augmentation import Augmentation, Augmented
+from rddrs.training.augmentation import Augmentation, Augmented, cropped
 
 NAMED = {it.name: it for it in PERTURBATIONS}
 IMAGES = torch.rand(40, 1, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -64,3 +64,19 @@ def test_what_makes_no_sense_is_refused():
     with pytest.raises(ValueError, match="broken gives NaN"):
         Augmentation({broken: 1.0}).require((4,))
     assert feared("rotation+brightness") == (NAMED["rotation"], NAMED["brightness"])
+
+
+def test_crops_are_shifts_by_whole_pixels_all_of_them_equally_often():
+    """5^2 shifts, 2,500 images: chi-square with 24 degrees of freedom; false alarms 1e-4."""
+    image = torch.rand(2, 5, 6, generator=source()) + 0.1
+    found = cropped(image.expand(2500, -1, -1, -1), 2, source())
+    shifts = {}
+    for down in range(-2, 3):
+        for right in range(-2, 3):
+            moved = torch.zeros_like(image)
+            moved[:, max(down, 0) : 5 + min(down, 0), max(right, 0) : 6 + min(right, 0)] = image[
+                :, max(-down, 0) : 5 + min(-down, 0), max(-right, 0) : 6 + min(-right, 0)
+            ]
+            shifts[down, right] = int((found == moved).flatten(1).all(dim=1).sum())
+    assert sum(shifts.values()) == 2500
+    assert chisquare([*shifts.values()]).pvalue > 1e-4
