@@ -160,7 +160,7 @@ def row_of(
 
     @torch.inference_mode()
     def passes(inputs: Tensor) -> Tensor:
-        return network(inputs.to(options.device)).cpu()
+        return network.to(options.device)(inputs.to(options.device)).cpu()
 
     way, start = way_of(options), time.process_time()
     slack = options.slack / scale.eigenvalues[0].item()  # the ball of that radius is inside the region of the slack
