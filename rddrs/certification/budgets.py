@@ -2,7 +2,6 @@
 
 import math
 
-from rddrs.certification.cells import Severities
 from rddrs.certification.walks import WAVE, Node, Tree
 from rddrs.smoothing import least
 
@@ -24,15 +23,15 @@ def share(alpha: float, order: int, expected: int) -> float:
     return alpha * expected / ((expected + order - 1) * (expected + order))
 
 
-def budget_of(tree: Tree, low: Severities, high: Severities, alpha: float, samples: int) -> int:
+def budget_of(tree: Tree, alpha: float, samples: int) -> int:
     """The draws that a path may take where it is not said: ten full tests, and four times what its tests cost at least.
 
     That is the draws of all its cells, of a box of `MOST_CELLS` at most, of the longest radius, where every draw is
     right. No draw decides it.
     """
-    cells = tree.expected(low, high)
+    cells = tree.expected
     fair = least(tree.family.probability(tree.longest), share(alpha, cells, cells))
-    return FULL_TESTS * samples + FAIR * (cells if len(low) == 1 else min(cells, MOST_CELLS)) * fair
+    return FULL_TESTS * samples + FAIR * (cells if len(tree.low) == 1 else min(cells, MOST_CELLS)) * fair
 
 
 def most_cells(tree: Tree, budget: int, alpha: float, expected: int) -> int:
@@ -45,14 +44,14 @@ def most_cells(tree: Tree, budget: int, alpha: float, expected: int) -> int:
     return 2 * (budget // cheapest) + 64 * WAVE
 
 
-def samples_of_box(tree: Tree, low: Severities, high: Severities, alpha: float) -> int:
+def samples_of_box(tree: Tree, alpha: float) -> int:
     """About how many draws a box takes at least, where all of them are right.
 
     The cells that hold a few places are found, each by halving the box where it lies. One that is a share w of the box
     stands for 1 / w of them (Knuth, Mathematics of Computation 1975). Where one of the least width is still too long
     the walk ends: only those that are nearer to 0 count.
     """
-    expected = tree.expected(low, high)
+    low, high, expected = tree.low, tree.high, tree.expected
     root = Node((low, high), tuple(-1.0 * (end < 0) for end in low), tuple(1.0 * (end > 0) for end in high))
     leaves, level, draws = _leaves(tree, root), share(alpha, expected, expected), 0.0
     reached = min((leaf.distance for leaf, _ in leaves if leaf.dear), default=1.0)

@@ -138,13 +138,14 @@ def certify_path(
     scale = smoothed.scale.to(x.device, x.dtype)  # what is certified is the C that the noise is made with
     certified = SmoothedClassifier(smoothed.classifier, scale, smoothed.norm, smoothed.grid)
     stream = Stream(seed, index, Purpose.PATH)
-    tree = Tree(Course(perturbations, x, clamp, rounding), x, scale, smoothed.norm, slack, rounding, smoothed.grid)
-    budget, expected = budget or budget_of(tree, *asked, alpha, samples), tree.expected(*asked)
+    course = Course(perturbations, x, clamp, rounding)
+    tree = Tree(course, *asked, x, scale, smoothed.norm, slack, rounding, smoothed.grid)
+    budget, expected = budget or budget_of(tree, alpha, samples), tree.expected
     origin = tree.anchors(torch.zeros(1, len(perturbations)))[0]
     chosen = selection(certified, origin, stream, selection_samples, batch=batch, workers=workers)
     top, cells, left = int(torch.tensor(chosen).argmax()), [], budget - selection_samples
-    needed = samples_of_box(tree, *asked, alpha) if len(perturbations) > 1 else 0
-    walk, width = Walk(tree, *asked, 0 if needed > left else most_cells(tree, budget, alpha, expected)), 1
+    needed = samples_of_box(tree, alpha) if len(perturbations) > 1 else 0
+    walk, width = Walk(tree, 0 if needed > left else most_cells(tree, budget, alpha, expected)), 1
     while nodes := walk.ready(min(width, max(1, left // samples))):
         first, wave = len(cells) + 1, 1 + (cells[-1].wave if cells else 0)
         questions = [

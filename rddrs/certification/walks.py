@@ -19,6 +19,9 @@ WAVE = 16
 LEAST_WIDTH, LEAST_GAIN = 2.0**-12, 0.05
 """No cell of this share of its axis is halved, nor one whose radius exceeds what halving cannot lower by no more."""
 
+MOST_CERTAIN = 1 - 1e-6
+"""No more probability than this is asked for."""
+
 STEPS = torch.linspace(0, 1, 65, dtype=torch.float64)[:, None]
 """Where the polygon has its corners that says how long a path is."""
 
@@ -47,7 +50,8 @@ def longest_radius(norm: Norm, base: float, alpha: float = 1e-7) -> float:
 
     A cell of radius rho covers rho - `base` on either side and costs `least(P(rho), alpha)` draws where all of them are
     right; cells come by halving, so that their lengths are spread between a half of the longest and all of it. The
-    least mean cost is at 0.9 where base, the slack, is 0, and at 1.16 where it is 0.46 (0.055 at sigma 0.12): flat.
+    least mean cost is at 0.9 where base, slack and rounding, is 0, and at 1.16 where it is 0.46 (0.055 at sigma 0.12):
+    flat.
     """
 
     family = family_of(norm)
@@ -56,7 +60,7 @@ def longest_radius(norm: Norm, base: float, alpha: float = 1e-7) -> float:
         parts = [reach * part / 8 for part in (5, 6, 7, 8)]
         return sum(least(family.probability(base + part), alpha) / part for part in parts)
 
-    reaches = [step / 20 for step in range(2, 31) if family.probability(base + step / 20) < 1 - 1e-6]
+    reaches = [step / 20 for step in range(2, 31) if family.probability(base + step / 20) < MOST_CERTAIN]
     return base + min(reaches, key=cost, default=0.0)
 
 
@@ -99,11 +103,13 @@ class Node(NamedTuple):
 
 
 class Tree:
-    """What radius and anchor a cell needs, and where it is halved."""
+    """What radius and anchor a cell of the path from `low` to `high` needs, and where it is halved."""
 
     def __init__(
         self,
         course: Course,
+        low: Severities,
+        high: Severities,
         x: Float[Tensor, "*shape"],
         scale: Scale,
         norm: Norm,
@@ -113,20 +119,35 @@ class Tree:
     ) -> None:
         self.family, self._course, self._ruler, self._x = family_of(norm), course, Ruler(scale, norm), x
         self._step, self._grid = rounding or grid, grid
-        self.slack, self.longest = slack, longest_radius(norm, slack)
-        self._limit = self.longest if len(course.straight) == 1 else 2 * self.longest - slack
+        self.low, self.high, self.slack = low, high, slack
+        sides = self._sides()
+        self.base = slack + (self._rounded(sides, rounding) if rounding else 0.0)
+        if self.family.probability(self.base) >= MOST_CERTAIN:  # more than can be shown: cells where it is less may be
+            self.base = slack
+        self.longest = longest_radius(norm, self.base)
+        self._limit = self.longest if len(course.straight) == 1 else 2 * self.longest - self.base
+        self.expected = self._expected(sides)
+        """About how many cells the path has, a power of two: the product of its lengths by that of a cell."""
 
-    def expected(self, low: Severities, high: Severities) -> int:
-        """About how many cells the path has, a power of two: the product of its lengths by that of a cell.
+    def _sides(self) -> list[Float[Tensor, "n d"]]:
+        """The corners of a polygon along each axis, the other severity 0."""
+        ends = torch.tensor([self.low, self.high], dtype=torch.float64, device=self._x.device)
+        shares, axes = STEPS.to(ends), torch.eye(len(self.low), dtype=torch.float64, device=self._x.device)
+        return [
+            self._course.points((start + shares * (end - start)) * axis)
+            for start, end, axis in zip(*ends.tolist(), axes, strict=True)
+        ]
 
-        Lengths are those of a polygon along each axis, the other severity 0. No draw decides it.
-        """
-        ends, shares = torch.tensor([low, high], dtype=torch.float64, device=self._x.device), STEPS.to(self._x.device)
-        cells = 1.0
-        for axis, direction in enumerate(torch.eye(len(low), dtype=torch.float64, device=self._x.device)):
-            points = self._course.points((ends[0, axis] + shares * (ends[1, axis] - ends[0, axis])) * direction)
-            length = self._ruler.length(points.diff(dim=0)).sum().item()
-            cells *= max(1.0, length / (1.5 * (self.longest - self.slack)) if self.longest > self.slack else 1.0)
+    def _rounded(self, sides: list[Float[Tensor, "n d"]], step: float) -> float:
+        """How far rounding takes an image, at most, where it changes entries that move along a side, and no others."""
+        moved = torch.stack([side.amax(dim=0) > side.amin(dim=0) for side in sides]).any(dim=0)
+        return self._ruler.most(step / 2 * moved.double()[None]).item()
+
+    def _expected(self, sides: list[Float[Tensor, "n d"]]) -> int:
+        cells, cell = 1.0, 1.5 * (self.longest - self.base)
+        for side in sides:
+            length = self._ruler.length(side.diff(dim=0)).sum().item()
+            cells *= max(1.0, length / cell if cell > 0 else 1.0)
         return 1 << int(math.log2(cells))
 
     def anchors(self, middles: Float[Tensor, "n q"]) -> Float[Tensor, "n *shape"]:
@@ -177,19 +198,20 @@ class Tree:
         """
         if len(node.start) == 1 or node.tried or rho > self._limit:
             return rho > self.longest
-        reach = rho - self.slack
+        base = min(self.base, rho)
+        reach = rho - base
         half = max(reach / 2, math.sqrt(max(0.0, reach**2 - 3 / 16 * side**2)))
-        whole, two, four = (self._cost(self.slack + part) for part in (reach, half, reach / 2))
+        whole, two, four = (self._cost(base + part) for part in (reach, half, reach / 2))
         return math.isinf(whole) or whole > min(2 * two, 4 * four)
 
     def _cost(self, rho: float) -> float:
         """How many draws, in units of log(1 / level), show a radius, if all are right."""
         probability = self.family.probability(rho)
-        return -1 / math.log(probability) if probability < 1 - 1e-6 else math.inf
+        return -1 / math.log(probability) if probability < MOST_CERTAIN else math.inf
 
     def question(self, node: Node, stream: Stream, alpha: float) -> Question:
         """What is asked of a cell; where halving gains anything, its parts, of half its reach, could be instead."""
-        parts = 2 ** len(node.start), self.family.probability((self.slack + node.rho) / 2)
+        parts = 2 ** len(node.start), self.family.probability((min(self.base, node.rho) + node.rho) / 2)
         instead = None if self.ends_at(node) else parts
         return Question(stream, node.anchor, self.family.probability(node.rho), alpha, instead)
 
@@ -206,7 +228,8 @@ class Walk:
     `exhausted` it ends.
     """
 
-    def __init__(self, tree: Tree, low: Severities, high: Severities, most: int) -> None:
+    def __init__(self, tree: Tree, most: int) -> None:
+        low, high = tree.low, tree.high
         self._tree, self._low, self._high, self._left, self.exhausted = tree, low, high, most, False
         start, stop = tuple(-1.0 * (end < 0) for end in low), tuple(1.0 * (end > 0) for end in high)
         sides = [(start, stop)] if len(low) > 1 else [(start, (0.0,)), ((0.0,), stop)]

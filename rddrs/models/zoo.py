@@ -36,8 +36,9 @@ class Pretrained(Adapter):
 def pretrained(name: str) -> Pretrained:
     """The network of that name, on the CPU; raises ValueError where there is none."""
     card, path = card_of(name), scale_file(name)
-    make: Any = locate(card["network"]["_target_"])
-    network = make(shape=tuple(card["shape"]), classes=card["classes"])
+    options = dict(card["network"])
+    make: Any = locate(options.pop("_target_"))
+    network = make(shape=tuple(card["shape"]), classes=card["classes"], **options)
     load_weights(network, weights_file(name), "pretrained")
     return Pretrained(network, card, load_scale(path) if path.exists() else None).eval().requires_grad_(False)
 

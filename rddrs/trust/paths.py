@@ -79,9 +79,8 @@ def audit_path(
     path = path.to(x.device)
     stated, flags = PathTerms.of(path), []
     terms = stated if terms is None else terms
-    tree, low, high = _tree(smoothed, x, terms), *(tuple(np.ravel(end).tolist()) for end in (terms.low, terms.high))
-    terms = replace(terms, budget=terms.budget or budget_of(tree, low, high, terms.alpha, terms.samples))
-    expected = tree.expected(low, high)
+    tree = _tree(smoothed, x, terms)
+    terms = replace(terms, budget=terms.budget or budget_of(tree, terms.alpha, terms.samples))
     if not torch.equal(path.x, x) or (index is not None and path.index != index):
         flags.append("input")
     same = path.scale.digest == smoothed.scale.to(x.device, x.dtype).digest
@@ -100,7 +99,7 @@ def audit_path(
     within &= all(cell.samples <= terms.samples for cell in cells)
     if not (ordered and max(waves, default=0) <= WAVE and within):
         flags.append("order")
-    if any(cell.alpha > share(terms.alpha, cell.order, expected) for cell in cells):
+    if any(cell.alpha > share(terms.alpha, cell.order, tree.expected) for cell in cells):
         flags.append("level")
     differences = _distance(chosen, path.selection_counts)
     differences += _differences(smoothed, path, top, terms.samples, stream, sampling)
@@ -149,8 +148,9 @@ def _possible(path: PathCertificate) -> bool:
 def _tree(smoothed: SmoothedClassifier, x: Float[Tensor, "*shape"], terms: PathTerms) -> Tree:
     """The tree of cells that the terms lead to."""
     course = Course(feared(terms.perturbation), x, terms.clamp, terms.rounding)
+    low, high = (tuple(np.ravel(end).tolist()) for end in (terms.low, terms.high))
     scale = smoothed.scale.to(x.device, x.dtype)
-    return Tree(course, x, scale, smoothed.norm, terms.slack, terms.rounding, smoothed.grid)
+    return Tree(course, low, high, x, scale, smoothed.norm, terms.slack, terms.rounding, smoothed.grid)
 
 
 def _equal(stated: PathTerms, asked: PathTerms) -> bool:
