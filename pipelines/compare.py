@@ -1,6 +1,7 @@
 """Several runs side by side: `python -m pipelines.report runs=[KEY,KEY]` draws any set of finished runs."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -46,8 +47,13 @@ def compare_runs(root: Path, names: list[str], folder: Path | None = None) -> Pa
 
     What the figures leave out is a note.
     """
-    runs = sorted(read_runs(OutputRoot(root), names), key=in_order)
-    own = OutputRoot(root).comparison(run.name for run in runs)
+    return write_comparison(OutputRoot(root), read_runs(OutputRoot(root), names), folder)
+
+
+def write_comparison(root: OutputRoot, runs: Sequence[OpenedRun], folder: Path | None = None) -> Path:
+    """The same of runs that were read."""
+    runs = sorted(runs, key=in_order)
+    own = root.comparison(run.name for run in runs)
     places = own if folder is None else ComparisonFolder(folder)
     places.path.mkdir(parents=True, exist_ok=True)
     table = compare(runs)
@@ -66,13 +72,11 @@ def compare_runs(root: Path, names: list[str], folder: Path | None = None) -> Pa
     return places.path
 
 
-def show_comparison(folder: Path, experiment: str | None = None) -> None:
-    """Print the tables of a comparison, where it lies, and where a dashboard shows its runs."""
+def show_comparison(folder: Path, runs: Sequence[OpenedRun], experiment: str | None = None) -> None:
+    """Print the tables of a comparison of these runs, where it lies, and where a dashboard shows them."""
     console, places = Console(), ComparisonFolder(folder)
-    table = pd.read_csv(places.table)
-    console.print(comparison_table(table, console.width))
-    runs = read_runs(places.root, table["run"].tolist())
-    if (severities := severity_table(runs, console.width)) is not None:
+    console.print(comparison_table(pd.read_csv(places.table), console.width))
+    if (severities := severity_table(sorted(runs, key=in_order), console.width)) is not None:
         console.print(severities)
     if places.literature.exists():
         console.print(literature_table(pd.read_csv(places.literature)))

@@ -1,5 +1,7 @@
 """The command line's frame: configuration in, one clear message and an exit status out."""
 
+import atexit
+import gc
 import os
 import signal
 import sys
@@ -46,6 +48,7 @@ def entry(stage: str) -> Callable[[], None]:
 
     def main() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # its refusals are told here, in one sentence
+        atexit.register(gc.freeze)  # at the end nothing is looked at for garbage: all of it goes
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, _interrupted)
         words = sys.argv[1:]

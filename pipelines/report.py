@@ -10,7 +10,7 @@ if __name__ == "__main__":  # the configuration is read before torch is imported
 
 import pandas as pd
 
-from pipelines.compare import compare_runs, show_comparison, show_logs
+from pipelines.compare import read_runs, show_comparison, show_logs, write_comparison
 from pipelines.errors import SettingsError
 from pipelines.importing import uncollected
 from pipelines.prepared import Prepared
@@ -31,7 +31,8 @@ def report(prepared: Prepared, anew: bool = True, brief: bool = False) -> None:
     if settings.logs:
         return show_logs(settings.root, settings.runs, settings.logs)
     if settings.runs:
-        return show_comparison(compare_runs(settings.root, settings.runs))
+        runs = read_runs(prepared.root, settings.runs)
+        return show_comparison(write_comparison(prepared.root, runs), runs)
     refuse_to_begin(prepared)
     train(prepared)
     records, isotropic = merged(prepared), counterpart_of(prepared)

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from rich.console import Console
 from rich.markup import escape
 
-from pipelines.compare import compare_runs, show_comparison
+from pipelines.compare import read_runs, show_comparison, write_comparison
 from pipelines.config import load
 from pipelines.errors import JobError, SettingsError
 from pipelines.prepare import prepare
@@ -87,10 +87,11 @@ def end(folder: Path, overrides: list[str]) -> bool:
     failures |= merge(folder, {name: settings for name, settings in runs.items() if settings.shard.count > 1})
     tracker = parent(folder)
     if done := [name for name in runs if places.root.run(name).is_finished]:
-        compare_runs(places.root.path, done, folder)
+        finished = read_runs(places.root, done)
+        write_comparison(places.root, finished, folder)
         tracker.link(places.figures.iterdir(), "figures")
         tracker.link([*folder.glob("*.csv"), places.page], "records")
-        show_comparison(folder, tracker.experiment_id)
+        show_comparison(folder, finished, tracker.experiment_id)
     tracker.tags({"overrides": " ".join(overrides)})
     tracker.metrics({"jobs": len(jobs), "failed": len(failures)})
     tracker.finish("FAILED" if failures else "FINISHED")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from rddrs.records.inventory import SIDE_BY_SIDE, strangers
 from rddrs.records.run_folder import ComparisonFolder
@@ -39,7 +38,7 @@ def name_apart(runs: Sequence[OpenedRun]) -> list[OpenedRun]:
 
 def told_of(run: OpenedRun) -> dict[str, Any]:
     """The values that runs of one noise level may differ in, by their dotted keys."""
-    values = flattened(yaml.safe_load(run.configuration)).items()
+    values = flattened(run.stated).items()
     told = {key: it for key, it in values if key not in UNNAMED and not key.startswith(("audit.", "shard."))}
     return {key: it for key, it in told.items() if it != {}}
 

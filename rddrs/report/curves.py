@@ -40,7 +40,8 @@ def name_ends(axes: Axes) -> None:
     It stands to the right, where the curve is no more; a long one, for which there is no room, where there is more.
     """
     right = axes.get_xlim()[1]
-    ends = sorted(axes.lines, key=lambda line: -np.max(np.asarray(line.get_xdata(), dtype=float)))
+    named = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
+    ends = sorted(named, key=lambda line: -np.max(np.asarray(line.get_xdata(), dtype=float)))
     for level, line in enumerate(ends):
         end, height = float(np.max(np.asarray(line.get_xdata(), dtype=float))), 0.07 + 0.085 * level
         color: Any = line.get_color()

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from itertools import cycle
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,7 @@ from rddrs.records.record import measured
 from rddrs.report.curves import RADIUS_NAMES, accuracy_figure, are_balls, banded, comparison_figure, probability_figure
 from rddrs.report.gains import same_inputs, severity_figure
 from rddrs.report.shapes import eigenvector_figure
-from rddrs.report.style import PALETTE, SOFT, WIDTH, a_row_each, looks, name_below, panels, styled
+from rddrs.report.style import PALETTE, PANELS, SOFT, WIDTH, a_row_each, looks, name_below, panels, some, styled
 from rddrs.report.tables import Run, baseline_of, evenly, labels
 
 OUTCOMES = {"correct": PALETTE[0], "wrong": PALETTE[3], "abstained": "#9a9a9a"}
@@ -108,12 +107,12 @@ def spectrum_figure(runs: Sequence[Run], count: int = 32) -> Figure:
 def fidelity_figure(runs: Sequence[Run]) -> Figure:
     """Fidelity of every input against its proxy radius, one panel a sigma: does a large region still mean something?"""
     figure, titled = _panel_a_sigma(runs)
-    look = looks(runs)
-    markers = dict(zip(dict.fromkeys(labels(runs).values()), cycle("osD^vPX"), strict=False))
+    look, names = looks(runs), labels(runs)
+    markers = dict(zip(dict.fromkeys(names.values()), cycle("osD^vPX"), strict=False))
     for axes, members in titled:
         for run in members:
             x, y = (run.records[column].to_numpy(dtype=float) for column in ("proxy_radius", "fidelity"))
-            _dots(axes, x, y, look[run]["color"], look[run]["label"], markers[look[run]["label"]])
+            _dots(axes, x, y, look[run]["color"], look[run]["label"], markers[names[run]])
         axes.axhline(1, color=SOFT, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         axes.set(xlabel=RADIUS_NAMES["proxy_radius"], ylabel="fidelity (1: as good as RS)")
     name_below(figure)
@@ -185,8 +184,8 @@ def comparison_figures(runs: Sequence[Run]) -> dict[str, Figure]:
         members = [run for run in runs if run.sigma == sigma]
         base = baseline_of(members)
         pairs += [(base, run) for run in members if run is not base and _shared([base, run])]
-    pairs = _some(pairs)
-    members = _some([run for run in runs if run.sigma == min(run.sigma for run in runs)])
+    pairs = some(pairs)
+    members = some([run for run in runs if run.sigma == min(run.sigma for run in runs)])
     shared = _shared(members)
     rows = [(run, shared[len(shared) // 2]) for run in members] if shared else []
     return {
@@ -201,8 +200,12 @@ def comparison_figures(runs: Sequence[Run]) -> dict[str, Figure]:
 
 
 def left_out(runs: Sequence[Run]) -> list[str]:
-    """What `comparison_figures` does not show of the runs, a sentence each: they have not the inputs of the others."""
+    """What `comparison_figures` does not show of the runs, a sentence each."""
     found, names = [], labels(runs)
+    if len(told := {*names.values()}) > PANELS:
+        found.append(
+            f"Figures name {PANELS} of {len(told)} runs, evenly spaced: the others are grey, the tables have all."
+        )
     for run in runs:
         base, told = baseline_of([it for it in runs if it.sigma == run.sigma]), f"{names[run]} at sigma {run.sigma:g}"
         if base.method == "rs" and measured(run.records) and not same_inputs(run, base):
@@ -210,16 +213,6 @@ def left_out(runs: Sequence[Run]) -> list[str]:
         if not _shared([base, run]):
             found.append(f"Scatter: {told} has no input in common with {names[base]}.")
     return found
-
-
-PANELS = 12
-"""Runs that a figure of pictures or of pairs shows at most: more are neither looked at nor drawn in seconds."""
-
-
-def _some(found: list[Any]) -> list[Any]:
-    """At most `PANELS` of these, evenly spaced, the first and the last among them."""
-    chosen = np.linspace(0, len(found) - 1, min(PANELS, len(found))).round().astype(int)
-    return [found[place] for place in chosen]
 
 
 def _shared(runs: Sequence[Run]) -> list[int]:

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, UInt16
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from numpy import ndarray
@@ -26,11 +26,12 @@ def held(records: pd.DataFrame, name: str) -> Float[ndarray, " n"]:
 
 
 @lru_cache(maxsize=1)
-def resampled(count: int, seed: int) -> UInt16[ndarray, "m n"]:
-    """How often each of so many inputs is drawn in every resample."""
-    draws = np.random.default_rng(seed).integers(count, size=(RESAMPLES, count))
-    draws += count * np.arange(RESAMPLES)[:, None]
-    return np.bincount(draws.ravel(), minlength=draws.size).reshape(draws.shape).astype(np.uint16)
+def resampled(count: int, seed: int) -> Float[ndarray, "m n"]:
+    """The share that each of so many inputs has of every resample."""
+    source, shares = np.random.default_rng(seed), np.empty((RESAMPLES, count))
+    for row in shares:
+        np.divide(np.bincount(source.integers(count, size=count), minlength=count), count, out=row)
+    return shares
 
 
 def gain(
@@ -40,7 +41,7 @@ def gain(
 
     Values and base are of the same inputs, which are drawn together. NaN where the base is 0.
     """
-    shares = resampled(len(values), seed) / len(values)
+    shares = resampled(len(values), seed)
     over, means = (1.0, 1.0) if base is None else (base.mean(), shares @ base)
     with np.errstate(divide="ignore", invalid="ignore"):
         found = shares @ values / means
@@ -119,7 +120,7 @@ def same_inputs(run: Run, other: Run) -> bool:
 def _against(run: Run, base: Run, name: str) -> tuple[float, float, float]:
     if not all(severity_column(name) in each.records for each in (run, base)):
         return np.nan, np.nan, np.nan
-    first, second = (held(each.records.sort_values("index"), name) for each in (run, base))
+    first, second = (held(each.records, name)[each.records["index"].to_numpy().argsort()] for each in (run, base))
     return gain(first, second)
 
 

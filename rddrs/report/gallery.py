@@ -17,11 +17,13 @@ from rddrs.certification import ABSTAIN
 from rddrs.noise import Scale
 from rddrs.pictures.images import brightness, noise_limits, noise_map, picture, principal_axes
 from rddrs.report.figures import outcomes
-from rddrs.report.tables import Run, evenly, fidelity_interval, labels
+from rddrs.report.tables import FIDELITY, Run, evenly, fidelity_interval, labels
 from rddrs.rounding import round_down
 
 _SHEET_COLUMNS = 40
 _AXES = 3
+_TOLD = ("index", "label", "prediction", "status", "contradictions", "proxy_radius", "ball_radius", "radius", *FIDELITY)
+"""The columns of the records that a card tells."""
 
 Tile = UInt8[ndarray, "height width *rgb"]
 
@@ -38,9 +40,9 @@ def gallery(runs: Sequence[Run], count: int) -> dict[str, Any]:
     maps: list[Tile] = []
     cards: dict[Any, dict[str, Any]] = {}
     for run, label, indices in chosen:
-        records = run.records.assign(outcome=outcomes(run.records)).set_index("index")
-        for index in indices:
-            row = records.loc[index]
+        records = run.records[[name for name in run.records if name in _TOLD]]
+        records = records.assign(outcome=outcomes(run.records)).set_index("index")
+        for index, row in records.loc[indices].to_dict("index").items():
             x, scale = run.load(index)
             image = picture(brightness(x))
             tiles = [] if image is None else _maps(scale, x.shape, limits, _AXES if len(runs) == 1 else 0)
@@ -63,7 +65,7 @@ def gallery(runs: Sequence[Run], count: int) -> dict[str, Any]:
                     "status": str(row["status"]),
                     "contradictions": int(row["contradictions"]),
                     **{name: round_down(row[name]) for name in ("proxy_radius", "ball_radius", "radius", "fidelity")},
-                    "interval": fidelity_interval(row.to_dict()),
+                    "interval": fidelity_interval(row),
                     "maps": len(maps),
                     "captions": [caption for caption, _ in tiles],
                 }

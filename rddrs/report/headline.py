@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import yaml
 
 from rddrs.report.gains import mean_interval
 from rddrs.report.tables import Run, confidence_band, fidelity_interval, labels, standard_name, summarize
@@ -14,7 +13,7 @@ from rddrs.version import __version__
 
 def headline(runs: Sequence[Run], made: str = "") -> tuple[str, str]:
     """A sentence on what the runs certify, and how: samples, alpha, version and day, all of them where runs differ."""
-    stated: list[dict[str, Any]] = [yaml.safe_load(run.configuration) or {} for run in runs]
+    stated = [run.stated for run in runs]
 
     def each(group: str, key: str) -> list[Any]:
         return sorted({it[group][key] for it in stated if key in it.get(group, {})})

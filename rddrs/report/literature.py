@@ -1,11 +1,10 @@
 """The runs' ACRs beside the published ones (METHOD section 6)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-import yaml
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -43,7 +42,7 @@ def literature(runs: Sequence[Run]) -> pd.DataFrame:
     for run, label in labels(runs).items():
         if not run.configuration:
             continue
-        stated = yaml.safe_load(run.configuration)
+        stated = run.stated
         objective, certify = _objective(stated), stated["certify"]
         kind = (stated["data"]["name"], run.method, certify.get("norm", "l2"), certify.get("target_radius"))
         if objective is None or run.sigma not in SIGMAS or kind != ("mnist", "rs", "l2", None):
@@ -60,7 +59,7 @@ def literature(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _objective(stated: dict[str, Any]) -> str | None:
+def _objective(stated: Mapping[str, Any]) -> str | None:
     """What the training of the weights under isotropic noise minimised; None where that is not known or was not it."""
     network, training = stated["classifier"], stated["train"]
     if (shipped := network.get("pretrained")) is not None:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 from matplotlib.figure import Figure
 from torch import nn
 
 from rddrs.certification import Certificate, PathTerms, Smoothed
 from rddrs.records import RunFolder, Store, claims
 from rddrs.records.record import path_names
+from rddrs.records.stated import configuration_in
 from rddrs.report.deployed import network_of, smoothed_of
 from rddrs.report.figures import run_figures
 from rddrs.report.paths import clean_accuracy, path_figure
@@ -72,7 +72,7 @@ def open_run(folder: str | Path) -> OpenedRun:
     if not places.is_finished:
         raise ValueError(f"{folder} is no finished run: it holds no {places.records.name}")
     text = places.configuration.read_text()
-    stated: dict[str, Any] = yaml.safe_load(text)
+    stated = configuration_in(text)
     store, records = Store(places.path), pd.read_parquet(places.records)
     known: dict[str, Any] = {"certificate": claims(store, stated["certify"]["mode"]), "folder": places.path}
     return OpenedRun(places.name, stated["method"]["name"], stated["sigma"], records, store.load, text, **known)

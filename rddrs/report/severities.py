@@ -20,4 +20,6 @@ def mean_severities(records: pd.DataFrame) -> dict[str, float]:
     It is that of both signs, where a perturbation has them.
     """
     correct = records["correct"].to_numpy(float)
-    return {name: float(np.mean(records[severity_column(name)] * correct)) for name in measured(records)}
+    return {
+        name: float(np.mean(records[severity_column(name)].to_numpy(float) * correct)) for name in measured(records)
+    }

@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from rddrs.noise import Diagonal, family_of
 from rddrs.pictures.images import brightness, covariance_map, noise_limits, noise_map, picture, principal_axes
-from rddrs.report.style import PALETTE, PASTEL, looks, panels, styled
+from rddrs.report.style import PALETTE, PASTEL, looks, panels, places_for, styled
 from rddrs.report.tables import Run, labels
 from rddrs.smoothing import Classifier
 
@@ -25,34 +25,46 @@ def eigenvector_figure(rows: Sequence[tuple[Run, int]], count: int = 3) -> Figur
     """
     names = labels(list(dict.fromkeys(run for run, _ in rows)))
     first, index = rows[0]
-    figure, axes = panels(3 + min(2 * count, first.load(index)[0].numel()), len(rows), width=1.35, height=1.6)
+    columns = 3 + min(2 * count, first.load(index)[0].numel())
+    figure, places = places_for(columns, len(rows), width=1.35, height=1.6)
     limits = max(noise_limits(run.load(index)[0]) for run, index in rows)
-    for row, (run, index) in zip(axes, rows, strict=True):
+    pictured = []
+    for number, (run, index) in enumerate(rows):
         x, scale = run.load(index)
         shown = brightness(x)
         if picture(shown) is None:
             shown = x.detach().double().cpu().numpy()
-        _draw_vector(row[0], shown, "gray", (shown.min(), max(1.0, shown.max())), "")
-        row[0].set_ylabel("\n".join([*names[run].split(), f"input {index}"]), fontsize="small")
         noise = noise_map(scale)
-        _draw_vector(row[1], noise.reshape(x.shape), "Blues", limits, f"noise to {noise.max():.3g}")
+        tiles = {
+            0: (shown, "gray", (shown.min(), max(1.0, shown.max())), ""),
+            1: (noise.reshape(x.shape), "Blues", limits, f"noise to {noise.max():.3g}"),
+        }
         if (found := covariance_map(scale)) is not None:
             covariance, limit = found
-            _draw_vector(row[2], covariance, "RdBu_r", (-limit, limit), f"$C C$ to {limit:.3g}")
-        for panel, (rank, value, vector) in zip(row[3:], principal_axes(scale, count, count), strict=False):
+            tiles[2] = (covariance, "RdBu_r", (-limit, limit), f"$C C$ to {limit:.3g}")
+        for column, (rank, value, vector) in zip(range(3, columns), principal_axes(scale, count, count), strict=False):
             peak = np.abs(vector).max()
-            title = rf"$\lambda_{{{rank}}}$ = {value:.3g}"
-            _draw_vector(panel, vector.reshape(x.shape), "RdBu_r", (-peak, peak), title)
-        for panel in row:
-            if not panel.has_data():
+            tiles[column] = (vector.reshape(x.shape), "RdBu_r", (-peak, peak), rf"$\lambda_{{{rank}}}$ = {value:.3g}")
+        told = {}
+        if 3 not in tiles or isinstance(scale, Diagonal):
+            empty = next(column for column in range(2, columns) if column not in tiles)
+            told[empty] = "C is diagonal" if 3 in tiles else "C is a multiple of\nthe identity"
+        # The layout needs a panel in every column, and no more that are empty.
+        needed = range(columns) if number == 0 else sorted({*tiles, *told})
+        row = {column: figure.add_subplot(places[number, column]) for column in needed}
+        for column, panel in row.items():
+            if column in tiles:
+                _draw_vector(panel, *tiles[column])
+            else:
                 panel.set_axis_off()
-        if not row[3].has_data() or isinstance(scale, Diagonal):
-            told = "C is diagonal" if row[3].has_data() else "C is a multiple of\nthe identity"
-            empty = next(panel for panel in row[2:] if not panel.has_data())
-            empty.text(0, 0.5, told, va="center", in_layout=False)
-    if pictured := [panel.images[0] for panel in axes[:, 1] if panel.images]:
+            if column in told:
+                panel.text(0, 0.5, told[column], va="center", in_layout=False)
+        row[0].set_ylabel("\n".join([*names[run].split(), f"input {index}"]), fontsize="small")
+        pictured += row[1].images
+        last = row[1]
+    if pictured:
         ticks = np.geomspace(*limits, 3)
-        bar = figure.colorbar(pictured[0], ax=axes[-1, 1], location="bottom", label="noise", ticks=ticks, format="%g")
+        bar = figure.colorbar(pictured[0], ax=last, location="bottom", label="noise", ticks=ticks, format="%g")
         bar.minorticks_off()
     return figure
 

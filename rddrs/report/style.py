@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy import ndarray
 
@@ -24,7 +26,7 @@ PALETTE += ["#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"]
 """Seaborn's "colorblind": apart for whoever does not see red and green apart, too."""
 PASTEL = ["#a1c9f4", "#ffb482", "#8de5a1", "#ff9f9b", "#d0bbff", "#debb9b", "#fab0e4", "#cfcfcf", "#fffea3", "#b9f2f0"]
 """The same, for grounds."""
-SOFT = "#6b6b6b"
+SOFT, FAINT = "#6b6b6b", "#cccccc"
 DASHES = ["-", (0, (6, 2)), (0, (6, 2, 1, 2)), (0, (1, 1.2)), (0, (9, 2, 1, 2, 1, 2)), (0, (3, 1))]
 
 WIDTH = 4.6
@@ -108,20 +110,40 @@ def name_below(figure: Figure) -> None:
 
 
 def looks(runs: Sequence[Run]) -> dict[Run, dict]:
-    """Colour, dashes and label of every run; runs of one label look alike in all panels."""
+    """Colour, dashes and label of every run; runs of one label look alike in all panels.
+
+    At most `PANELS` labels are told apart, evenly spaced: names of more would cover the figure. Others are grey, and
+    their label begins with an underscore, which no legend shows.
+    """
     names = labels(runs)
-    order = list(dict.fromkeys(names.values()))
+    order = some(list(dict.fromkeys(names.values())))
+    look = {
+        name: {"label": name, "color": PALETTE[place % len(PALETTE)], "linestyle": DASHES[place % len(DASHES)]}
+        for place, name in enumerate(order)
+    }
     return {
-        run: {
-            "label": name,
-            "color": PALETTE[order.index(name) % len(PALETTE)],
-            "linestyle": DASHES[order.index(name) % len(DASHES)],
-        }
+        run: dict(look.get(name) or {"label": f"_{name}", "color": FAINT, "linestyle": "-"})
         for run, name in names.items()
     }
 
 
+PANELS = 12
+"""Runs that a figure of pictures or of pairs shows at most, and that any figure names: more are not looked at."""
+
+
+def some(found: list[Any]) -> list[Any]:
+    """At most `PANELS` of these, evenly spaced, the first and the last among them."""
+    chosen = np.linspace(0, len(found) - 1, min(PANELS, len(found))).round().astype(int)
+    return [found[place] for place in chosen]
+
+
 def panels(columns: int, rows: int = 1, width: float = 4.4, height: float = 3.4, **grid) -> tuple[Figure, ndarray]:
     """A figure of rows x columns panels, width x height inches each; the panels always come as a 2-D array."""
+    figure, places = places_for(columns, rows, width, height)
+    return figure, places.subplots(squeeze=False, **grid)
+
+
+def places_for(columns: int, rows: int, width: float, height: float) -> tuple[Figure, GridSpec]:
+    """A figure with places for so many panels, none of which is made yet: making one takes milliseconds."""
     figure = Figure(figsize=(width * columns, height * rows), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
-    return figure, figure.subplots(rows, columns, squeeze=False, **grid)
+    return figure, figure.add_gridspec(rows, columns)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from rddrs.certification import ABSTAIN
 from rddrs.noise import Scale
+from rddrs.records.stated import configuration_in
 from rddrs.rounding import round_down, round_up
 
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0, 8.0)
@@ -43,6 +44,11 @@ class Run:
     def __post_init__(self) -> None:
         if len(self.records) == 0:
             raise ValueError(f"run {self.name} has no records: there is nothing to report")
+
+    @property
+    def stated(self) -> Mapping[str, Any]:
+        """What its configuration states; empty where there is none."""
+        return configuration_in(self.configuration)
 
 
 def summarize(records: pd.DataFrame) -> dict[str, int | float]:

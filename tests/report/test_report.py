@@ -47,11 +47,10 @@ from rddrs.report import (
     write_page,
 )
 from rddrs.report.curves import comparison_figure, probability_figure
-from rddrs.report.figures import _some
 from rddrs.report.gains import gain
 from rddrs.report.headline import headline, tiles
 from rddrs.report.sheet import accuracy_cells, best_of, comparison_cells, severity_cells
-from rddrs.report.style import vector_bytes
+from rddrs.report.style import some, vector_bytes
 from rddrs.report.tables import HEADINGS, confidence_band, fidelity_interval
 
 ALPHA = 1e-3
@@ -464,6 +463,17 @@ def test_pages_have_no_barriers(runs, tmp_path, page):
 
 
 def test_a_figure_of_pairs_shows_at_most_twelve_evenly_spaced():
-    assert _some([]) == [] and _some([*range(12)]) == [*range(12)]
-    chosen = _some([*range(50)])
+    assert some([]) == [] and some([*range(12)]) == [*range(12)]
+    chosen = some([*range(50)])
     assert (len(chosen), chosen[0], chosen[-1]) == (12, 0, 49) and max(np.diff(chosen)) <= 5
+
+
+def test_figures_of_many_runs_name_twelve_and_leave_room_for_the_curves(runs):
+    many = [replace(runs["isotropic"], name=str(seed), label=f"rs seed={seed}") for seed in range(40)]
+    figure = probability_figure(many)
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert (len(named), named[0], named[-1]) == (12, "rs seed=0", "rs seed=39")
+    below = figure.legends[0].get_window_extent().y1
+    assert below < figure.axes[0].get_window_extent().y0, "the names do not cover the curves"
+    assert len(figure.axes[0].lines) == 40 and "12 of 40 runs" in left_out(many)[0]
+    assert len(comparison_figure(many).axes[0].texts) == 12 and not left_out(many[:12])
