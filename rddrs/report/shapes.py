@@ -110,7 +110,7 @@ def region_figure(classifier: Classifier, runs: Sequence[Run], index: int) -> Fi
         reach = max(reach, edge.abs().max().item())
         if radius == 0:
             look["label"] += " (abstained)"
-        axes.plot(*(center + edge).T.numpy(), **look, linewidth=2, zorder=3)
+        axes.plot(*(center + edge).T.numpy(), **(look | {"linewidth": 2, "zorder": 3}))
     low, high = center - 1.35 * reach, center + 1.35 * reach
     sides = [torch.linspace(start, stop, 300) for start, stop in zip(low.tolist(), high.tolist(), strict=True)]
     grid = torch.stack(torch.meshgrid(*sides, indexing="xy"), dim=-1)

@@ -26,7 +26,7 @@ PALETTE += ["#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"]
 """Seaborn's "colorblind": apart for whoever does not see red and green apart, too."""
 PASTEL = ["#a1c9f4", "#ffb482", "#8de5a1", "#ff9f9b", "#d0bbff", "#debb9b", "#fab0e4", "#cfcfcf", "#fffea3", "#b9f2f0"]
 """The same, for grounds."""
-SOFT, FAINT = "#6b6b6b", "#cccccc"
+SOFT = "#6b6b6b"
 DASHES = ["-", (0, (6, 2)), (0, (6, 2, 1, 2)), (0, (1, 1.2)), (0, (9, 2, 1, 2, 1, 2)), (0, (3, 1))]
 
 WIDTH = 4.6
@@ -112,8 +112,8 @@ def name_below(figure: Figure) -> None:
 def looks(runs: Sequence[Run]) -> dict[Run, dict]:
     """Colour, dashes and label of every run; runs of one label look alike in all panels.
 
-    At most `PANELS` labels are told apart, evenly spaced: names of more would cover the figure. Others are grey, and
-    their label begins with an underscore, which no legend shows.
+    At most `PANELS` labels are told apart, evenly spaced: names of more would cover the figure. Others are thin and
+    grey, and their label begins with an underscore, which no legend shows.
     """
     names = labels(runs)
     order = some(list(dict.fromkeys(names.values())))
@@ -121,10 +121,8 @@ def looks(runs: Sequence[Run]) -> dict[Run, dict]:
         name: {"label": name, "color": PALETTE[place % len(PALETTE)], "linestyle": DASHES[place % len(DASHES)]}
         for place, name in enumerate(order)
     }
-    return {
-        run: dict(look.get(name) or {"label": f"_{name}", "color": FAINT, "linestyle": "-"})
-        for run, name in names.items()
-    }
+    faint = {"color": "#cccccc", "linestyle": "-", "linewidth": 0.8, "zorder": 1.5}
+    return {run: dict(look.get(name) or {"label": f"_{name}", **faint}) for run, name in names.items()}
 
 
 PANELS = 12
