@@ -5,6 +5,8 @@ import sys
 from importlib import import_module
 from importlib.metadata import version
 
+from pipelines.errors import read_to_the_end
+
 STAGES = {
     "run": "train, certify and report",
     "train": "train the classifier under noise",
@@ -29,6 +31,11 @@ USAGE = "\n".join(
 
 def main() -> None:
     """Hand the rest of the command line to a stage."""
+    with read_to_the_end():
+        _main()
+
+
+def _main() -> None:
     words = sys.argv[1:]
     if words[:1] == ["help"]:
         words = [*words[1:2], "--help"]

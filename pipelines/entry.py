@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines.errors import KEPT, Ended, JobError, missing
+from pipelines.errors import KEPT, Ended, JobError, missing, read_to_the_end
 
 try:
     import hydra
@@ -57,7 +57,8 @@ def entry(stage: str) -> Callable[[], None]:
         except ValueError as error:
             _usage(str(error))
         try:
-            command()
+            with read_to_the_end():
+                command()
         except KeyboardInterrupt:
             print(f"stopped; {KEPT}", file=sys.stderr)
             sys.exit(130)

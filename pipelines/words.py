@@ -1,6 +1,7 @@
 """What is typed, before Hydra reads it: values that its grammar does not know, and what a wrong key was meant to be."""
 
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -12,6 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 ASSIGNMENT = re.compile(r"(\+{0,2}[\w./@:-]+)=(.*)", re.DOTALL)
+QUOTED_KEY = re.compile(r"""([{,]\s*)(["'])([^"']*)\2(?=\s*:)""")
 
 
 def readable(words: Sequence[str]) -> list[str]:
@@ -27,12 +29,19 @@ def readable(words: Sequence[str]) -> list[str]:
             found.append(word)
         elif (matched := ASSIGNMENT.fullmatch(word)) is None:
             raise ValueError(f"{word}: KEY=VALUE is needed")
+        elif parses(bare := QUOTED_KEY.sub(r"\1\3", word)):
+            raise ValueError(f"{word}: keys of a mapping stand without quotes: write {shlex.quote(bare)}")
         elif not several and '"' not in matched[2] and parses(quoted := f'{matched[1]}="{matched[2]}"'):
             found.append(quoted)
         else:
-            how = f"'{matched[1]}=\"{matched[2]}\"'"
+            how = shlex.quote(f'{matched[1]}="{_escaped(matched[2])}"')
             raise ValueError(f"{word}: the value holds signs that mean something to Hydra: write {how}")
     return found
+
+
+def _escaped(text: str) -> str:
+    """A text as it stands between the double quotes of Hydra's grammar: a backslash counts before a quote alone."""
+    return re.sub(r'(\\*)("|$)', lambda it: 2 * it[1] + ('\\"' if it[2] else ""), text)
 
 
 def parses(word: str) -> bool:

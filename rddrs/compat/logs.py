@@ -37,7 +37,7 @@ def log_of(records: pd.DataFrame) -> str:
     that of the search for C and of the certification together.
     """
     lines = ["\t".join(HEADINGS)]
-    for row in records[[*SHOWN]].to_dict("records"):
+    for row in records.loc[:, [*SHOWN]].to_dict("records"):
         took = timedelta(seconds=row["optimize_seconds"] + row["certify_seconds"])
         radius = round_down(row["ball_radius"], DIGITS)
         lines.append(f"{row['index']}\t{row['label']}\t{row['prediction']}\t{radius}\t{int(row['correct'])}\t{took}")

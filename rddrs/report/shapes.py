@@ -28,7 +28,7 @@ def eigenvector_figure(rows: Sequence[tuple[Run, int]], count: int = 3) -> Figur
     columns = 3 + min(2 * count, first.load(index)[0].numel())
     figure, places = places_for(columns, len(rows), width=1.35, height=1.6)
     limits = max(noise_limits(run.load(index)[0]) for run, index in rows)
-    pictured = []
+    noises = []
     for number, (run, index) in enumerate(rows):
         x, scale = run.load(index)
         shown = brightness(x)
@@ -60,11 +60,10 @@ def eigenvector_figure(rows: Sequence[tuple[Run, int]], count: int = 3) -> Figur
             if column in told:
                 panel.text(0, 0.5, told[column], va="center", in_layout=False)
         row[0].set_ylabel("\n".join([*names[run].split(), f"input {index}"]), fontsize="small")
-        pictured += row[1].images
-        last = row[1]
-    if pictured:
+        noises.append(row[1])
+    if pictured := [panel.images[0] for panel in noises if panel.images]:
         ticks = np.geomspace(*limits, 3)
-        bar = figure.colorbar(pictured[0], ax=last, location="bottom", label="noise", ticks=ticks, format="%g")
+        bar = figure.colorbar(pictured[0], ax=noises[-1], location="bottom", label="noise", ticks=ticks, format="%g")
         bar.minorticks_off()
     return figure
 

@@ -1,6 +1,7 @@
 """The command `rddrs` and what it costs to ask it for help."""
 
 import gc
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -100,3 +101,13 @@ def test_no_bar_is_drawn_where_nobody_looks(capsys: pytest.CaptureFixture[str]) 
     with bar_of(2, "train") as done:
         done(1.5)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["report", "--cfg", "job"]])
+def test_a_command_whose_reader_leaves_ends_silently(words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-c", "from pipelines.command import main; main()", *words]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from pipelines.command import STAGES, main
 from pipelines.compare import compare_runs
@@ -50,6 +51,26 @@ def test_what_cannot_be_read_says_how_to_write_it(words: list[str]) -> None:
         ValueError, match=r"KEY=VALUE is needed|the value holds signs that mean something to Hydra: write '"
     ):
         readable(words)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ('certify.paths={"rotation+brightness": [1, 0.01], blur: 2}', {"rotation+brightness": [1, 0.01], "blur": 2}),
+        ("certify.paths={'rotation': 5}", {"rotation": 5}),
+        ('data.root=a"b(', 'a"b('),
+        ('data.root="a\\"', '"a\\"'),
+        ("data.root='it\"s", "'it\"s"),
+    ],
+)
+def test_what_is_suggested_works_when_it_is_pasted_into_a_shell(word: str, meant: object) -> None:
+    with pytest.raises(ValueError, match=": write ") as error:
+        readable([word])
+    command = str(error.value).partition(": write ")[2]
+    pasted = subprocess.run(["sh", "-c", f"printf %s {command}"], capture_output=True, text=True, check=True).stdout
+    with initialize_config_dir(str(CONFIGURATION), version_base="1.3"):
+        found = compose("config", readable(["data=folder", pasted]))
+    assert OmegaConf.select(found, word.partition("=")[0]) == meant
 
 
 @pytest.mark.parametrize(
