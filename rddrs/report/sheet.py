@@ -1,5 +1,6 @@
 """The tables of a page: headings, rows of text, and which cells are the best of their column."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -104,16 +105,23 @@ def severity_table(runs: Sequence[Run], width: int = 80) -> Table | None:
 
     None where no run has severities.
     """
-    runs = list(runs)[: max(1, width // NARROWEST)]
-    while (cells := severity_cells(runs)) is not None:
-        headings, rows, best = cells
-        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title="mean certified severities", title_justify="left")
-        for place, heading in enumerate(headings):
-            left = place in (0, len(headings) - 1)
-            table.add_column(heading.replace(", ", "\n").replace("_", "\n"), justify="left" if left else "right")
-        for number, row in enumerate(rows):
-            table.add_row(*(f"[bold]{it}[/]" if (number, place) in best else it for place, it in enumerate(row)))
-        if len(runs) == 1 or needed(table) <= width:
-            return table
-        runs.pop()
-    return None
+
+    def taken(count: int) -> int:
+        table = _severity_table(runs[:count])
+        return 0 if table is None else needed(table)
+
+    counts = range(2, min(len(runs), width // NARROWEST) + 1)
+    return _severity_table(runs[: 1 + bisect_right(counts, width, key=taken)])
+
+
+def _severity_table(runs: Sequence[Run]) -> Table | None:
+    if (cells := severity_cells(runs)) is None:
+        return None
+    headings, rows, best = cells
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title="mean certified severities", title_justify="left")
+    for place, heading in enumerate(headings):
+        left = place in (0, len(headings) - 1)
+        table.add_column(heading.replace(", ", "\n").replace("_", "\n"), justify="left" if left else "right")
+    for number, row in enumerate(rows):
+        table.add_row(*(f"[bold]{it}[/]" if (number, place) in best else it for place, it in enumerate(row)))
+    return table
