@@ -40,7 +40,7 @@ def shape(index: int, basis: torch.Tensor, options: argparse.Namespace) -> Scale
     if options.kind == "diagonal":
         return Diagonal(values[basis.argmax(dim=1)].float())
     turned = basis @ torch.randn(basis.shape, generator=source, dtype=basis.dtype) * options.turn / len(basis) ** 0.5
-    axes = torch.linalg.qr(basis + turned)[0]
+    axes = torch.linalg.qr(basis + turned)[0] if options.turn else basis
     matrix = ((axes * values) @ axes.mT).float()
     return Full((matrix + matrix.mT) / 2)
 

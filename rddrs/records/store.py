@@ -59,12 +59,12 @@ class Store:
     packed: bool = False
     _scales: dict[str, Scale] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    @property
+    @cached_property
     def places(self) -> RunFolder:
         """Where everything of the run lies."""
         return RunFolder(self.folder)
 
-    @property
+    @cached_property
     def regions(self) -> Path:
         return self.places.regions
 
