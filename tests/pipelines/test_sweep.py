@@ -147,7 +147,8 @@ def test_a_sweep_that_is_stopped_goes_on_under_the_same_parent_and_merges_its_sh
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_composes(name: str, size: list[str]) -> None:
     made = settings(f"experiment={name}", *size)
-    quick = {"literature": ("mnist", 500), "figure2": ("mnist", 500)}.get(name, ("digits", 12))
+    paper = {"literature": "mnist", "literature_cifar10": "cifar10", "figure2": "mnist"}
+    quick = (paper[name], 500) if name in paper else ("digits", 12)
     assert (made.data.name, made.data.subset) == (("mnist", None) if size else quick)
 
 
