@@ -119,11 +119,11 @@ class Tree:
     ) -> None:
         self.family, self._course, self._ruler, self._x = family_of(norm), course, Ruler(scale, norm), x
         self._step, self._grid = rounding or grid, grid
-        self.low, self.high, self.slack = low, high, slack
+        self.low, self.high, self.slack, self.base = low, high, slack, slack
         sides = self._sides()
-        self.base = slack + (self._rounded(sides, rounding) if rounding else 0.0)
-        if self.family.probability(self.base) >= MOST_CERTAIN:  # more than can be shown: cells where it is less may be
-            self.base = slack
+        if rounding and len(sides) == 1:  # of a box light moves the ground in one half, and rounding all of it there
+            rounded = slack + self._rounded(*sides, rounding)
+            self.base = rounded if self.family.probability(rounded) < MOST_CERTAIN else slack
         self.longest = longest_radius(norm, self.base)
         self._limit = self.longest if len(course.straight) == 1 else 2 * self.longest - self.base
         self.expected = self._expected(sides)
@@ -138,9 +138,9 @@ class Tree:
             for start, end, axis in zip(*ends.tolist(), axes, strict=True)
         ]
 
-    def _rounded(self, sides: list[Float[Tensor, "n d"]], step: float) -> float:
-        """How far rounding takes an image, at most, where it changes entries that move along a side, and no others."""
-        moved = torch.stack([side.amax(dim=0) > side.amin(dim=0) for side in sides]).any(dim=0)
+    def _rounded(self, side: Float[Tensor, "n d"], step: float) -> float:
+        """How far rounding takes an image, at most, where it changes the entries that move, and no others."""
+        moved = side.amax(dim=0) > side.amin(dim=0)
         return self._ruler.most(step / 2 * moved.double()[None]).item()
 
     def _expected(self, sides: list[Float[Tensor, "n d"]]) -> int:
@@ -198,10 +198,9 @@ class Tree:
         """
         if len(node.start) == 1 or node.tried or rho > self._limit:
             return rho > self.longest
-        base = min(self.base, rho)
-        reach = rho - base
+        reach = rho - self.slack
         half = max(reach / 2, math.sqrt(max(0.0, reach**2 - 3 / 16 * side**2)))
-        whole, two, four = (self._cost(base + part) for part in (reach, half, reach / 2))
+        whole, two, four = (self._cost(self.slack + part) for part in (reach, half, reach / 2))
         return math.isinf(whole) or whole > min(2 * two, 4 * four)
 
     def _cost(self, rho: float) -> float:
