@@ -6,13 +6,13 @@ of the cell, or in a ball. Clamped and rounded as the image is, entry by entry.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rddrs.certification.certify import Certificate
@@ -75,10 +75,16 @@ class Region:
         return float(self.spread(half))
 
     @cached_property
+    def error(self) -> float:
+        """What an error of `slack` in every entry adds to a length at most."""
+        return float(self.spread(torch.full_like(self.x[None], self.slack)))
+
+    @cached_property
     def start(self) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
-        """The input, clamped, and that rounded."""
+        """The input, clamped, and how far it is from x at most where that is rounded."""
         clamped = self.stored(self.x)
-        return clamped, stored(clamped, rounding=self.rounding)
+        ends = (stored(clamped + sign * self.slack, rounding=self.rounding) for sign in (1, -1))
+        return clamped, torch.maximum(*((end - self.x).abs() for end in ends))
 
     def direction(self, perturbation: Perturbation) -> Tensor:
         """v(x) of one that is linear, x + s v(x), in a shape that broadcasts with [1, *shape]."""
@@ -98,7 +104,10 @@ class Region:
 
     def length(self, delta: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:
         """|B^-1 delta|."""
-        return self.certificate.family.length(delta.flatten(1), self.certificate.scale)
+        family, scale = self.certificate.family, self.certificate.scale
+        if isinstance(scale, Isotropic):  # one number a row is divided, not every entry
+            return family.norm(delta.flatten(1)) / scale.sigma
+        return family.length(delta.flatten(1), scale)
 
     def spread(self, bound: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:
         """At least |B^-1 delta| for every delta whose entries are within the bound's."""
@@ -135,24 +144,20 @@ class Region:
         along = (half.flatten(1) * scale.slopes(whitened).abs()).sum(dim=1) + 4 * scale.rounding * length * spread
         return torch.fmin(length + spread, (length**2 + 2 * along + spread**2).sqrt()), length
 
-    def also_rounded(
-        self,
-        most: Float[Tensor, " n"],
-        longest: Callable[[tuple[Tensor, Tensor]], Tensor],
-        lower: Float[Tensor, "n *shape"],
-        upper: Float[Tensor, "n *shape"] | None = None,
-    ) -> Float[Tensor, " n"]:
-        """Of points between these ends the bound, and what is `longest` after they are rounded where that decides."""
-        if self.rounding is None:
-            return most
+    def undecided(self, most: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
+        """Of which of these bounds rounding decides whether they stay below the radius."""
         radius = self.certificate.radius
-        asked = (most < radius) & (most + self._rounded >= radius * (1 - SLACK) / self.up)
-        if not asked.any():
+        return (most < radius) & (most + self._rounded >= radius * (1 - SLACK) / self.up)
+
+    def also_rounded(
+        self, most: Float[Tensor, " n"], lower: Float[Tensor, "n *shape"], upper: Float[Tensor, "n *shape"]
+    ) -> Float[Tensor, " n"]:
+        """Of points between these ends the bound, and that of what they are rounded to where that decides."""
+        if self.rounding is None or not (asked := self.undecided(most)).any():
             return most
         if not asked.all():
-            lower, upper = lower[asked], None if upper is None else upper[asked]
-        ends = (lower - self.slack, lower + self.slack) if upper is None else (lower, upper)
-        found = longest((stored(ends[0], rounding=self.rounding), stored(ends[1], rounding=self.rounding)))
+            lower, upper = lower[asked], upper[asked]
+        found = self.longest((stored(lower, rounding=self.rounding), stored(upper, rounding=self.rounding)))
         return most.index_put((asked,), torch.maximum(most[asked], found))
 
 
@@ -161,12 +166,7 @@ def _points(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "n *shape"]
     x, found = region.x, list[Tensor]()
     for kind, same in groupby(asked, key=_kind):
         if kind is Linear:
-            parts = [*same]
-            directions = [region.direction(it) for it, _ in parts]
-            if len(parts) > 1:
-                rows = [each.expand(len(s), *x.shape) for each, (_, s) in zip(directions, parts, strict=True)]
-                directions = [torch.cat(rows)]
-            found.append(torch.addcmul(x, column(torch.cat([s for _, s in parts]), x[None]), directions[0]))
+            found += [torch.addcmul(x, column(s, x[None]), region.direction(it)) for it, s in same]
         elif kind is Moved:
             found.append(moved_points(x[None], [(_moved(it), s) for it, s in same]))
         else:
@@ -186,19 +186,21 @@ def _moved(perturbation: Perturbation) -> Moved:
 def reaches(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "1 n"]:
     """A bound of |B^-1 delta| from 0 to every severity, where C is diagonal and no entry ever turns back.
 
-    No entry is then farther from x than at one of the two ends.
+    No entry is then farther from x than at one of the two ends; nor is it once it is rounded, but for the error of what
+    is computed here, `slack` at most, with which it may come to the multiple beyond.
     """
     x, (start, rounded) = region.x, region.start
     points = region.stored(_points(region, [(it, severities) for it, (severities,) in asked]))
-
-    def longest(*ends: Tensor) -> Float[Tensor, " n"]:
-        away = (ends[0] - x).abs_()
-        for end in ends[1:]:
-            torch.maximum(away, (end - x).abs_(), out=away)
-        return region.length(away.add_(region.slack))
-
-    most = longest(points) if torch.equal(start, x) else longest(points, start)
-    return region.also_rounded(most, lambda rows: longest(*rows, rounded), points)[None]
+    away = points - x
+    most = region.length(away if torch.equal(start, x) else torch.maximum(away.abs(), (start - x).abs())) + region.error
+    if region.rounding is None or not (rows := region.undecided(most)).any():
+        return most[None]
+    if not rows.all():
+        points, away = points[rows], away[rows]
+    beyond = points.add_(away.sign_(), alpha=region.slack)
+    found = stored(beyond, rounding=region.rounding).sub_(x).abs_()
+    found = region.length(torch.maximum(found, rounded, out=found)) + region.error
+    return most.index_put((rows,), torch.maximum(most[rows], found))[None]
 
 
 def _bends(region: Region, asked: Sequence[Cells]) -> Float[Tensor, "n *shape"]:
@@ -234,7 +236,7 @@ def along_chords(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]
     most = most + region.spread(away)
     if region.rounding is not None:
         lower, upper = torch.minimum(first, last) - bends, torch.maximum(first, last) + bends
-        most = region.also_rounded(most, region.longest, region.stored(lower), region.stored(upper))
+        most = region.also_rounded(most, region.stored(lower), region.stored(upper))
     return torch.stack([most, lengths[1]])
 
 
@@ -253,7 +255,7 @@ def boxed(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]:
         most, length = region.longest((lower, upper)), region.length(centre)
     else:
         most, length = region.around(centre, (upper - lower) / 2)
-    return torch.stack([region.also_rounded(most, region.longest, lower, upper), length])
+    return torch.stack([region.also_rounded(most, lower, upper), length])
 
 
 def in_balls(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]:
