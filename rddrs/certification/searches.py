@@ -44,6 +44,8 @@ def outwards(radius: float, limit: float, most_cells: int, *, order: float, fine
     """
     reached, length, wall = 0.0, 0.0, math.inf
     ends = [0.0, FIRST * limit, 2 * FIRST * limit]
+    if not middle:  # what is known of ends is known of severities far from each other
+        ends = [0.0, *(FIRST * limit * 4.0**power for power in range(min(most_cells, 3)))]
     for _ in range(ROUNDS):
         most, lengths = yield ends[:-1], ends[1:]
         certified = _kept(most, radius)
@@ -66,7 +68,7 @@ def outwards(radius: float, limit: float, most_cells: int, *, order: float, fine
         if reached < wall:  # where a cell was not certified, only smaller ones may be
             if wall - reached <= least:
                 break
-            widest = min(widest, (wall - reached) / 4)
+            widest = min(widest, (wall - reached) / min(most_cells, 4))
         widths, room = list[float](), max(0.0, radius - length)
         left = DONE * room
         while len(widths) < most_cells and (not widths or room > left):
