@@ -26,6 +26,9 @@ Range = tuple[float, float]
 Asked = tuple[Perturbation, Tensor]
 """Severities [1, n] of a perturbation, or the two ends of cells [2, n], the one that is nearer to 0 first."""
 
+Key = tuple[int, float]
+"""A perturbation's identity and a severity."""
+
 Cells = tuple[Perturbation, Tensor, Tensor]
 """A perturbation and the lower and upper ends, [n], of cells."""
 
@@ -109,6 +112,18 @@ class Region:
             return family.norm(delta.flatten(1)) / scale.sigma
         return family.length(delta.flatten(1), scale)
 
+    def lengths(self, keys: Sequence[Key], points: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:
+        """|B^-1 (point - x)|, of points that were seen under the same key as it was then."""
+        new = [place for place, key in enumerate(keys) if key not in self._known]
+        if new:
+            found = self.length(points[new] - self.x).tolist()
+            self._known.update(zip((keys[place] for place in new), found, strict=True))
+        return points.new_tensor([self._known[key] for key in keys])
+
+    @cached_property
+    def _known(self) -> dict[Key, float]:
+        return {}
+
     def spread(self, bound: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:
         """At least |B^-1 delta| for every delta whose entries are within the bound's."""
         if self.diagonal:
@@ -141,13 +156,21 @@ class Region:
             return length + spread, length
         whitened = scale.whiten(centre.flatten(1))
         length = torch.linalg.vector_norm(whitened, dim=1)
-        along = (half.flatten(1) * scale.slopes(whitened).abs()).sum(dim=1) + 4 * scale.rounding * length * spread
-        return torch.fmin(length + spread, (length**2 + 2 * along + spread**2).sqrt()), length
+        most = length + spread
+        rows = (length < self.certificate.radius) & self._reaching(most)
+        if rows.any():
+            centred, away, around = length[rows], spread[rows], half.flatten(1)[rows]
+            along = (around * scale.slopes(whitened[rows]).abs()).sum(dim=1) + 4 * scale.rounding * centred * away
+            most[rows] = torch.fmin(most[rows], (centred**2 + 2 * along + away**2).sqrt())
+        return most, length
+
+    def _reaching(self, most: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
+        """Of which bounds it is not known that they are below the radius."""
+        return most >= self.certificate.radius * (1 - SLACK) / self.up
 
     def undecided(self, most: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
         """Of which of these bounds rounding decides whether they stay below the radius."""
-        radius = self.certificate.radius
-        return (most < radius) & (most + self._rounded >= radius * (1 - SLACK) / self.up)
+        return (most < self.certificate.radius) & self._reaching(most + self._rounded)
 
     def also_rounded(
         self, most: Float[Tensor, " n"], lower: Float[Tensor, "n *shape"], upper: Float[Tensor, "n *shape"]
@@ -227,7 +250,7 @@ def along_chords(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]
     points, places = _points(region, ends), torch.cat(places, dim=1)
     bends = region.slack + _bends(region, [(it, cells.amin(dim=0), cells.amax(dim=0)) for it, cells in asked])
     held = region.stored(points)
-    lengths = region.length(held - x)[places]
+    lengths = region.lengths([(id(it), each) for it, severities in ends for each in severities.tolist()], held)[places]
     first, last = held[places]
     away, most = bends, lengths.amax(dim=0)
     if not torch.equal(held, points):  # where a chord is cut it has a bend: a share of what is cut off
