@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,11 +18,13 @@ from torch import Tensor
 
 from rddrs.certification.certify import Certificate
 from rddrs.noise import Diagonal, Isotropic
-from rddrs.threats import Perturbation, stored
+from rddrs.threats import Change, Perturbation, stored
+from rddrs.threats.blocks import Blocks, Coefficients
 from rddrs.threats.change import column
 from rddrs.threats.interpolation import Moved, moved_bends, moved_boxes, moved_points
 from rddrs.threats.linear import Linear
 
+Distances = TypeVar("Distances", float, Tensor)
 Range = tuple[float, float]
 Asked = tuple[Perturbation, Tensor]
 """Severities [1, n] of a perturbation, or the two ends of cells [2, n], the one that is nearer to 0 first."""
@@ -91,15 +94,43 @@ class Region:
 
     def direction(self, perturbation: Perturbation) -> Tensor:
         """v(x) of one that is linear, x + s v(x), in a shape that broadcasts with [1, *shape]."""
-        key, change = perturbation.name, perturbation.function
-        if key not in self._directions or self._directions[key][0] is not change:
+        change = perturbation.function
+        if change not in self._directions:
             assert isinstance(change, Linear)
-            self._directions[key] = change, change.direction(self.x[None])
-        return self._directions[key][1]
+            self._directions[change] = change.direction(self.x[None])
+        return self._directions[change]
+
+    def jumps(self, perturbation: Perturbation) -> float | None:
+        """From which severity to which rounding moves all entries of x + s v(x) at once, where all of v(x) is as large.
+
+        It does at the odd multiples of half of that if x is rounded; but for entries that never move.
+        """
+        if self.rounding is None or not isinstance(perturbation.function, Linear):
+            return None
+        sizes = self.direction(perturbation).abs()
+        most = float(sizes.max())
+        return self.rounding / most if most > 0 and ((sizes == most) | (sizes == 0)).all() else None
+
+    def sides(self, perturbation: Perturbation) -> tuple[Tensor, Tensor]:
+        """T_1(x) - x and T_-1(x) - x."""
+        change = perturbation.function
+        if change not in self._sides:
+            self._sides[change] = perturbation.points(self.x, self.x.new_tensor([1, -1])) - self.x
+        first, second = self._sides[change]
+        return first, second
 
     @cached_property
-    def _directions(self) -> dict[str, tuple[Linear, Tensor]]:
+    def _directions(self) -> dict[object, Tensor]:
         return {}
+
+    @cached_property
+    def _sides(self) -> dict[object, Tensor]:
+        return {}
+
+    @cached_property
+    def coefficients(self) -> Coefficients:
+        """Those of the input's blocks."""
+        return Coefficients.of(self.x[None])
 
     def stored(self, points: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
         """Clamped, but not rounded."""
@@ -130,7 +161,7 @@ class Region:
             return self.length(bound)
         return self.certificate.family.norm(bound.flatten(1)) / self._ball
 
-    def ball(self, spread: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    def ball(self, spread: Distances) -> Distances:
         """At least |B^-1 delta| for every |delta|_2 <= spread, which is rounded or not."""
         assert self.euclidean_ball is not None
         size = math.sqrt(self.x.numel())
@@ -184,16 +215,25 @@ class Region:
         return most.index_put((asked,), torch.maximum(most[asked], found))
 
 
+def _on_lines(region: Region, it: Perturbation, severities: Float[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
+    """T_s(x), of what starts straight up to 1."""
+    x, change, s = region.x, it.function, column(severities, region.x[None])
+    if isinstance(change, Linear):
+        return torch.addcmul(x, s, region.direction(it))
+    if isinstance(change, Change) and change.starts_straight:
+        first, second = region.sides(it)
+        return torch.addcmul(torch.addcmul(x, s.clamp_min(0), first), s.clamp_max(0), second, value=-1)
+    return it.points(x, severities)
+
+
 def _points(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "n *shape"]:
     """T_s(x) of every perturbation at its severities; those of the same kind are made together."""
     x, found = region.x, list[Tensor]()
     for kind, same in groupby(asked, key=_kind):
-        if kind is Linear:
-            found += [torch.addcmul(x, column(s, x[None]), region.direction(it)) for it, s in same]
-        elif kind is Moved:
+        if kind is Moved:
             found.append(moved_points(x[None], [(_moved(it), s) for it, s in same]))
         else:
-            found += [it.points(x, s) for it, s in same]
+            found += [_on_lines(region, it, s) for it, s in same]
     return found[0] if len(found) == 1 else torch.cat(found)
 
 
@@ -213,7 +253,7 @@ def reaches(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "1 n"]:
     is computed here, `slack` at most, with which it may come to the multiple beyond.
     """
     x, (start, rounded) = region.x, region.start
-    points = region.stored(_points(region, [(it, severities) for it, (severities,) in asked]))
+    points = region.stored(torch.cat([_on_lines(region, it, severities) for it, (severities,) in asked]))
     away = points - x
     most = region.length(away if torch.equal(start, x) else torch.maximum(away.abs(), (start - x).abs())) + region.error
     if region.rounding is None or not (rows := region.undecided(most)).any():
@@ -285,7 +325,9 @@ def in_balls(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]:
     """As `boxed`, where more is known of all entries together than of each."""
     found = []
     for it, cells in asked:
-        centres, radii = it.balls(region.x, cells.amin(dim=0), cells.amax(dim=0))
+        change, ends = it.function, (cells.amin(dim=0), cells.amax(dim=0))
+        blocks = isinstance(change, Blocks)
+        centres, radii = change.around(region.coefficients, *ends) if blocks else it.balls(region.x, *ends)
         length = region.length(region.stored(centres) - region.x)
         found.append(torch.stack([length + region.ball(radii), length]))
     return torch.cat(found, dim=1)

@@ -19,6 +19,9 @@ FIRST, ROUNDS, CELLS = 1 / 64, 60, 6
 DONE = 1 / 30
 """A round asks for cells until this share of the room would be left: what is known here says little of there."""
 
+BESIDE = 1e-6
+"""How far, as a share of it, the sides of a jump are from where it is expected."""
+
 LEAST, TINY = 1e-9, 1e-300
 """Nothing below this share of the limit is looked at; and what stands for 0 in a quotient."""
 
@@ -100,10 +103,11 @@ def _width(room: float, speed: float, excess: float, order: float) -> float:
     return (2 * room / both) ** (1 if order == 2 else 2) if both > 0 else math.inf
 
 
-def reach(radius: float, limit: float, count: int) -> Search:
+def reach(radius: float, limit: float, count: int, jumps: float | None = None) -> Search:
     """Where a bound that never falls comes to the radius: by a power law, and in sections where that does not help.
 
-    Asks for severities, and gets of each the bound of all that is between it and 0.
+    Asks for severities, and gets of each the bound of all that is between it and 0. It may jump at the odd multiples of
+    half of `jumps`: both sides of the one that is nearest to where the radius is expected are asked for, too.
     """
     at, bounds, low, wide, stuck = [0.0], [0.0], 0.0, math.inf, False
     asked = [limit * 4.0**-power / max(1, 16 // count) for power in range(count - 1, -1, -1)]
@@ -124,6 +128,9 @@ def reach(radius: float, limit: float, count: int) -> Search:
         guess = at[last] * min(radius / max(bounds[last], TINY), 1e3) ** (1 / max(power, 0.01))  # no float overflows
         nearness = [2e-4 * 15.0**step for step in range(count // 2)] if count > 2 or turn else [0.02]
         asked = [guess * (1 + offset) for offset in [*(-each for each in reversed(nearness)), *nearness]]
+        if jumps:
+            place = (math.floor(guess / jumps) + 0.5) * jumps
+            asked = sorted([*asked, place * (1 - BESIDE), place * (1 + BESIDE)])
         asked = [each for each in asked if low < each < high]
         stuck = not stuck and high - low > wide / 4
         if stuck or not asked:

@@ -6,6 +6,7 @@ bounds the rest.
 """
 
 from abc import abstractmethod
+from itertools import product
 from typing import ClassVar
 
 import torch
@@ -19,6 +20,10 @@ PIECES = 32
 """Parts of what is between two severities, in each of which the kernel is bounded."""
 
 Kernels = Float[Tensor, "*n rows columns"]
+Between = Float[Tensor, "pieces *n rows columns"]
+
+LARGE = 1 << 16
+"""Images of so many numbers are mixed neighbour by neighbour: conv2d copies all neighbours of every number first."""
 
 
 class Blurred(Boxed, Mean):
@@ -70,19 +75,19 @@ class Blurred(Boxed, Mean):
         reach = self.reach(max(float(it.max()) for it in severities))
         return [_normal(self.weights(it, reach)) for it in severities]
 
-    def _between(self, low: Float[Tensor, " n"], high: Float[Tensor, " n"], reach: int) -> Kernels:
+    def _between(self, low: Float[Tensor, " n"], high: Float[Tensor, " n"], reach: int) -> Between:
         """The weights at both severities and at as many between them as part the cell in PIECES."""
         shares = torch.linspace(0, 1, PIECES + 1, dtype=low.dtype, device=low.device)[:, None]
         return self.weights(torch.lerp(low, high, shares), reach)
 
     def _away(
-        self, x: Float[Tensor, "m *shape"], kernel: Kernels, last: Kernels, weights: Kernels
+        self, x: Float[Tensor, "m *shape"], kernel: Kernels, last: Kernels, weights: Between
     ) -> Float[Tensor, "n 1 1 1"]:
         """How far entries come at most from the chord between the images of two kernels."""
         least, most = x.flatten(1).aminmax(dim=1)
         return (self._rest(kernel, last, weights) * ((most - least) / 2)).view(-1, 1, 1, 1)
 
-    def _rest(self, kernel: Kernels, last: Kernels, weights: Kernels) -> Float[Tensor, " n"]:
+    def _rest(self, kernel: Kernels, last: Kernels, weights: Between) -> Float[Tensor, " n"]:
         """The largest l1 distance of the kernel from the segment `kernel` to `last`: of w between those of the pieces.
 
         No w falls as s grows, nor does their sum.
@@ -107,7 +112,19 @@ class Blurred(Boxed, Mean):
     def _once(self, x: Float[Tensor, "m *shape"], kernels: Kernels) -> Float[Tensor, "n *shape"]:
         for axis, size in ((-2, kernels.shape[-2]), (-1, kernels.shape[-1])):
             places = torch.arange(-(size // 2), x.shape[axis] + size // 2, device=x.device)
-            x = x.index_select(axis, self.outside(places, x.shape[axis]))
+            x = x.index_select(axis, self.outside(places, x.shape[axis])) if size > 1 else x
+        if x[0].numel() >= LARGE:
+            (rows, columns), (height, width) = kernels.shape[-2:], x.shape[-2:]
+            near = product(range(rows), range(columns))
+            parts = (
+                (x[..., row : height - rows + 1 + row, column : width - columns + 1 + column], kernels[:, row, column])
+                for row, column in near
+            )
+            found = x.new_zeros(())
+            for part, weight in parts:
+                weight = weight.view(-1, 1, 1, 1)
+                found = found.addcmul_(part, weight) if found.ndim else part * weight
+            return found
         return conv2d(x.movedim(1, 0), kernels[:, None], groups=len(x)).movedim(0, 1)
 
 

@@ -216,6 +216,8 @@ class Rotation(Moved):
 class Shift(Moved):
     """Moves the image s pixels to the right."""
 
+    starts_straight = True
+
     def sources(self, size: Sequence[int], severities: Float[Tensor, " n"]) -> tuple[Places, Places]:
         rows, columns = (torch.arange(length, dtype=torch.float64, device=severities.device) for length in size)
         return (
