@@ -39,15 +39,26 @@ def together(searches: Mapping[Key, Search], answers: Callable[[dict[Key, Rows]]
     return found
 
 
-def outwards(radius: float, limit: float, most_cells: int, *, order: float, finest: float, middle: bool) -> Search:
+def outwards(
+    radius: float,
+    limit: float,
+    most_cells: int,
+    *,
+    order: float,
+    finest: float,
+    middle: bool,
+    far: bool = False,
+    jumps: float | None = None,
+) -> Search:
     """Cells that follow one another, whose bounds exceed the length by their width to the power `order`.
 
     None is smaller than the share `finest` of its severities. Asks for the ends of cells, the nearer and the farther
-    ones, and gets of each the bound and the length in its `middle`, or at its end.
+    ones, and gets of each the bound and the length in its `middle`, or at its end. The first cells are equally wide or,
+    with `far`, their ends are far from each other. The bound may jump as that of `reach` does.
     """
     reached, length, wall = 0.0, 0.0, math.inf
     ends = [0.0, FIRST * limit, 2 * FIRST * limit]
-    if not middle:  # what is known of ends is known of severities far from each other
+    if far:
         ends = [0.0, *(FIRST * limit * 4.0**power for power in range(min(most_cells, 3)))]
     for _ in range(ROUNDS):
         most, lengths = yield ends[:-1], ends[1:]
@@ -71,6 +82,11 @@ def outwards(radius: float, limit: float, most_cells: int, *, order: float, fine
         if reached < wall:  # where a cell was not certified, only smaller ones may be
             if wall - reached <= least:
                 break
+            if jumps:
+                before, after = _beside(reached, jumps)
+                if reached < before and after < wall < reached + jumps:
+                    ends = [reached, before, after]
+                    continue
             widest = min(widest, (wall - reached) / min(most_cells, 4))
         widths, room = list[float](), max(0.0, radius - length)
         left = DONE * room
@@ -81,12 +97,18 @@ def outwards(radius: float, limit: float, most_cells: int, *, order: float, fine
             widths.append(width)
             room -= speed * width
         if not widths:
-            if room <= speed * NEAR / 2 * reached:
+            if room <= speed * min(NEAR, finest) / 2 * reached:
                 break
             widths = [least] * 3
         ends = list(accumulate(widths, initial=reached))
         ends = [*takewhile(lambda end: end < limit, ends), *([limit] if ends[-1] >= limit else [])]
     return reached
+
+
+def _beside(severity: float, jumps: float) -> tuple[float, float]:
+    """Both sides of the odd multiple of half of `jumps` that is nearest."""
+    place = (math.floor(severity / jumps) + 0.5) * jumps
+    return place * (1 - BESIDE), place * (1 + BESIDE)
 
 
 def _kept(bounds: list[float], radius: float) -> int:
@@ -129,8 +151,7 @@ def reach(radius: float, limit: float, count: int, jumps: float | None = None) -
         nearness = [2e-4 * 15.0**step for step in range(count // 2)] if count > 2 or turn else [0.02]
         asked = [guess * (1 + offset) for offset in [*(-each for each in reversed(nearness)), *nearness]]
         if jumps:
-            place = (math.floor(guess / jumps) + 0.5) * jumps
-            asked = sorted([*asked, place * (1 - BESIDE), place * (1 + BESIDE)])
+            asked = sorted([*asked, *_beside(guess, jumps)])
         asked = [each for each in asked if low < each < high]
         stuck = not stuck and high - low > wide / 4
         if stuck or not asked:

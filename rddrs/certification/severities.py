@@ -17,6 +17,7 @@ from rddrs.certification.certify import Certificate
 from rddrs.certification.lengths import SLACK, Asked, Range, Region, along_chords, boxed, in_balls, reaches
 from rddrs.certification.searches import CELLS, Rows, Search, outwards, reach, together
 from rddrs.threats import PERTURBATIONS, Change, Perturbation, stored
+from rddrs.threats.convolution import Blurred
 from rddrs.threats.interpolation import Moved
 
 Key = tuple[int, int]
@@ -168,9 +169,12 @@ def _search(region: Region, perturbation: Perturbation, way: Way, radius: float,
     steps = way is boxed or (region.rounding is not None and region.euclidean_ball is None)
     jumps = way is in_balls or (steps and not region.diagonal)
     order = 1 / 2 if jumps else 2 if way is along_chords else 1
-    finest = 1 / 100 if way is in_balls else 1 / 2000 if jumps else 1 / 1000
-    most = min(CELLS, fitting)
-    return (yield from outwards(radius, limit, most, order=order, finest=finest, middle=way is not along_chords))
+    # A blur changes nothing at first and then much: its first severities are far from each other.
+    far = isinstance(change, Blurred) and way is along_chords
+    finest = 1 / 100 if way is in_balls else 1 / 2000 if jumps else 1 / 8000 if far else 1 / 1000
+    most, middle, jumps = min(CELLS, fitting), way is not along_chords, region.jumps(perturbation)
+    cells = outwards(radius, limit, most, order=order, finest=finest, middle=middle, far=far, jumps=jumps)
+    return (yield from cells)
 
 
 def _way(region: Region, perturbation: Perturbation) -> Way:
