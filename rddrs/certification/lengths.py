@@ -86,11 +86,19 @@ class Region:
         return float(self.spread(torch.full_like(self.x[None], self.slack)))
 
     @cached_property
-    def start(self) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
-        """The input, clamped, and how far it is from x at most where that is rounded."""
+    def start(self) -> tuple[Float[Tensor, "*shape"] | None, Float[Tensor, "*shape"]]:
+        """How far x is from the input as it is clamped, None where it is that, and at most from what that is rounded to."""
         clamped = self.stored(self.x)
         ends = (stored(clamped + sign * self.slack, rounding=self.rounding) for sign in (1, -1))
-        return clamped, torch.maximum(*((end - self.x).abs() for end in ends))
+        away = None if torch.equal(clamped, self.x) else (clamped - self.x).abs()
+        return away, torch.maximum(*((end - self.x).abs() for end in ends))
+
+    def cut(self, points: Float[Tensor, "n *shape"]) -> bool:
+        """Whether clamping changes any entry by more than the slack."""
+        if self.clamp is None:
+            return False
+        least, most = points.aminmax()
+        return bool((least < self.clamp[0] - self.slack) | (most > self.clamp[1] + self.slack))
 
     def direction(self, perturbation: Perturbation) -> Tensor:
         """v(x) of one that is linear, x + s v(x), in a shape that broadcasts with [1, *shape]."""
@@ -255,7 +263,7 @@ def reaches(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "1 n"]:
     x, (start, rounded) = region.x, region.start
     points = region.stored(torch.cat([_on_lines(region, it, severities) for it, (severities,) in asked]))
     away = points - x
-    most = region.length(away if torch.equal(start, x) else torch.maximum(away.abs(), (start - x).abs())) + region.error
+    most = region.length(away if start is None else torch.maximum(away.abs(), start)) + region.error
     if region.rounding is None or not (rows := region.undecided(most)).any():
         return most[None]
     if not rows.all():
@@ -271,6 +279,8 @@ def _bends(region: Region, asked: Sequence[Cells]) -> Float[Tensor, "n *shape"]:
     for kind, same in groupby(asked, key=_kind):
         if kind is Moved:
             found.append(moved_bends(x[None], [(_moved(it), low, high) for it, low, high in same]))
+        elif kind is Linear:
+            found.append(x.new_zeros(()).expand(sum(len(low) for _, low, _ in same), *x.shape))
         else:
             found += [it.bends(x, *ends) for it, *ends in same]
     return torch.cat(found)
@@ -288,12 +298,12 @@ def along_chords(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]
         places.append(place + count)
         count += len(severities)
     points, places = _points(region, ends), torch.cat(places, dim=1)
-    bends = region.slack + _bends(region, [(it, cells.amin(dim=0), cells.amax(dim=0)) for it, cells in asked])
+    bends = 3 * region.slack + _bends(region, [(it, cells.amin(dim=0), cells.amax(dim=0)) for it, cells in asked])
     held = region.stored(points)
     lengths = region.lengths([(id(it), each) for it, severities in ends for each in severities.tolist()], held)[places]
     first, last = held[places]
     away, most = bends, lengths.amax(dim=0)
-    if not torch.equal(held, points):  # where a chord is cut it has a bend: a share of what is cut off
+    if region.cut(points):  # where a chord is cut it has a bend: a share of what is cut off, here of more than the slack
         inner, outer = (last - first).abs(), (points - held).abs()[places].sum(dim=0)
         away = away + inner * outer / (inner + outer).clamp_min(torch.finfo(inner.dtype).tiny)
     most = most + region.spread(away)

@@ -171,7 +171,7 @@ def _search(region: Region, perturbation: Perturbation, way: Way, radius: float,
     order = 1 / 2 if jumps else 2 if way is along_chords else 1
     # A blur changes nothing at first and then much: its first severities are far from each other.
     far = isinstance(change, Blurred) and way is along_chords
-    finest = 1 / 100 if way is in_balls else 1 / 2000 if jumps else 1 / 8000 if far else 1 / 1000
+    finest = 1 / 100 if way is in_balls else 1 / 2000 if jumps else 1 / 3000 if far else 1 / 1000
     most, middle, jumps = min(CELLS, fitting), way is not along_chords, region.jumps(perturbation)
     cells = outwards(radius, limit, most, order=order, finest=finest, middle=middle, far=far, jumps=jumps)
     return (yield from cells)
