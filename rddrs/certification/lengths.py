@@ -87,7 +87,7 @@ class Region:
 
     @cached_property
     def start(self) -> tuple[Float[Tensor, "*shape"] | None, Float[Tensor, "*shape"]]:
-        """How far x is from the input as it is clamped, None where it is that, and at most from what that is rounded to."""
+        """How far the clamped input is from x, None where it is x, and how far at most what it is rounded to is."""
         clamped = self.stored(self.x)
         ends = (stored(clamped + sign * self.slack, rounding=self.rounding) for sign in (1, -1))
         away = None if torch.equal(clamped, self.x) else (clamped - self.x).abs()
@@ -102,37 +102,37 @@ class Region:
 
     def direction(self, perturbation: Perturbation) -> Tensor:
         """v(x) of one that is linear, x + s v(x), in a shape that broadcasts with [1, *shape]."""
-        change = perturbation.function
-        if change not in self._directions:
+        key, change = id(perturbation), perturbation.function
+        if key not in self._directions:
             assert isinstance(change, Linear)
-            self._directions[change] = change.direction(self.x[None])
-        return self._directions[change]
+            self._directions[key] = change.direction(self.x[None])
+        return self._directions[key]
 
     def jumps(self, perturbation: Perturbation) -> float | None:
-        """From which severity to which rounding moves all entries of x + s v(x) at once, where all of v(x) is as large.
+        """At odd multiples of half of this severity all of x + s v(x) that moves is rounded to the next multiples.
 
-        It does at the odd multiples of half of that if x is rounded; but for entries that never move.
+        It is, where x is rounded already and all is moved by as much.
         """
         if self.rounding is None or not isinstance(perturbation.function, Linear):
             return None
         sizes = self.direction(perturbation).abs()
         most = float(sizes.max())
-        return self.rounding / most if most > 0 and ((sizes == most) | (sizes == 0)).all() else None
+        return self.rounding / most if 0 < most < math.inf and ((sizes == most) | (sizes == 0)).all() else None
 
     def sides(self, perturbation: Perturbation) -> tuple[Tensor, Tensor]:
         """T_1(x) - x and T_-1(x) - x."""
-        change = perturbation.function
-        if change not in self._sides:
-            self._sides[change] = perturbation.points(self.x, self.x.new_tensor([1, -1])) - self.x
-        first, second = self._sides[change]
+        key = id(perturbation)
+        if key not in self._sides:
+            self._sides[key] = perturbation.points(self.x, self.x.new_tensor([1, -1])) - self.x
+        first, second = self._sides[key]
         return first, second
 
     @cached_property
-    def _directions(self) -> dict[object, Tensor]:
+    def _directions(self) -> dict[int, Tensor]:
         return {}
 
     @cached_property
-    def _sides(self) -> dict[object, Tensor]:
+    def _sides(self) -> dict[int, Tensor]:
         return {}
 
     @cached_property
@@ -187,7 +187,8 @@ class Region:
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """A bound of |B^-1 (centre + z)| for all z whose entries are within `half`, and |B^-1 centre|; C not diagonal.
 
-        In l2 its square is |w|^2 + 2 z . B^-T w + |B^-1 z|^2, w = B^-1 centre: the middle term is bounded by entry.
+        In l2 its square is |w|^2 + 2 z . B^-T w + |B^-1 z|^2, w = B^-1 centre: the middle term is bounded by entry,
+        where that may decide.
         """
         spread, scale = self.spread(half), self.certificate.scale
         if self.euclidean_ball is None:
@@ -289,9 +290,10 @@ def _bends(region: Region, asked: Sequence[Cells]) -> Float[Tensor, "n *shape"]:
 def along_chords(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]:
     """A bound of |B^-1 delta| over every cell, and the length at its far end, where images hardly leave their chords.
 
-    A norm is on a chord largest at an end.
+    A norm is on a chord largest at an end. What is within the slack of the range is as if it were not cut: neither an
+    image nor its place on the chord is changed by more.
     """
-    x, ends, places, count = region.x, list[Asked](), list[Tensor](), 0
+    ends, places, count = list[Asked](), list[Tensor](), 0
     for it, cells in asked:
         severities, place = cells.unique(return_inverse=True)
         ends.append((it, severities))
@@ -303,7 +305,7 @@ def along_chords(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]
     lengths = region.lengths([(id(it), each) for it, severities in ends for each in severities.tolist()], held)[places]
     first, last = held[places]
     away, most = bends, lengths.amax(dim=0)
-    if region.cut(points):  # where a chord is cut it has a bend: a share of what is cut off, here of more than the slack
+    if region.cut(points):  # where a chord is cut it has a bend: a share of what is cut off
         inner, outer = (last - first).abs(), (points - held).abs()[places].sum(dim=0)
         away = away + inner * outer / (inner + outer).clamp_min(torch.finfo(inner.dtype).tiny)
     most = most + region.spread(away)

@@ -151,7 +151,7 @@ def reach(radius: float, limit: float, count: int, jumps: float | None = None) -
         nearness = [2e-4 * 15.0**step for step in range(count // 2)] if count > 2 or turn else [0.02]
         asked = [guess * (1 + offset) for offset in [*(-each for each in reversed(nearness)), *nearness]]
         if jumps:
-            asked = sorted([*asked, *_beside(guess, jumps)])
+            asked = sorted([*asked, *_beside(guess if guess < high else high, jumps)])
         asked = [each for each in asked if low < each < high]
         stuck = not stuck and high - low > wide / 4
         if stuck or not asked:

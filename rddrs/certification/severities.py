@@ -167,11 +167,11 @@ def _search(region: Region, perturbation: Perturbation, way: Way, radius: float,
             return reached
     # Of entries that jump the excess is the root of the width: the more do in a cell, each by as much in any.
     steps = way is boxed or (region.rounding is not None and region.euclidean_ball is None)
-    jumps = way is in_balls or (steps and not region.diagonal)
-    order = 1 / 2 if jumps else 2 if way is along_chords else 1
+    many = way is in_balls or (steps and not region.diagonal)
+    order = 1 / 2 if many else 2 if way is along_chords else 1
     # A blur changes nothing at first and then much: its first severities are far from each other.
     far = isinstance(change, Blurred) and way is along_chords
-    finest = 1 / 100 if way is in_balls else 1 / 2000 if jumps else 1 / 3000 if far else 1 / 1000
+    finest = 1 / 100 if way is in_balls else 1 / 2000 if many else 1 / 3000 if far else 1 / 1000
     most, middle, jumps = min(CELLS, fitting), way is not along_chords, region.jumps(perturbation)
     cells = outwards(radius, limit, most, order=order, finest=finest, middle=middle, far=far, jumps=jumps)
     return (yield from cells)

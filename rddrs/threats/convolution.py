@@ -114,18 +114,20 @@ class Blurred(Boxed, Mean):
             places = torch.arange(-(size // 2), x.shape[axis] + size // 2, device=x.device)
             x = x.index_select(axis, self.outside(places, x.shape[axis])) if size > 1 else x
         if x[0].numel() >= LARGE:
-            (rows, columns), (height, width) = kernels.shape[-2:], x.shape[-2:]
-            near = product(range(rows), range(columns))
-            parts = (
-                (x[..., row : height - rows + 1 + row, column : width - columns + 1 + column], kernels[:, row, column])
-                for row, column in near
-            )
-            found = x.new_zeros(())
-            for part, weight in parts:
-                weight = weight.view(-1, 1, 1, 1)
-                found = found.addcmul_(part, weight) if found.ndim else part * weight
-            return found
+            return _summed(x, kernels)
         return conv2d(x.movedim(1, 0), kernels[:, None], groups=len(x)).movedim(0, 1)
+
+
+def _summed(x: Float[Tensor, "m c h w"], kernels: Kernels) -> Float[Tensor, "n *shape"]:
+    """What conv2d makes of every channel."""
+    (rows, columns), (height, width) = kernels.shape[-2:], x.shape[-2:]
+    found = None
+    for row, column in product(range(rows), range(columns)):
+        part = x[..., row : row + height - rows + 1, column : column + width - columns + 1]
+        weight = kernels[:, row, column].view(-1, 1, 1, 1)
+        found = part * weight if found is None else found.addcmul_(part, weight)
+    assert found is not None
+    return found
 
 
 def _normal(weights: Kernels) -> Kernels:

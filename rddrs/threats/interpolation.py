@@ -8,7 +8,7 @@ a parabola, which leaves its chord by a quarter of what the slope along one axis
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int

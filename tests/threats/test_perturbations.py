@@ -138,6 +138,25 @@ def test_no_severity_of_a_certified_interval_is_outside(kind, norm):
             assert inside(it, NAMES[name], severities, **stored).all(), name
 
 
+@pytest.mark.parametrize("kind", ["isotropic", "diagonal", "full"])
+def test_nor_where_the_input_is_neither_in_the_range_nor_on_the_grid(kind):
+    x = 1.2 * image(3, 8, 8) - 0.1
+    x[:, 0] = (x[:, 0] * 16).round() / 16 + 1 / 32  # rounded to either side
+    it, stored = certificate(x, scale_of(kind, 192), 3.0), {"clamp": (0.0, 1.0), "rounding": 1 / 16}
+    found = certified_severities(it, **stored)
+    assert sum(each.size > 0 for each in found.values()) > 12
+    for name, each in found.items():
+        severities = torch.linspace(each.low, each.high, 100, dtype=torch.float64)
+        assert each.size == 0 or inside(it, NAMES[name], severities, **stored).all(), name
+
+
+def test_what_is_certified_of_blocks_where_rounding_may_leave_the_region_is_nothing():
+    """A ball that holds every rounded image is larger than the region, which holds none of a cell then."""
+    it, blocks = certificate(image(1, 8, 8), Isotropic(0.5, 64), 0.06), NAMES["jpeg_blocks"]
+    assert certified_severity(it, blocks, rounding=1 / 128) == Severity(0, 0, two_sided=False)
+    assert certified_severity(it, blocks).high > 0
+
+
 def test_an_interval_that_leaves_between_two_tested_severities_is_not_proven():
     """A spike between two of the severities that a search tests: what has a bound stops before it."""
 
