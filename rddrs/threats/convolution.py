@@ -59,8 +59,8 @@ class Blurred(Boxed, Mean):
         kernels = self._kernels(low, middle, high)
         first, centre, last = (self._mixed(x, it) for it in kernels)
         reach = kernels[0].shape[-1] // 2
-        before = self._away(x, *kernels[:2], self._between(low, middle, reach))
-        after = self._away(x, *kernels[1:], self._between(middle, high, reach))
+        before = self._away(x, kernels[0], kernels[1], self._between(low, middle, reach))
+        after = self._away(x, kernels[1], kernels[2], self._between(middle, high, reach))
         rest = torch.maximum(before, after)
         return (
             torch.minimum(torch.minimum(first - before, last - after), centre - rest),
@@ -69,7 +69,8 @@ class Blurred(Boxed, Mean):
 
     def bends(self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> Tensor:
         weights = self._between(low, high, self.reach(float(high.max())))
-        return self._away(x, *_normal(weights[[0, -1]]), weights).expand(-1, *x.shape[1:])
+        kernel, last = _normal(weights[[0, -1]])
+        return self._away(x, kernel, last, weights).expand(-1, *x.shape[1:])
 
     def _kernels(self, *severities: Float[Tensor, " n"]) -> list[Kernels]:
         reach = self.reach(max(float(it.max()) for it in severities))

@@ -181,7 +181,7 @@ def test_down_is_to_the_right_of_an_image_on_its_side():
 
 @pytest.mark.parametrize("it", [NAMES["shift"], SHIFT_DOWN])
 def test_what_starts_straight_is_on_a_line_up_to_1(it):
-    assert [name for name, each in NAMES.items() if each.function.starts_straight] == ["shift"]
+    assert known("starts_straight") == ["shift"]
     severities = torch.linspace(-1, 1, 41, dtype=torch.float64)
     for x in images():
         ends = it.points(x, severities.sign())
