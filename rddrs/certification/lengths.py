@@ -6,25 +6,31 @@ of the cell, or in a ball. Clamped and rounded as the image is, entry by entry.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
+from typing import TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rddrs.certification.certify import Certificate
 from rddrs.noise import Diagonal, Isotropic
-from rddrs.threats import Perturbation, stored
+from rddrs.threats import Change, Perturbation, stored
+from rddrs.threats.blocks import Blocks, Coefficients
 from rddrs.threats.change import column
 from rddrs.threats.interpolation import Moved, moved_bends, moved_boxes, moved_points
 from rddrs.threats.linear import Linear
 
+Distances = TypeVar("Distances", float, Tensor)
 Range = tuple[float, float]
 Asked = tuple[Perturbation, Tensor]
 """Severities [1, n] of a perturbation, or the two ends of cells [2, n], the one that is nearer to 0 first."""
+
+Key = tuple[int, float]
+"""A perturbation's identity and a severity."""
 
 Cells = tuple[Perturbation, Tensor, Tensor]
 """A perturbation and the lower and upper ends, [n], of cells."""
@@ -75,22 +81,64 @@ class Region:
         return float(self.spread(half))
 
     @cached_property
-    def start(self) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
-        """The input, clamped, and that rounded."""
+    def error(self) -> float:
+        """What an error of `slack` in every entry adds to a length at most."""
+        return float(self.spread(torch.full_like(self.x[None], self.slack)))
+
+    @cached_property
+    def start(self) -> tuple[Float[Tensor, "*shape"] | None, Float[Tensor, "*shape"]]:
+        """How far the clamped input is from x, None where it is x, and how far at most what it is rounded to is."""
         clamped = self.stored(self.x)
-        return clamped, stored(clamped, rounding=self.rounding)
+        ends = (stored(clamped + sign * self.slack, rounding=self.rounding) for sign in (1, -1))
+        away = None if torch.equal(clamped, self.x) else (clamped - self.x).abs()
+        return away, torch.maximum(*((end - self.x).abs() for end in ends))
+
+    def cut(self, points: Float[Tensor, "n *shape"]) -> bool:
+        """Whether clamping changes any entry by more than the slack."""
+        if self.clamp is None:
+            return False
+        least, most = points.aminmax()
+        return bool((least < self.clamp[0] - self.slack) | (most > self.clamp[1] + self.slack))
 
     def direction(self, perturbation: Perturbation) -> Tensor:
         """v(x) of one that is linear, x + s v(x), in a shape that broadcasts with [1, *shape]."""
-        key, change = perturbation.name, perturbation.function
-        if key not in self._directions or self._directions[key][0] is not change:
+        key, change = id(perturbation), perturbation.function
+        if key not in self._directions:
             assert isinstance(change, Linear)
-            self._directions[key] = change, change.direction(self.x[None])
-        return self._directions[key][1]
+            self._directions[key] = change.direction(self.x[None])
+        return self._directions[key]
+
+    def jumps(self, perturbation: Perturbation) -> float | None:
+        """At odd multiples of half of this severity all of x + s v(x) that moves is rounded to the next multiples.
+
+        It is, where x is rounded already and all is moved by as much.
+        """
+        if self.rounding is None or not isinstance(perturbation.function, Linear):
+            return None
+        sizes = self.direction(perturbation).abs()
+        most = float(sizes.max())
+        return self.rounding / most if 0 < most < math.inf and ((sizes == most) | (sizes == 0)).all() else None
+
+    def sides(self, perturbation: Perturbation) -> tuple[Tensor, Tensor]:
+        """T_1(x) - x and T_-1(x) - x."""
+        key = id(perturbation)
+        if key not in self._sides:
+            self._sides[key] = perturbation.points(self.x, self.x.new_tensor([1, -1])) - self.x
+        first, second = self._sides[key]
+        return first, second
 
     @cached_property
-    def _directions(self) -> dict[str, tuple[Linear, Tensor]]:
+    def _directions(self) -> dict[int, Tensor]:
         return {}
+
+    @cached_property
+    def _sides(self) -> dict[int, Tensor]:
+        return {}
+
+    @cached_property
+    def coefficients(self) -> Coefficients:
+        """Those of the input's blocks."""
+        return Coefficients.of(self.x[None])
 
     def stored(self, points: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
         """Clamped, but not rounded."""
@@ -98,7 +146,22 @@ class Region:
 
     def length(self, delta: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:
         """|B^-1 delta|."""
-        return self.certificate.family.length(delta.flatten(1), self.certificate.scale)
+        family, scale = self.certificate.family, self.certificate.scale
+        if isinstance(scale, Isotropic):  # one number a row is divided, not every entry
+            return family.norm(delta.flatten(1)) / scale.sigma
+        return family.length(delta.flatten(1), scale)
+
+    def lengths(self, keys: Sequence[Key], points: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:
+        """|B^-1 (point - x)|, of points that were seen under the same key as it was then."""
+        new = [place for place, key in enumerate(keys) if key not in self._known]
+        if new:
+            found = self.length(points[new] - self.x).tolist()
+            self._known.update(zip((keys[place] for place in new), found, strict=True))
+        return points.new_tensor([self._known[key] for key in keys])
+
+    @cached_property
+    def _known(self) -> dict[Key, float]:
+        return {}
 
     def spread(self, bound: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:
         """At least |B^-1 delta| for every delta whose entries are within the bound's."""
@@ -106,7 +169,7 @@ class Region:
             return self.length(bound)
         return self.certificate.family.norm(bound.flatten(1)) / self._ball
 
-    def ball(self, spread: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    def ball(self, spread: Distances) -> Distances:
         """At least |B^-1 delta| for every |delta|_2 <= spread, which is rounded or not."""
         assert self.euclidean_ball is not None
         size = math.sqrt(self.x.numel())
@@ -124,7 +187,8 @@ class Region:
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """A bound of |B^-1 (centre + z)| for all z whose entries are within `half`, and |B^-1 centre|; C not diagonal.
 
-        In l2 its square is |w|^2 + 2 z . B^-T w + |B^-1 z|^2, w = B^-1 centre: the middle term is bounded by entry.
+        In l2 its square is |w|^2 + 2 z . B^-T w + |B^-1 z|^2, w = B^-1 centre: the middle term is bounded by entry,
+        where that may decide.
         """
         spread, scale = self.spread(half), self.certificate.scale
         if self.euclidean_ball is None:
@@ -132,45 +196,53 @@ class Region:
             return length + spread, length
         whitened = scale.whiten(centre.flatten(1))
         length = torch.linalg.vector_norm(whitened, dim=1)
-        along = (half.flatten(1) * scale.slopes(whitened).abs()).sum(dim=1) + 4 * scale.rounding * length * spread
-        return torch.fmin(length + spread, (length**2 + 2 * along + spread**2).sqrt()), length
+        most = length + spread
+        rows = (length < self.certificate.radius) & self._reaching(most)
+        if rows.any():
+            centred, away, around = length[rows], spread[rows], half.flatten(1)[rows]
+            along = (around * scale.slopes(whitened[rows]).abs()).sum(dim=1) + 4 * scale.rounding * centred * away
+            most[rows] = torch.fmin(most[rows], (centred**2 + 2 * along + away**2).sqrt())
+        return most, length
+
+    def _reaching(self, most: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
+        """Of which bounds it is not known that they are below the radius."""
+        return most >= self.certificate.radius * (1 - SLACK) / self.up
+
+    def undecided(self, most: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
+        """Of which of these bounds rounding decides whether they stay below the radius."""
+        return (most < self.certificate.radius) & self._reaching(most + self._rounded)
 
     def also_rounded(
-        self,
-        most: Float[Tensor, " n"],
-        longest: Callable[[tuple[Tensor, Tensor]], Tensor],
-        lower: Float[Tensor, "n *shape"],
-        upper: Float[Tensor, "n *shape"] | None = None,
+        self, most: Float[Tensor, " n"], lower: Float[Tensor, "n *shape"], upper: Float[Tensor, "n *shape"]
     ) -> Float[Tensor, " n"]:
-        """Of points between these ends the bound, and what is `longest` after they are rounded where that decides."""
-        if self.rounding is None:
-            return most
-        radius = self.certificate.radius
-        asked = (most < radius) & (most + self._rounded >= radius * (1 - SLACK) / self.up)
-        if not asked.any():
+        """Of points between these ends the bound, and that of what they are rounded to where that decides."""
+        if self.rounding is None or not (asked := self.undecided(most)).any():
             return most
         if not asked.all():
-            lower, upper = lower[asked], None if upper is None else upper[asked]
-        ends = (lower - self.slack, lower + self.slack) if upper is None else (lower, upper)
-        found = longest((stored(ends[0], rounding=self.rounding), stored(ends[1], rounding=self.rounding)))
+            lower, upper = lower[asked], upper[asked]
+        found = self.longest((stored(lower, rounding=self.rounding), stored(upper, rounding=self.rounding)))
         return most.index_put((asked,), torch.maximum(most[asked], found))
+
+
+def _on_lines(region: Region, it: Perturbation, severities: Float[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
+    """T_s(x), of what starts straight up to 1."""
+    x, change, s = region.x, it.function, column(severities, region.x[None])
+    if isinstance(change, Linear):
+        return torch.addcmul(x, s, region.direction(it))
+    if isinstance(change, Change) and change.starts_straight:
+        first, second = region.sides(it)
+        return torch.addcmul(torch.addcmul(x, s.clamp_min(0), first), s.clamp_max(0), second, value=-1)
+    return it.points(x, severities)
 
 
 def _points(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "n *shape"]:
     """T_s(x) of every perturbation at its severities; those of the same kind are made together."""
     x, found = region.x, list[Tensor]()
     for kind, same in groupby(asked, key=_kind):
-        if kind is Linear:
-            parts = [*same]
-            directions = [region.direction(it) for it, _ in parts]
-            if len(parts) > 1:
-                rows = [each.expand(len(s), *x.shape) for each, (_, s) in zip(directions, parts, strict=True)]
-                directions = [torch.cat(rows)]
-            found.append(torch.addcmul(x, column(torch.cat([s for _, s in parts]), x[None]), directions[0]))
-        elif kind is Moved:
+        if kind is Moved:
             found.append(moved_points(x[None], [(_moved(it), s) for it, s in same]))
         else:
-            found += [it.points(x, s) for it, s in same]
+            found += [_on_lines(region, it, s) for it, s in same]
     return found[0] if len(found) == 1 else torch.cat(found)
 
 
@@ -186,19 +258,21 @@ def _moved(perturbation: Perturbation) -> Moved:
 def reaches(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "1 n"]:
     """A bound of |B^-1 delta| from 0 to every severity, where C is diagonal and no entry ever turns back.
 
-    No entry is then farther from x than at one of the two ends.
+    No entry is then farther from x than at one of the two ends; nor is it once it is rounded, but for the error of what
+    is computed here, `slack` at most, with which it may come to the multiple beyond.
     """
     x, (start, rounded) = region.x, region.start
-    points = region.stored(_points(region, [(it, severities) for it, (severities,) in asked]))
-
-    def longest(*ends: Tensor) -> Float[Tensor, " n"]:
-        away = (ends[0] - x).abs_()
-        for end in ends[1:]:
-            torch.maximum(away, (end - x).abs_(), out=away)
-        return region.length(away.add_(region.slack))
-
-    most = longest(points) if torch.equal(start, x) else longest(points, start)
-    return region.also_rounded(most, lambda rows: longest(*rows, rounded), points)[None]
+    points = region.stored(torch.cat([_on_lines(region, it, severities) for it, (severities,) in asked]))
+    away = points - x
+    most = region.length(away if start is None else torch.maximum(away.abs(), start)) + region.error
+    if region.rounding is None or not (rows := region.undecided(most)).any():
+        return most[None]
+    if not rows.all():
+        points, away = points[rows], away[rows]
+    beyond = points.add_(away.sign_(), alpha=region.slack)
+    found = stored(beyond, rounding=region.rounding).sub_(x).abs_()
+    found = region.length(torch.maximum(found, rounded, out=found)) + region.error
+    return most.index_put((rows,), torch.maximum(most[rows], found))[None]
 
 
 def _bends(region: Region, asked: Sequence[Cells]) -> Float[Tensor, "n *shape"]:
@@ -206,6 +280,8 @@ def _bends(region: Region, asked: Sequence[Cells]) -> Float[Tensor, "n *shape"]:
     for kind, same in groupby(asked, key=_kind):
         if kind is Moved:
             found.append(moved_bends(x[None], [(_moved(it), low, high) for it, low, high in same]))
+        elif kind is Linear:
+            found.append(x.new_zeros(()).expand(sum(len(low) for _, low, _ in same), *x.shape))
         else:
             found += [it.bends(x, *ends) for it, *ends in same]
     return torch.cat(found)
@@ -214,27 +290,28 @@ def _bends(region: Region, asked: Sequence[Cells]) -> Float[Tensor, "n *shape"]:
 def along_chords(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]:
     """A bound of |B^-1 delta| over every cell, and the length at its far end, where images hardly leave their chords.
 
-    A norm is on a chord largest at an end.
+    A norm is on a chord largest at an end. What is within the slack of the range is as if it were not cut: neither an
+    image nor its place on the chord is changed by more.
     """
-    x, ends, places, count = region.x, list[Asked](), list[Tensor](), 0
+    ends, places, count = list[Asked](), list[Tensor](), 0
     for it, cells in asked:
         severities, place = cells.unique(return_inverse=True)
         ends.append((it, severities))
         places.append(place + count)
         count += len(severities)
     points, places = _points(region, ends), torch.cat(places, dim=1)
-    bends = region.slack + _bends(region, [(it, cells.amin(dim=0), cells.amax(dim=0)) for it, cells in asked])
+    bends = 3 * region.slack + _bends(region, [(it, cells.amin(dim=0), cells.amax(dim=0)) for it, cells in asked])
     held = region.stored(points)
-    lengths = region.length(held - x)[places]
+    lengths = region.lengths([(id(it), each) for it, severities in ends for each in severities.tolist()], held)[places]
     first, last = held[places]
     away, most = bends, lengths.amax(dim=0)
-    if not torch.equal(held, points):  # where a chord is cut it has a bend: a share of what is cut off
+    if region.cut(points):  # where a chord is cut it has a bend: a share of what is cut off
         inner, outer = (last - first).abs(), (points - held).abs()[places].sum(dim=0)
         away = away + inner * outer / (inner + outer).clamp_min(torch.finfo(inner.dtype).tiny)
     most = most + region.spread(away)
     if region.rounding is not None:
         lower, upper = torch.minimum(first, last) - bends, torch.maximum(first, last) + bends
-        most = region.also_rounded(most, region.longest, region.stored(lower), region.stored(upper))
+        most = region.also_rounded(most, region.stored(lower), region.stored(upper))
     return torch.stack([most, lengths[1]])
 
 
@@ -253,14 +330,16 @@ def boxed(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]:
         most, length = region.longest((lower, upper)), region.length(centre)
     else:
         most, length = region.around(centre, (upper - lower) / 2)
-    return torch.stack([region.also_rounded(most, region.longest, lower, upper), length])
+    return torch.stack([region.also_rounded(most, lower, upper), length])
 
 
 def in_balls(region: Region, asked: Sequence[Asked]) -> Float[Tensor, "2 n"]:
     """As `boxed`, where more is known of all entries together than of each."""
     found = []
     for it, cells in asked:
-        centres, radii = it.balls(region.x, cells.amin(dim=0), cells.amax(dim=0))
+        change, ends = it.function, (cells.amin(dim=0), cells.amax(dim=0))
+        blocks = isinstance(change, Blocks)
+        centres, radii = change.around(region.coefficients, *ends) if blocks else it.balls(region.x, *ends)
         length = region.length(region.stored(centres) - region.x)
         found.append(torch.stack([length + region.ball(radii), length]))
     return torch.cat(found, dim=1)

@@ -19,6 +19,9 @@ FIRST, ROUNDS, CELLS = 1 / 64, 60, 6
 DONE = 1 / 30
 """A round asks for cells until this share of the room would be left: what is known here says little of there."""
 
+BESIDE = 1e-6
+"""How far, as a share of it, the sides of a jump are from where it is expected."""
+
 LEAST, TINY = 1e-9, 1e-300
 """Nothing below this share of the limit is looked at; and what stands for 0 in a quotient."""
 
@@ -36,14 +39,27 @@ def together(searches: Mapping[Key, Search], answers: Callable[[dict[Key, Rows]]
     return found
 
 
-def outwards(radius: float, limit: float, most_cells: int, *, order: float, finest: float, middle: bool) -> Search:
+def outwards(
+    radius: float,
+    limit: float,
+    most_cells: int,
+    *,
+    order: float,
+    finest: float,
+    middle: bool,
+    far: bool = False,
+    jumps: float | None = None,
+) -> Search:
     """Cells that follow one another, whose bounds exceed the length by their width to the power `order`.
 
     None is smaller than the share `finest` of its severities. Asks for the ends of cells, the nearer and the farther
-    ones, and gets of each the bound and the length in its `middle`, or at its end.
+    ones, and gets of each the bound and the length in its `middle`, or at its end. The first cells are equally wide or,
+    with `far`, their ends are far from each other. The bound may jump as that of `reach` does.
     """
     reached, length, wall = 0.0, 0.0, math.inf
     ends = [0.0, FIRST * limit, 2 * FIRST * limit]
+    if far:
+        ends = [0.0, *(FIRST * limit * 4.0**power for power in range(min(most_cells, 3)))]
     for _ in range(ROUNDS):
         most, lengths = yield ends[:-1], ends[1:]
         certified = _kept(most, radius)
@@ -66,7 +82,12 @@ def outwards(radius: float, limit: float, most_cells: int, *, order: float, fine
         if reached < wall:  # where a cell was not certified, only smaller ones may be
             if wall - reached <= least:
                 break
-            widest = min(widest, (wall - reached) / 4)
+            if jumps:
+                before, after = _beside(reached, jumps)
+                if reached < before and after < wall < reached + jumps:
+                    ends = [reached, before, after]
+                    continue
+            widest = min(widest, (wall - reached) / min(most_cells, 4))
         widths, room = list[float](), max(0.0, radius - length)
         left = DONE * room
         while len(widths) < most_cells and (not widths or room > left):
@@ -76,12 +97,18 @@ def outwards(radius: float, limit: float, most_cells: int, *, order: float, fine
             widths.append(width)
             room -= speed * width
         if not widths:
-            if room <= speed * NEAR / 2 * reached:
+            if room <= speed * min(NEAR, finest) / 2 * reached:
                 break
             widths = [least] * 3
         ends = list(accumulate(widths, initial=reached))
         ends = [*takewhile(lambda end: end < limit, ends), *([limit] if ends[-1] >= limit else [])]
     return reached
+
+
+def _beside(severity: float, jumps: float) -> tuple[float, float]:
+    """Both sides of the odd multiple of half of `jumps` that is nearest."""
+    place = (math.floor(severity / jumps) + 0.5) * jumps
+    return place * (1 - BESIDE), place * (1 + BESIDE)
 
 
 def _kept(bounds: list[float], radius: float) -> int:
@@ -98,10 +125,11 @@ def _width(room: float, speed: float, excess: float, order: float) -> float:
     return (2 * room / both) ** (1 if order == 2 else 2) if both > 0 else math.inf
 
 
-def reach(radius: float, limit: float, count: int) -> Search:
+def reach(radius: float, limit: float, count: int, jumps: float | None = None) -> Search:
     """Where a bound that never falls comes to the radius: by a power law, and in sections where that does not help.
 
-    Asks for severities, and gets of each the bound of all that is between it and 0.
+    Asks for severities, and gets of each the bound of all that is between it and 0. It may jump at the odd multiples of
+    half of `jumps`: both sides of the one that is nearest to where the radius is expected are asked for, too.
     """
     at, bounds, low, wide, stuck = [0.0], [0.0], 0.0, math.inf, False
     asked = [limit * 4.0**-power / max(1, 16 // count) for power in range(count - 1, -1, -1)]
@@ -122,6 +150,8 @@ def reach(radius: float, limit: float, count: int) -> Search:
         guess = at[last] * min(radius / max(bounds[last], TINY), 1e3) ** (1 / max(power, 0.01))  # no float overflows
         nearness = [2e-4 * 15.0**step for step in range(count // 2)] if count > 2 or turn else [0.02]
         asked = [guess * (1 + offset) for offset in [*(-each for each in reversed(nearness)), *nearness]]
+        if jumps:
+            asked = sorted([*asked, *_beside(guess if guess < high else high, jumps)])
         asked = [each for each in asked if low < each < high]
         stuck = not stuck and high - low > wide / 4
         if stuck or not asked:

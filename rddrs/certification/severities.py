@@ -17,10 +17,14 @@ from rddrs.certification.certify import Certificate
 from rddrs.certification.lengths import SLACK, Asked, Range, Region, along_chords, boxed, in_balls, reaches
 from rddrs.certification.searches import CELLS, Rows, Search, outwards, reach, together
 from rddrs.threats import PERTURBATIONS, Change, Perturbation, stored
+from rddrs.threats.convolution import Blurred
 from rddrs.threats.interpolation import Moved
 
 Key = tuple[int, int]
 """The place of a perturbation and a sign."""
+
+Way = Callable[[Region, Sequence[Asked]], Tensor]
+"""How severities are bounded."""
 
 NUMBERS = 1 << 18
 """So many numbers of images, or those of two cells, are looked at together at most."""
@@ -122,23 +126,18 @@ def _proven(region: Region, perturbations: Sequence[Perturbation]) -> list[dict[
     for place, it in enumerate(perturbations):
         way = _way(region, it)
         ways.append(way)
+        if way is in_balls and region.ball(0.0) * region.up >= radius:
+            continue  # rounding alone may leave the region: the balls of no cell are inside
         for sign in (1, -1) if it.two_sided else (1,):
-            if way is reaches:
-                searches[place, sign] = reach(radius, float(it.limit), min(TOGETHER, fitting))
-                continue
-            # Of entries that jump the excess is the root of the width: the more do in a cell, each by as much in any.
-            steps = way is boxed or (region.rounding is not None and region.euclidean_ball is None)
-            jumps = way is in_balls or (steps and not region.diagonal)
-            order = 1 / 2 if jumps else 2 if way is along_chords else 1
-            finest = 1 / 100 if way is in_balls else 1 / 2000 if jumps else 1 / 1000
-            searches[place, sign] = outwards(
-                radius, float(it.limit), min(CELLS, fitting), order=order, finest=finest, middle=way is not along_chords
-            )
+            searches[place, sign] = _search(region, it, way, radius, fitting)
 
     def answers(asked: dict[Key, Rows]) -> dict[Key, Rows]:
+        def chosen(key: Key) -> Way:
+            return ways[key[0]] if len(asked[key]) == 2 else reaches
+
         found = dict[Key, Rows]()
-        for way in {*ways}:
-            keys, parts = [key for key in asked if ways[key[0]] is way], []
+        for way in {*map(chosen, asked)}:
+            keys, parts = [key for key in asked if chosen(key) is way], []
             for place, same in groupby(keys, key=itemgetter(0)):
                 rows = [
                     zip(*([sign * it for it in row] for row in asked[place, sign]), strict=True) for _, sign in same
@@ -156,7 +155,29 @@ def _proven(region: Region, perturbations: Sequence[Perturbation]) -> list[dict[
     return [{sign: ends[key] for key in ends if key[0] == place for sign in key[1:]} for place in range(len(ways))]
 
 
-def _way(region: Region, perturbation: Perturbation) -> Callable[[Region, Sequence[Asked]], Tensor]:
+def _search(region: Region, perturbation: Perturbation, way: Way, radius: float, fitting: int) -> Search:
+    """Of one sign: for cells, or for severities up to which all is between the two ends."""
+    limit, change = float(perturbation.limit), perturbation.function
+    if way is reaches:
+        return (yield from reach(radius, limit, min(TOGETHER, fitting), region.jumps(perturbation)))
+    if region.diagonal and isinstance(change, Change) and change.starts_straight:
+        straight = min(1.0, limit)
+        reached = yield from reach(radius, straight, min(TOGETHER, fitting))
+        if reached < straight or reached == limit:
+            return reached
+    # Of entries that jump the excess is the root of the width: the more do in a cell, each by as much in any.
+    steps = way is boxed or (region.rounding is not None and region.euclidean_ball is None)
+    many = way is in_balls or (steps and not region.diagonal)
+    order = 1 / 2 if many else 2 if way is along_chords else 1
+    # A blur changes nothing at first and then much: its first severities are far from each other.
+    far = isinstance(change, Blurred) and way is along_chords
+    finest = 1 / 100 if way is in_balls else 1 / 2000 if many else 1 / 3000 if far else 1 / 1000
+    most, middle, jumps = min(CELLS, fitting), way is not along_chords, region.jumps(perturbation)
+    cells = outwards(radius, limit, most, order=order, finest=finest, middle=middle, far=far, jumps=jumps)
+    return (yield from cells)
+
+
+def _way(region: Region, perturbation: Perturbation) -> Way:
     """How the perturbation's severities are bounded."""
     change = perturbation.function
     if isinstance(change, Change):

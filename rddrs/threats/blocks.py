@@ -1,5 +1,6 @@
 """What JPEG does to an image: the cosine coefficients of its blocks are rounded to multiples of a step that grows."""
 
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
@@ -20,6 +21,37 @@ ROUNDING = 1e-12
 wrong by as much of the input's largest."""
 
 
+@dataclass(frozen=True)
+class Coefficients:
+    """Of blocks: their signs and sizes, how wrong these may be, and q of each."""
+
+    signs: Float[Tensor, "m c h w"]
+    sizes: Float[Tensor, "m c h w"]
+    wrong: Float[Tensor, "m c h w"]
+    steps: Float[Tensor, "h w"]
+
+    @classmethod
+    def of(cls, x: Float[Tensor, "m c h w"]) -> "Coefficients":
+        c = transformed(x)
+        sizes = c.abs()
+        wrong = torch.where(sizes > 0, ROUNDING * (sizes + column(sizes.flatten(1).amax(dim=1), c)), 0)
+        return cls(c.sign(), sizes, wrong, _steps(c))
+
+    def between(
+        self, low: Float[Tensor, " n"], high: Float[Tensor, " n"]
+    ) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n c h w"], Bool[Tensor, "n c h w"]]:
+        """The least and the most that the size of each coefficient is in the cell, and where n stays in it."""
+        sizes, wrong = self.sizes, self.wrong
+        first, last = (column(severities, sizes) * self.steps for severities in (low, high))
+        # At the severity 0 the numbers n are infinite, but for a coefficient of 0.
+        fewest = ((sizes - wrong).clamp_min(0) / last - ROUNDING).round().nan_to_num(0, posinf=torch.inf)
+        largest = ((sizes + wrong) / first + ROUNDING).round().nan_to_num(0, posinf=torch.inf)
+        same = (fewest == largest) & largest.isfinite()
+        least, most = (fewest * first).nan_to_num(0), (largest * last).nan_to_num(torch.inf, posinf=torch.inf)
+        least = torch.where(same, least, torch.maximum(least, sizes - last / 2))
+        return least, torch.where(same, most, torch.minimum(most, sizes + last / 2)), same
+
+
 class Blocks(Change):
     """Rounds the cosine coefficients c of 8 x 8 blocks to multiples n q s of q s, q = (1 + i + j) / 8.
 
@@ -38,39 +70,28 @@ class Blocks(Change):
     ) -> Float[Tensor, "n *shape"]:
         middle = transformed(self.points(x, (low + high) / 2))
         shares = torch.linspace(0, 1, PIECES + 1, dtype=low.dtype, device=low.device)[:, None]
-        edges, c = torch.lerp(low, high, shares), transformed(x)
+        edges, c = torch.lerp(low, high, shares), Coefficients.of(x)
         found = torch.zeros(1, dtype=x.dtype, device=x.device)
         for first, last in pairwise(edges):
-            least, most, same = self._between(c, first, last)
+            least, most, same = c.between(first, last)
             half = (most - least) / 2
-            away = transformed(c.sign() * (least + most) / 2 - middle, back=True).abs()
-            away += transformed(torch.where(same, c.sign() * half, 0), back=True).abs()  # these move together
+            away = transformed(c.signs * (least + most) / 2 - middle, back=True).abs()
+            away += transformed(torch.where(same, c.signs * half, 0), back=True).abs()  # these move together
             found = torch.maximum(found, away + transformed(torch.where(same, 0, half), back=True, sizes=True))
         return found
 
     def balls(
         self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, " n"]]:
-        """About the middle of the coefficients' ranges: the transform is orthonormal."""
-        c = transformed(x)
-        least, most, _ = self._between(c, low, high)
-        return transformed(c.sign() * (least + most) / 2, back=True), (most - least).flatten(1).norm(dim=1) / 2
+        return self.around(Coefficients.of(x), low, high)
 
     @staticmethod
-    def _between(
-        c: Float[Tensor, "m c h w"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
-    ) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n c h w"], Bool[Tensor, "n c h w"]]:
-        """The least and the most that the size of each coefficient is in the cell, and where n stays in it."""
-        q, sizes = _steps(c), c.abs()
-        first, last = (column(severities, c) * q for severities in (low, high))
-        wrong = torch.where(sizes > 0, ROUNDING * (sizes + column(sizes.flatten(1).amax(dim=1), c)), 0)
-        # At the severity 0 the numbers n are infinite, but for a coefficient of 0.
-        fewest = ((sizes - wrong).clamp_min(0) / last - ROUNDING).round().nan_to_num(0, posinf=torch.inf)
-        largest = ((sizes + wrong) / first + ROUNDING).round().nan_to_num(0, posinf=torch.inf)
-        same = (fewest == largest) & largest.isfinite()
-        least, most = (fewest * first).nan_to_num(0), (largest * last).nan_to_num(torch.inf, posinf=torch.inf)
-        least = torch.where(same, least, torch.maximum(least, sizes - last / 2))
-        return least, torch.where(same, most, torch.minimum(most, sizes + last / 2)), same
+    def around(
+        c: Coefficients, low: Float[Tensor, " n"], high: Float[Tensor, " n"]
+    ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, " n"]]:
+        """The `balls`, about the middle of the coefficients' ranges: the transform is orthonormal."""
+        least, most, _ = c.between(low, high)
+        return transformed(c.signs * (least + most) / 2, back=True), (most - least).flatten(1).norm(dim=1) / 2
 
 
 def transformed(x: Float[Tensor, "n c h w"], back: bool = False, sizes: bool = False) -> Float[Tensor, "n c h w"]:

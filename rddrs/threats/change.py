@@ -19,6 +19,9 @@ class Change(ABC):
     monotone: ClassVar[bool] = False
     """Whether every entry of T_s(x) is monotone in s."""
 
+    starts_straight: ClassVar[bool] = False
+    """Whether T_s(x) is on the straight line from x to T_1(x) for s in [0, 1], and to T_-1(x) for s in [-1, 0]."""
+
     straight: ClassVar[bool] = False
     """Whether `bends` are known."""
 

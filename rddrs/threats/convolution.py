@@ -6,6 +6,7 @@ bounds the rest.
 """
 
 from abc import abstractmethod
+from itertools import product
 from typing import ClassVar
 
 import torch
@@ -19,6 +20,10 @@ PIECES = 32
 """Parts of what is between two severities, in each of which the kernel is bounded."""
 
 Kernels = Float[Tensor, "*n rows columns"]
+Between = Float[Tensor, "pieces *n rows columns"]
+
+LARGE = 1 << 16
+"""Images of so many numbers are mixed neighbour by neighbour: conv2d copies all neighbours of every number first."""
 
 
 class Blurred(Boxed, Mean):
@@ -53,8 +58,9 @@ class Blurred(Boxed, Mean):
         middle = (low + high) / 2
         kernels = self._kernels(low, middle, high)
         first, centre, last = (self._mixed(x, it) for it in kernels)
-        before = self._away(x, *kernels[:2], low, middle)
-        after = self._away(x, *kernels[1:], middle, high)
+        reach = kernels[0].shape[-1] // 2
+        before = self._away(x, kernels[0], kernels[1], self._between(low, middle, reach))
+        after = self._away(x, kernels[1], kernels[2], self._between(middle, high, reach))
         rest = torch.maximum(before, after)
         return (
             torch.minimum(torch.minimum(first - before, last - after), centre - rest),
@@ -62,29 +68,33 @@ class Blurred(Boxed, Mean):
         )
 
     def bends(self, x: Float[Tensor, "m *shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> Tensor:
-        return self._away(x, *self._kernels(low, high), low, high).expand(-1, *x.shape[1:])
+        weights = self._between(low, high, self.reach(float(high.max())))
+        kernel, last = _normal(weights[[0, -1]])
+        return self._away(x, kernel, last, weights).expand(-1, *x.shape[1:])
 
     def _kernels(self, *severities: Float[Tensor, " n"]) -> list[Kernels]:
         reach = self.reach(max(float(it.max()) for it in severities))
         return [_normal(self.weights(it, reach)) for it in severities]
 
+    def _between(self, low: Float[Tensor, " n"], high: Float[Tensor, " n"], reach: int) -> Between:
+        """The weights at both severities and at as many between them as part the cell in PIECES."""
+        shares = torch.linspace(0, 1, PIECES + 1, dtype=low.dtype, device=low.device)[:, None]
+        return self.weights(torch.lerp(low, high, shares), reach)
+
     def _away(
-        self, x: Float[Tensor, "m *shape"], kernel: Kernels, last: Kernels, *ends: Float[Tensor, " n"]
+        self, x: Float[Tensor, "m *shape"], kernel: Kernels, last: Kernels, weights: Between
     ) -> Float[Tensor, "n 1 1 1"]:
         """How far entries come at most from the chord between the images of two kernels."""
-        rows = x.flatten(1)
-        half_range = (rows.amax(dim=1) - rows.amin(dim=1)) / 2
-        return (self._rest(kernel, last, *ends) * half_range).view(-1, 1, 1, 1)
+        least, most = x.flatten(1).aminmax(dim=1)
+        return (self._rest(kernel, last, weights) * ((most - least) / 2)).view(-1, 1, 1, 1)
 
-    def _rest(
-        self, kernel: Kernels, last: Kernels, low: Float[Tensor, " n"], high: Float[Tensor, " n"]
-    ) -> Float[Tensor, " n"]:
-        """The largest l1 distance of the kernel from the segment `kernel` to `last`, between the two severities."""
-        shares = torch.linspace(0, 1, PIECES + 1, dtype=low.dtype, device=low.device)[:, None]
-        weights = self.weights(torch.lerp(low, high, shares), last.shape[-1] // 2)
-        both = torch.stack([weights[:-1], weights[1:]])
-        totals = both.sum(dim=(-2, -1), keepdim=True)
-        least, most = both.amin(dim=0) / totals.amax(dim=0), both.amax(dim=0) / totals.amin(dim=0)
+    def _rest(self, kernel: Kernels, last: Kernels, weights: Between) -> Float[Tensor, " n"]:
+        """The largest l1 distance of the kernel from the segment `kernel` to `last`: of w between those of the pieces.
+
+        No w falls as s grows, nor does their sum.
+        """
+        totals = weights.sum(dim=(-2, -1), keepdim=True)
+        least, most = weights[:-1] / totals[1:], weights[1:] / totals[:-1]
         way = last - kernel
         length = way.square().sum(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(way.dtype).tiny)
         along = (((least + most) / 2 - kernel) * way).sum(dim=(-2, -1), keepdim=True) / length
@@ -103,8 +113,22 @@ class Blurred(Boxed, Mean):
     def _once(self, x: Float[Tensor, "m *shape"], kernels: Kernels) -> Float[Tensor, "n *shape"]:
         for axis, size in ((-2, kernels.shape[-2]), (-1, kernels.shape[-1])):
             places = torch.arange(-(size // 2), x.shape[axis] + size // 2, device=x.device)
-            x = x.index_select(axis, self.outside(places, x.shape[axis]))
+            x = x.index_select(axis, self.outside(places, x.shape[axis])) if size > 1 else x
+        if x[0].numel() >= LARGE:
+            return _summed(x, kernels)
         return conv2d(x.movedim(1, 0), kernels[:, None], groups=len(x)).movedim(0, 1)
+
+
+def _summed(x: Float[Tensor, "m c h w"], kernels: Kernels) -> Float[Tensor, "n *shape"]:
+    """What conv2d makes of every channel."""
+    (rows, columns), (height, width) = kernels.shape[-2:], x.shape[-2:]
+    found = None
+    for row, column in product(range(rows), range(columns)):
+        part = x[..., row : row + height - rows + 1, column : column + width - columns + 1]
+        weight = kernels[:, row, column].view(-1, 1, 1, 1)
+        found = part * weight if found is None else found.addcmul_(part, weight)
+    assert found is not None
+    return found
 
 
 def _normal(weights: Kernels) -> Kernels:

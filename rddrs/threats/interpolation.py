@@ -8,7 +8,7 @@ a parabola, which leaves its chord by a quarter of what the slope along one axis
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -17,7 +17,8 @@ from torch.nn.functional import pad
 
 from rddrs.threats.change import Boxed, Mean
 
-Places = Float[Tensor, "n rows columns"]
+Places = Float[Tensor, "n _ _"]
+"""One number for each pixel, or one for each row or column where it is the same for all of it: they broadcast."""
 
 
 class Moved(Boxed, Mean):
@@ -30,8 +31,10 @@ class Moved(Boxed, Mean):
         """The row and the column that each pixel's value comes from."""
 
     @abstractmethod
-    def ways(self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> tuple[Places, Places]:
-        """How far, in rows and in columns, sources come in the cell [low, high] from where they are at its middle."""
+    def ways(
+        self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"], middles: tuple[Places, Places]
+    ) -> tuple[Places, Places]:
+        """How far, in rows and in columns, sources come in the cell [low, high] from those at its middle, `middles`."""
 
     @abstractmethod
     def gaps(self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> Places:
@@ -55,7 +58,8 @@ Cells = tuple[Moved, Tensor, Tensor]
 
 def moved_points(x: Float[Tensor, "m *shape"], asked: Sequence[tuple[Moved, Tensor]]) -> Float[Tensor, "n *shape"]:
     """The `points` of each change at its severities."""
-    return _interpolated(x, *_joined(it.sources(x.shape[-2:], severities) for it, severities in asked))
+    size = x.shape[-2:]
+    return _interpolated(x, *_joined([it.sources(size, severities) for it, severities in asked], size))
 
 
 def moved_boxes(
@@ -63,8 +67,7 @@ def moved_boxes(
 ) -> tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]:
     """The `boxes` of each change in its cells."""
     size = x.shape[-2:]
-    middles = _joined(it.sources(size, (low + high) / 2) for it, low, high in asked)
-    spans = _spans(middles, _joined(it.ways(size, low, high) for it, low, high in asked), size)
+    middles, spans = _spans(asked, size)
     ways = [torch.maximum(most - place, place - least)[:, None] for least, place, most in spans]
     level, cells = _reached(spans, size)
     tables = _steepest(x, int(level.max()))
@@ -77,12 +80,12 @@ def moved_boxes(
 def moved_bends(x: Float[Tensor, "m *shape"], asked: Sequence[Cells]) -> Float[Tensor, "n *shape"]:
     """The `bends` of each change in its cells."""
     size = x.shape[-2:]
-    first, middles, last = (
-        _joined(it.sources(size, severities) for (it, *_), severities in zip(asked, ends, strict=True))
-        for ends in zip(*((low, (low + high) / 2, high) for _, low, high in asked), strict=True)
+    first, last = (
+        _joined([it.sources(size, severities) for (it, *_), severities in zip(asked, ends, strict=True)], size)
+        for ends in zip(*((low, high) for _, low, high in asked), strict=True)
     )
     steps = [(end - start).abs()[:, None] for start, end in zip(first, last, strict=True)]
-    spans = _spans(middles, _joined(it.ways(size, low, high) for it, low, high in asked), size)
+    _, spans = _spans(asked, size)
     level, cells = _reached(spans, size)
     down, across = (_taken(table, cells) for table in _steepest(x, int(level.max()))[:2])
     # Where slopes change on the way, its two halves may go up and down; beyond the edges all is 0.
@@ -97,18 +100,26 @@ def moved_bends(x: Float[Tensor, "m *shape"], asked: Sequence[Cells]) -> Float[T
     return (bend + (down + across) * gaps[:, None]) * inside[:, None]
 
 
-def _joined(places: Iterable[tuple[Places, Places]]) -> tuple[Places, Places]:
-    rows, columns = zip(*places, strict=True)
-    return torch.cat(rows), torch.cat(columns)
+def _joined(places: Sequence[tuple[Tensor, Tensor]], size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    if len(places) == 1:
+        return places[0]
+    rows, columns = (torch.cat([it.expand(-1, *size) for it in each]) for each in zip(*places, strict=True))
+    return rows, columns
 
 
 def _spans(
-    middles: tuple[Places, Places], ways: tuple[Places, Places], size: Sequence[int]
-) -> list[tuple[Places, Places, Places]]:
-    """From where to where sources come, and their middle, along both axes; zeros begin at -1 and the length."""
-    return [
+    asked: Sequence[Cells], size: Sequence[int]
+) -> tuple[tuple[Places, Places], list[tuple[Places, Places, Places]]]:
+    """The sources at the middles of cells, and along both axes from where to where they come, and these, in the image.
+
+    Zeros begin at -1 and the length.
+    """
+    places = [it.sources(size, (low + high) / 2) for it, low, high in asked]
+    ways = [it.ways(size, low, high, middles) for (it, low, high), middles in zip(asked, places, strict=True)]
+    middles = _joined(places, size)
+    return middles, [
         ((place - way).clamp(-1, length), place.clamp(-1, length), (place + way).clamp(-1, length))
-        for place, way, length in zip(middles, ways, size, strict=True)
+        for place, way, length in zip(middles, _joined(ways, size), size, strict=True)
     ]
 
 
@@ -119,7 +130,7 @@ def _reached(
     starts = [least.floor().clamp_max(length - 1) for (least, _, _), length in zip(spans, size, strict=True)]
     counts = [(most.ceil() - start).clamp_min(1) for (_, _, most), start in zip(spans, starts, strict=True)]
     count, (row, column) = torch.maximum(*counts), (start.long() + 1 for start in starts)
-    level, most = torch.zeros_like(row), float(count.max())
+    level, most = torch.zeros_like(count, dtype=torch.long), float(count.max())
     for power in range(math.ceil(math.log2(most))):
         level += count > 1 << power
     return level, (level * (size[0] + 1) + row) * (size[1] + 1) + column
@@ -196,9 +207,11 @@ class Rotation(Moved):
             centre + angle.cos() * columns - angle.sin() * rows,
         )
 
-    def ways(self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> tuple[Places, Places]:
+    def ways(
+        self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"], middles: tuple[Places, Places]
+    ) -> tuple[Places, Places]:
         rows, columns, middle, centre = _centred(size, low)
-        from_rows, from_columns = self.sources(size, (low + high) / 2)
+        from_rows, from_columns = middles
         half = ((high - low) / 2).deg2rad()[:, None, None]
         distance = torch.hypot(rows, columns)
         # A point turns at right angles to the line from the centre: its speed at the middle, and its acceleration.
@@ -216,15 +229,16 @@ class Rotation(Moved):
 class Shift(Moved):
     """Moves the image s pixels to the right."""
 
+    starts_straight = True
+
     def sources(self, size: Sequence[int], severities: Float[Tensor, " n"]) -> tuple[Places, Places]:
         rows, columns = (torch.arange(length, dtype=torch.float64, device=severities.device) for length in size)
-        return (
-            rows[:, None].expand(len(severities), *size),
-            (columns - severities[:, None, None]).expand(-1, *size),
-        )
+        return rows[:, None].expand(len(severities), -1, 1), columns - severities[:, None, None]
 
-    def ways(self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> tuple[Places, Places]:
-        half = ((high - low) / 2)[:, None, None].expand(-1, *size)
+    def ways(
+        self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"], middles: tuple[Places, Places]
+    ) -> tuple[Places, Places]:
+        half = ((high - low) / 2)[:, None, None]
         return torch.zeros_like(half), half
 
     def gaps(self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> Places:
@@ -238,9 +252,11 @@ class ShiftDown(Shift):
         columns, rows = super().sources(size[::-1], severities)
         return rows.mT, columns.mT
 
-    def ways(self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> tuple[Places, Places]:
-        columns, rows = super().ways(size[::-1], low, high)
-        return rows.mT, columns.mT
+    def ways(
+        self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"], middles: tuple[Places, Places]
+    ) -> tuple[Places, Places]:
+        columns, rows = super().ways(size, low, high, middles)
+        return rows, columns
 
 
 class Zoom(Moved):
@@ -249,13 +265,14 @@ class Zoom(Moved):
     def sources(self, size: Sequence[int], severities: Float[Tensor, " n"]) -> tuple[Places, Places]:
         rows, columns, middle, centre = _centred(size, severities)
         factor = 1 / (1 + severities).clamp_min(1e-9)[:, None, None]  # -1 leaves a point
-        return (middle + factor * rows).expand(-1, *size), (centre + factor * columns).expand(-1, *size)
+        return middle + factor * rows, centre + factor * columns
 
-    def ways(self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"]) -> tuple[Places, Places]:
-        places = (self.sources(size, severities) for severities in (low, (low + high) / 2, high))
+    def ways(
+        self, size: Sequence[int], low: Float[Tensor, " n"], high: Float[Tensor, " n"], middles: tuple[Places, Places]
+    ) -> tuple[Places, Places]:
         rows, columns = (
             torch.maximum((first - middle).abs(), (last - middle).abs())
-            for first, middle, last in zip(*places, strict=True)
+            for first, middle, last in zip(self.sources(size, low), middles, self.sources(size, high), strict=True)
         )
         return rows, columns
 

@@ -138,6 +138,25 @@ def test_no_severity_of_a_certified_interval_is_outside(kind, norm):
             assert inside(it, NAMES[name], severities, **stored).all(), name
 
 
+@pytest.mark.parametrize("kind", ["isotropic", "diagonal", "full"])
+def test_nor_where_the_input_is_neither_in_the_range_nor_on_the_grid(kind):
+    x = 1.2 * image(3, 8, 8) - 0.1
+    x[:, 0] = (x[:, 0] * 16).round() / 16 + 1 / 32  # rounded to either side
+    it, stored = certificate(x, scale_of(kind, 192), 3.0), {"clamp": (0.0, 1.0), "rounding": 1 / 16}
+    found = certified_severities(it, **stored)
+    assert sum(each.size > 0 for each in found.values()) > 12
+    for name, each in found.items():
+        severities = torch.linspace(each.low, each.high, 100, dtype=torch.float64)
+        assert each.size == 0 or inside(it, NAMES[name], severities, **stored).all(), name
+
+
+def test_what_is_certified_of_blocks_where_rounding_may_leave_the_region_is_nothing():
+    """A ball that holds every rounded image is larger than the region, which holds none of a cell then."""
+    it, blocks = certificate(image(1, 8, 8), Isotropic(0.5, 64), 0.06), NAMES["jpeg_blocks"]
+    assert certified_severity(it, blocks, rounding=1 / 128) == Severity(0, 0, two_sided=False)
+    assert certified_severity(it, blocks).high > 0
+
+
 def test_an_interval_that_leaves_between_two_tested_severities_is_not_proven():
     """A spike between two of the severities that a search tests: what has a bound stops before it."""
 
@@ -245,15 +264,17 @@ def test_jpeg_rounds_to_less_and_less_and_keeps_what_lies_on_its_steps():
 
 @pytest.mark.parametrize("kind", ["full", "kronecker"])
 def test_no_corner_of_a_box_is_farther_than_its_bound(kind):
-    """Least of all that which the gradient of the length points to; of small boxes the bound is not idle."""
+    """Least of all that which the gradient of the length points to; of small boxes at the radius it is not idle."""
     source, scale = torch.Generator().manual_seed(2), scale_of(kind, 192)
     region = Region(certificate(image(3, 8, 8), scale, 1.0), None, None)
-    centre, half = torch.randn(2, 50, 3, 8, 8, generator=source, dtype=torch.float64)
+    centres, half = torch.randn(2, 50, 3, 8, 8, generator=source, dtype=torch.float64)
     half = half.abs() * torch.logspace(-6, 0, 50, dtype=torch.float64).view(-1, 1, 1, 1)
-    bound, length = region.around(centre, half)
-    slopes = scale.slopes(scale.whiten(centre.flatten(1))).view_as(centre)
-    worst = region.length(centre + half * slopes.sign())
-    for signs in (slopes.sign(), *torch.randn(20, 3, 8, 8, generator=source, dtype=torch.float64).sign()):
-        assert (region.length(centre + half * signs) <= bound * region.up).all()
-    assert (bound <= length + region.spread(half)).all()
+    near = centres * ((1 - 1e-9) / region.length(centres)).view(-1, 1, 1, 1)
+    for centre in (0.1 * centres, centres, near):
+        bound, length = region.around(centre, half)
+        slopes = scale.slopes(scale.whiten(centre.flatten(1))).view_as(centre)
+        for signs in (slopes.sign(), *torch.randn(20, 3, 8, 8, generator=source, dtype=torch.float64).sign()):
+            assert (region.length(centre + half * signs) <= bound * region.up).all()
+        assert (bound <= length + region.spread(half)).all()
+    worst = region.length(near + half * slopes.sign())
     assert ((bound - length)[:20] <= 1.1 * (worst - length)[:20]).all()

@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 from torch.nn.functional import avg_pool2d
 
-from rddrs.threats import PERTURBATIONS, SHIFT_DOWN, Perturbation
+from rddrs.threats import PERTURBATIONS, SHIFT_DOWN, Perturbation, convolution
 from rddrs.threats.interpolation import Rotation, Shift, Zoom, moved_bends, moved_boxes, moved_points
 
 NAMES = {it.name: it for it in PERTURBATIONS}
@@ -177,6 +177,25 @@ def test_down_is_to_the_right_of_an_image_on_its_side():
     found = (SHIFT_DOWN.points(x, low), *SHIFT_DOWN.boxes(x, low, high))
     expected = (right.points(x.mT, low), *right.boxes(x.mT, low, high))
     assert all(torch.equal(down, side.mT) for down, side in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("it", [NAMES["shift"], SHIFT_DOWN])
+def test_what_starts_straight_is_on_a_line_up_to_1(it):
+    assert known("starts_straight") == ["shift"]
+    severities = torch.linspace(-1, 1, 41, dtype=torch.float64)
+    for x in images():
+        ends = it.points(x, severities.sign())
+        expected = torch.lerp(x.expand_as(ends), ends, severities.abs().view(-1, 1, 1, 1))
+        torch.testing.assert_close(it.points(x, severities), expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["blur", "defocus", "motion_blur"])
+def test_large_images_are_blurred_as_small_ones_are(name, monkeypatch):
+    severities, expected = torch.tensor([0.0, 0.4, 2.6], dtype=torch.float64), []
+    for least in (convolution.LARGE, 1):
+        monkeypatch.setattr(convolution, "LARGE", least)
+        expected.append(NAMES[name].points(images()[1], severities))
+    torch.testing.assert_close(*expected, rtol=0, atol=1e-14)
 
 
 def test_changes_that_are_looked_at_together_are_what_they_are_alone():
