@@ -140,7 +140,8 @@ def certified(
         for index in indices
         if all(row["index"] != index for row in rows)
     )
-    for row in Parallel(options.workers, return_as="generator_unordered")(tasks):
+    done: Any = Parallel(options.workers, return_as="generator_unordered")(tasks)
+    for row in done:
         rows = sorted([*rows, row], key=lambda row: row["index"])
         print(" ".join(f"{name} {value}" for name, value in row.items()), flush=True)
         pd.DataFrame(rows).to_csv(path, index=False)

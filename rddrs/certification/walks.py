@@ -122,7 +122,7 @@ class Tree:
         self.low, self.high, self.slack, self.base = low, high, slack, slack
         sides = self._sides()
         if rounding and len(sides) == 1:  # of a box light moves the ground in one half, and rounding all of it there
-            rounded = slack + self._rounded(*sides, rounding)
+            rounded = slack + self._rounded(sides[0], rounding)
             self.base = rounded if self.family.probability(rounded) < MOST_CERTAIN else slack
         self.longest = longest_radius(norm, self.base)
         self._limit = self.longest if len(course.straight) == 1 else 2 * self.longest - self.base
@@ -133,10 +133,8 @@ class Tree:
         """The corners of a polygon along each axis, the other severity 0."""
         ends = torch.tensor([self.low, self.high], dtype=torch.float64, device=self._x.device)
         shares, axes = STEPS.to(ends), torch.eye(len(self.low), dtype=torch.float64, device=self._x.device)
-        return [
-            self._course.points((start + shares * (end - start)) * axis)
-            for start, end, axis in zip(*ends.tolist(), axes, strict=True)
-        ]
+        ways = (ends[0] + shares * (ends[1] - ends[0]))[:, None] * axes
+        return [self._course.points(ways[:, axis]) for axis in range(len(axes))]
 
     def _rounded(self, side: Float[Tensor, "n d"], step: float) -> float:
         """How far rounding takes an image, at most, where it changes the entries that move, and no others."""
