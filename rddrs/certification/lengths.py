@@ -225,11 +225,11 @@ class Region:
 
 
 def _on_lines(region: Region, it: Perturbation, severities: Float[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
-    """T_s(x), of what starts straight up to 1."""
+    """T_s(x); of what starts straight on its line, where that is known: up to 1."""
     x, change, s = region.x, it.function, column(severities, region.x[None])
     if isinstance(change, Linear):
         return torch.addcmul(x, s, region.direction(it))
-    if isinstance(change, Change) and change.starts_straight:
+    if isinstance(change, Change) and change.starts_straight and (severities.abs() <= 1).all():
         first, second = region.sides(it)
         return torch.addcmul(torch.addcmul(x, s.clamp_min(0), first), s.clamp_max(0), second, value=-1)
     return it.points(x, severities)

@@ -15,6 +15,8 @@ from rddrs.noise.full import Full
 from rddrs.noise.isotropic import Isotropic
 from rddrs.noise.scale import Scale
 from rddrs.threats import PERTURBATIONS, Perturbation
+from rddrs.threats.change import column
+from rddrs.threats.monotone import Monotone
 
 NAMES = {it.name: it for it in PERTURBATIONS}
 ONE_SIDED = {"blur", "salt_and_pepper", "occlusion", "gamma", "defocus", "motion_blur", "jpeg_blocks"}
@@ -172,6 +174,20 @@ def test_an_interval_that_leaves_between_two_tested_severities_is_not_proven():
     proven = certified_severity(region, Perturbation("spike", spike, 1, images=False, two_sided=False, variation=bound))
     assert not tested.proven and tested.high == pytest.approx(1 / 3, rel=1e-2)
     assert proven.proven and 0.0505 < proven.high < 0.0509
+
+
+def test_what_starts_straight_may_go_faster_beyond_1():
+    """A user's change, ten times as fast from there on: 2 (1 + 10 (s - 1)) < 4 up to s = 1.1."""
+
+    class Faster(Monotone):
+        starts_straight = True
+
+        def points(self, x, severities):
+            sizes = severities.abs()
+            return x + column(severities.sign() * torch.maximum(sizes, 10 * sizes - 9), x)
+
+    faster = Perturbation("faster", Faster(), 8, images=False)
+    assert close(certified_severity(certificate(image(4), Isotropic(1.0, 4), 4.0), faster), 1.1)
 
 
 def test_what_is_tested_is_tested_of_both_signs():
