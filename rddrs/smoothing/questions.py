@@ -6,6 +6,8 @@ that are asked together share the network's micro-batches.
 """
 
 import math
+import sys
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from typing import NamedTuple
@@ -72,11 +74,15 @@ class Chunk(NamedTuple):
 
 @lru_cache(maxsize=1 << 12)
 def least(probability: float, alpha: float) -> int:
-    """The fewest draws, all of them of the class, that answer `yes`."""
-    draws = math.ceil(math.log(alpha) / math.log(max(probability, 0.5)))
-    while log_evidence(draws, draws, probability) < -math.log(alpha):
-        draws += 1
-    return draws
+    """The fewest draws, all of them of the class, that answer `yes`: by halving, for the evidence grows with them."""
+
+    def enough(draws: int) -> bool:
+        return log_evidence(draws, draws, probability) >= -math.log(alpha)
+
+    few = many = math.ceil(math.log(alpha) / math.log(min(max(probability, 0.5), 1 - sys.float_info.epsilon)))
+    while not enough(many):
+        few, many = many + 1, 2 * many
+    return bisect_left(range(many), True, lo=few, key=enough)
 
 
 def looks(probability: float, alpha: float, samples: int) -> Iterator[int]:

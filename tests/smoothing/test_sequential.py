@@ -1,5 +1,6 @@
 """Deciding early: error rates exactly and by simulation, agreement with all samples, and what the audit makes of it."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from rddrs.certification import ABSTAIN
 from rddrs.noise import Purpose, Stream
 from rddrs.records.store import COLUMNS, Store
 from rddrs.smoothing import SmoothedClassifier, hard_counts, running_counts
+from rddrs.smoothing.questions import least
 from rddrs.smoothing.sequential import decide, log_evidence, sequential_lower
 from rddrs.trust.audit import count_differences, recomputed_radius
 
@@ -123,3 +125,20 @@ def test_the_audit_repeats_a_decided_certificate_and_finds_a_larger_radius(oracl
     assert count_differences(oracle.classifier, kept) == 0
     assert honest.radius <= recomputed_radius(kept) < 2 * oracle.radius
     assert count_differences(oracle.classifier, replace(kept, samples=kept.samples + 1)) == 1
+
+
+@pytest.mark.parametrize("probability", [0.5, 0.8413, 0.999, 1 - 1e-6, 1 - 1e-9])
+@pytest.mark.parametrize("alpha", [1e-3, 1e-9])
+def test_the_fewest_draws_are_found_in_few_steps(probability, alpha, monkeypatch):
+    """One less does not answer `yes`; of a probability near 1 there are millions, which are not tried one by one."""
+    tried = []
+
+    def counted(*draws):
+        tried.append(draws)
+        assert len(tried) < 100
+        return log_evidence(*draws)
+
+    monkeypatch.setattr("rddrs.smoothing.questions.log_evidence", counted)
+    found = least.__wrapped__(probability, alpha)
+    assert log_evidence(found, found, probability) >= -math.log(alpha)
+    assert log_evidence(found - 1, found - 1, probability) < -math.log(alpha)
