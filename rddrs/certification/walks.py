@@ -22,6 +22,9 @@ LEAST_WIDTH, LEAST_GAIN = 2.0**-12, 0.05
 MOST_CERTAIN = 1 - 1e-6
 """No more probability than this is asked for."""
 
+WORTH_IT = 1 - 1e-3
+"""Where rounding makes a test ask for more it takes over ten thousand draws: shorter cells may have less of it."""
+
 STEPS = torch.linspace(0, 1, 65, dtype=torch.float64)[:, None]
 """Where the polygon has its corners that says how long a path is."""
 
@@ -123,7 +126,8 @@ class Tree:
         sides = self._sides()
         if rounding and len(sides) == 1:  # of a box light moves the ground in one half, and rounding all of it there
             rounded = slack + self._rounded(sides[0], rounding)
-            self.base = rounded if self.family.probability(rounded) < MOST_CERTAIN else slack
+            if self.family.probability(longest_radius(norm, rounded)) < WORTH_IT:
+                self.base = rounded
         self.longest = longest_radius(norm, self.base)
         self._limit = self.longest if len(course.straight) == 1 else 2 * self.longest - self.base
         self.expected = self._expected(sides)
