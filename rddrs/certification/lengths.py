@@ -155,9 +155,9 @@ class Region:
         """|B^-1 (point - x)|, of points that were seen under the same key as it was then."""
         new = [place for place, key in enumerate(keys) if key not in self._known]
         if new:
-            found = self.length(points[torch.tensor(new, device=points.device)] - self.x).tolist()
+            found = self.length(points[torch.tensor(new).to(points.device)] - self.x).tolist()
             self._known.update(zip((keys[place] for place in new), found, strict=True))
-        return points.new_tensor([self._known[key] for key in keys])
+        return torch.tensor([self._known[key] for key in keys], dtype=points.dtype).to(points.device)
 
     @cached_property
     def _known(self) -> dict[Key, float]:
