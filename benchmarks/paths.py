@@ -159,9 +159,11 @@ def row_of(
 ) -> dict[str, Any]:
     """What is found of one input; its passes, and no more, are done on the device."""
 
+    network = network.to(options.device)
+
     @torch.inference_mode()
     def passes(inputs: Tensor) -> Tensor:
-        return network.to(options.device)(inputs.to(options.device)).cpu()
+        return network(inputs.to(options.device)).cpu()
 
     way, start = way_of(options), time.process_time()
     slack = options.slack / scale.eigenvalues[0].item()  # the ball of that radius is inside the region of the slack
@@ -229,6 +231,8 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
     parser.add_argument("--beside", help="what another run wrote")
     options = parser.parse_args(arguments)
     clamp = None if options.unclamped else (0.0, 1.0)
+    if options.run and options.threat:
+        parser.error("--threat: with --run a C is not grown here; give the run's own with --scale")
     if options.run:
         prepared = trained(options.run, "")
         data, network = prepared.data, prepared.network
