@@ -26,7 +26,8 @@ def measure_batch(classifier: Classifier, x: Float[Tensor, "*shape"], candidates
     """The micro-batch at which the classifier runs the most inputs a second on one core, or on the device of `x`.
 
     The candidates, ascending, are tried up to where the rate falls, two in a row are no faster, or the memory ends;
-    where it does at the first, half as many rows are, and so on. Raises RuntimeError where one row does not fit.
+    where it does at the first, half as many rows are, and so on. On a GPU, which others may slow down meanwhile, three
+    in a row are no faster. Raises RuntimeError where one row does not fit.
     """
     return on_single_cores(lambda these: _fastest(classifier, x, these), [candidates])[0]
 
@@ -46,7 +47,8 @@ def _fastest(classifier: Classifier, x: Float[Tensor, "*shape"], candidates: Seq
             return max(rates, key=rates.__getitem__) if rates else _fastest(classifier, x, [batch // 2])
         rates[batch] = batch / seconds
         best = max(rates, key=rates.__getitem__)
-        if rates[batch] < 0.9 * rates[best] or batch >= 4 * best or seconds > SECONDS:
+        patience = 8 if x.is_cuda else 4 if rates[batch] >= 0.9 * rates[best] else 2
+        if batch >= patience * best or seconds > SECONDS:
             return best
     return max(rates, key=rates.__getitem__)
 

@@ -36,7 +36,7 @@ METHODS: dict[str, Method] = {
     "ancer guarded": ANCER(samples=50, iterations=10, guard=0.97, check=5),
     "rddrs_paper": RDDRSPaper(samples=200, iterations=5),
     "rddrs_paper log_euclidean": RDDRSPaper(samples=200, iterations=5, metric="log_euclidean"),
-    "rddrs_paper bures_wasserstein": RDDRSPaper(samples=200, iterations=5, metric="bures_wasserstein"),
+    "rddrs_paper bures_wasserstein": RDDRSPaper(gamma=0.2, samples=200, iterations=5, metric="bures_wasserstein"),
     "rddrs_paper guarded": RDDRSPaper(samples=200, iterations=5, guard=0.97, check=2),
     "rddrs": RDDRS(**BUDGET, start="isotropic"),
     "rddrs unguarded": RDDRS(**BUDGET, start="isotropic", floor="sigma_x", guard=0.0),

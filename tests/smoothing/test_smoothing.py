@@ -187,6 +187,16 @@ def test_the_micro_batch_grows_while_the_rate_does_and_the_memory_lasts(monkeypa
     assert measure_batch(slow, x, (2, 4, 8)) == 2 and slow.tried == [2, 2]
 
 
+class OnGPU(torch.Tensor):
+    is_cuda = True
+
+
+@pytest.mark.parametrize(("kind", "found"), [(torch.Tensor, 128), (OnGPU, 65_536)])
+def test_a_gpu_that_others_slow_down_meanwhile_gets_its_micro_batch_all_the_same(monkeypatch, kind, found):
+    monkeypatch.setattr(speed, "_seconds", lambda classifier, x, batch: 0.4 if batch in (256, 512) else 0.1)
+    assert speed._fastest(Timed(), torch.zeros(3).as_subclass(kind), speed.BATCHES) == found
+
+
 def test_what_fails_for_another_reason_or_on_one_row_is_not_hidden():
     for broken in (Timed(memory=0, error="no such layer"), Timed(memory=0)):
         with pytest.raises(RuntimeError, match=broken.error):
