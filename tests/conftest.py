@@ -12,7 +12,7 @@ import jaxtyping
 
 from tests import checked
 
-gc.set_threshold(100_000, 50, 20)  # of so many objects that stay, the usual search for garbage takes a tenth of all
+gc.set_threshold(100_000, 50, 20)  # of so many objects that stay, the usual search for garbage takes up to a tenth
 checked.install()
 
 import pytest  # noqa: E402
