@@ -1,5 +1,6 @@
 """Shared fixtures. The jaxtyping hook precedes the first import of `rddrs`: shapes are checked under pytest only."""
 
+import gc
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -8,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jaxtyping
-from jaxtyping import install_import_hook
 
-install_import_hook("rddrs", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+from tests import checked
+
+gc.set_threshold(100_000, 50, 20)  # of so many objects that stay, the usual search for garbage takes up to a tenth
+checked.install()
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
@@ -30,9 +33,12 @@ torch.set_num_threads(1)
 ROOT = Path(__file__).parents[1]
 
 
+LONG = [f"tests/{folder}/" for folder in ("docs", "pipelines", "trust", "models", "certification")]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take longest begin first, so that no core waits at the end: see `--no-loadscope-reorder`."""
-    items.sort(key=lambda item: not item.nodeid.startswith(("tests/docs/", "tests/pipelines/")))
+    """The folders that take longest begin first, so that no core waits at the end: see `--no-loadscope-reorder`."""
+    items.sort(key=lambda item: [not item.nodeid.startswith(folder) for folder in LONG])
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ def copied() -> None:
     """From now on, in this process and its forks, MLflow's new databases begin as copies of the first."""
     first()
     utils._initialize_tables = into
+    utils._get_latest_schema_revision = cache(utils._get_latest_schema_revision)  # it reads every migration
 
 
 def into(engine: Engine) -> None:

@@ -53,6 +53,7 @@ def serve(listener: socket.socket) -> None:
     import_module("tests.tables").copied()
     assert threading.active_count() == 1, "a fork has no other threads"
     gc.collect()
+    gc.set_threshold(100_000, 50, 20)
     gc.freeze()  # or the collections of every fork copy all that is shared
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,13 @@ _LATER = (NAME, "mlflow_run_id", "audit.json", "audit.parquet", "audit.png", "au
 def versions() -> dict[str, str]:
     """The versions of Python, of this library and of the packages that a result may depend on, and the CPU's kind."""
     own = {"python": sys.version.split()[0], "rddrs": __version__, "cpu": torch.backends.cpu.get_cpu_capability()}
-    return own | {name: version(name) for name in PACKAGES}
+    return own | _of_packages()
+
+
+@cache
+def _of_packages() -> dict[str, str]:
+    """Read once: what is imported stays what it is."""
+    return {name: version(name) for name in PACKAGES}
 
 
 def commit() -> str:

@@ -1,6 +1,7 @@
 """Every network that ships: its card is whole, it answers digits that it never saw, with its own C, untrained."""
 
 import shutil
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ FACTS = {"network", "shape", "classes", "data", "sigma", "objective", "epochs", 
 FACTS |= {"acr", "acr_proxy", "method", "inputs", "samples", "made_by", "weights_sha256"}
 
 
+@cache
 def unseen(name: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs that the network never saw, and their labels.
 

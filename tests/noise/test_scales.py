@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from jaxtyping import TypeCheckError
+from beartype.roar import BeartypeCallHintViolation
 
 from rddrs import Diagonal, Full, Isotropic, Kronecker
 from rddrs.noise import precision, product
@@ -182,7 +182,7 @@ def test_what_is_no_scale_is_refused(make, message, shapes_unchecked):
 
 
 def test_shapes_are_checked_while_testing(scale_of):
-    with pytest.raises(TypeCheckError, match="spread"):
+    with pytest.raises(BeartypeCallHintViolation, match="spread"):
         scale_of("full", 3).spread(torch.zeros(3))
 
 

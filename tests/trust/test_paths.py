@@ -23,7 +23,7 @@ def honest():
         return torch.stack([torch.zeros_like(answer), answer], dim=1)
 
     smoothed = SmoothedClassifier(classifier, Isotropic(0.15, 25), grid=1 / 64)
-    options: dict[str, Any] = {"slack": 0.05, "rounding": 1 / 64, "samples": 300, "budget": 20_000, "seed": 2}
+    options: dict[str, Any] = {"slack": 0.15, "rounding": 1 / 64, "samples": 300, "budget": 20_000, "seed": 2}
     return smoothed, x, certify_path(smoothed, x, "rotation", -40, 5, index=4, **options)
 
 
@@ -41,7 +41,7 @@ def test_an_honest_path_passes(honest):
     smoothed, x, path = honest
     assert path.prediction == 1 and -40 < path.low < 0 < path.high and path.status == "unproven"
     assert not path.complete and {cell.decision for cell in path.cells} == {"yes", "undecided"}
-    terms = PathTerms("rotation", -40.0, 5.0, slack=0.05, rounding=1 / 64, samples=300, budget=20_000, seed=2)
+    terms = PathTerms("rotation", -40.0, 5.0, slack=0.15, rounding=1 / 64, samples=300, budget=20_000, seed=2)
     found = audited(smoothed, path, x, index=4, terms=terms)
     assert found.flags == () and found.count_differences == 0
     assert found.attack is not None and path.low <= found.attack.severity[0] <= path.high
@@ -90,7 +90,7 @@ LIES = {
     "more draws": ("order", lambda it: changed(it, 0, samples=500)),
     "less that it might take": ("order", lambda it: replace(it, budget=it.samples - 1)),
     "another reason to end": ("walk", lambda it: replace(it, status="budget")),
-    "another slack": ("walk", lambda it: replace(it, slack=0.06)),
+    "another slack": ("walk", lambda it: replace(it, slack=0.16)),
     "another seed": ("counts", lambda it: replace(it, seed=5)),
     "no rounding": ("walk", lambda it: replace(it, rounding=None)),
     "another clamp": ("walk", lambda it: replace(it, clamp=(0.2, 0.8))),
@@ -131,7 +131,7 @@ def test_impossible_ends_and_classes_are_one_flag_and_no_cells_cover_nothing(hon
 
 def test_terms_and_inputs_of_others_are_caught(honest):
     smoothed, x, path = honest
-    asked: dict[str, Any] = {"slack": 0.05, "rounding": 1 / 64, "samples": 300, "budget": 20_000, "seed": 2}
+    asked: dict[str, Any] = {"slack": 0.15, "rounding": 1 / 64, "samples": 300, "budget": 20_000, "seed": 2}
     others: list[dict[str, Any]] = [{"slack": 0.1}, {"alpha": 1e-4}, {"low": -45.0}, {"perturbation": "shift"}]
     for other in (*others, {"seed": 3}, {"budget": 99}):
         terms = PathTerms(**{"perturbation": "rotation", "low": -40.0, "high": 5.0, **asked, **other})
