@@ -14,8 +14,8 @@ from torch import Tensor
 from rddrs.certification import ABSTAIN, Cell, PathCertificate, PathTerms
 from rddrs.certification.budgets import budget_of, share
 from rddrs.certification.cells import Course, Ruler, needed
-from rddrs.certification.path_certificate import PathStatus
-from rddrs.certification.paths import feared, selection
+from rddrs.certification.path_certificate import PathStatus, severities_of
+from rddrs.certification.paths import check_asked, feared, selection
 from rddrs.certification.walks import WAVE, Tree, placed
 from rddrs.noise import LAST_BLOCK, Purpose, Stream
 from rddrs.smoothing import (
@@ -37,8 +37,9 @@ class PathAudit:
     others than were asked for. `class`: not the one that the selection draws choose. `order`: the tests are not
     numbered from 1 on, or in waves, or took more draws than they may. `level`: a test has another share of alpha than
     its number's. `counts`: they are not those of the keyed draws. `decision`: not the one that counts and level give.
-    `radius`: smaller than its cell needs. `ends`: not covered by proven cells without a gap. `walk`: other cells than
-    those that are asked about. `attack`: an image of the path has another class.
+    `radius`: smaller than its cell needs. `ends`: not covered by proven cells without a gap, or said to be complete
+    where they are not. `walk`: other cells than those that are asked about. `attack`: an image of the path has another
+    class.
     """
 
     index: int
@@ -86,6 +87,7 @@ def audit_path(
     same = path.scale.digest == smoothed.scale.to(x.device, x.dtype).digest
     if not (same and (path.norm, path.grid) == (smoothed.norm, smoothed.grid) and _equal(stated, terms)):
         flags.append("terms")
+    path = replace(path, norm=smoothed.norm, grid=smoothed.grid)
     smoothed = SmoothedClassifier(smoothed.classifier, path.scale, smoothed.norm, smoothed.grid)
     stream, sampling = Stream(terms.seed, path.index, Purpose.PATH), {"batch": path.batch, "workers": workers}
     chosen = selection(smoothed, _origin(path), stream, terms.selection_samples, **sampling)
@@ -108,7 +110,7 @@ def audit_path(
         flags.append("decision")
     if not _radii_hold(path, terms):
         flags.append("radius")
-    if not _covered(path):
+    if not _covered(path) or (path.status == "complete") != path.complete:
         flags.append("ends")
     if tolerance == 0:
         again = terms.certify(smoothed, x, index=path.index, batch=path.batch, workers=workers)
@@ -125,23 +127,25 @@ def audit_path(
 def _possible(path: PathCertificate) -> bool:
     """Whether all numbers are such as `certify_path` may return: in a file any may stand."""
     try:
-        ends = [np.ravel(end).tolist() for end in (path.low, path.high, *path.asked)]
-        ends += [end for cell in path.cells for end in (cell.low, cell.high)]
-        numbers = [*(path.clamp or ()), path.rounding or 0.0, *(value for end in ends for value in end)]
+        asked = map(severities_of, path.asked)
+        check_asked(path.perturbations, *asked, path.alpha, path.slack, path.clamp, path.rounding, path.grid)
+        cells = [(cell.low, cell.high) for cell in path.cells]
+        pairs = [(severities_of(path.low), severities_of(path.high)), *cells]
         whole = [path.test_samples, path.budget, path.selection_samples, path.batch]
         whole += [1 + path.needed, 1 + path.prediction - ABSTAIN]
         whole += [value for cell in path.cells for value in (cell.order, cell.samples)]
         counts = [*path.selection_counts, *(value for cell in path.cells for value in cell.counts)]
         return (
             path.status in get_args(PathStatus)
-            and all(len(end) == len(path.perturbations) for end in ends)
-            and all(map(math.isfinite, numbers))
+            and all(len(end) == len(path.perturbations) for pair in pairs for end in pair)
+            and all(-math.inf < low <= high < math.inf for pair in pairs for low, high in zip(*pair, strict=True))
+            and all(low <= 0 <= high for low, high in zip(*pairs[0], strict=True))
             and all(isinstance(value, int) and value >= 1 for value in whole)
             and all(isinstance(value, int) for value in counts)
             and all(cell.order <= LAST_BLOCK and 0 < cell.alpha < 1 for cell in path.cells)
             and all(cell.rho >= 0 and path.family.probability(cell.rho) < 1 for cell in path.cells)
         )
-    except TypeError:  # of what is no number
+    except (TypeError, ValueError, LookupError):  # of what is no number, or none that may be asked for
         return False
 
 
@@ -232,4 +236,4 @@ def _covered(path: PathCertificate) -> bool:
     for box in boxes:
         slices = [slice(*np.searchsorted(each, sides)) for each, sides in zip(inside, box.T, strict=True)]
         painted[tuple(slices)] = True
-    return within and bool(painted.all())
+    return within and painted.size > 0 and bool(painted.all())
