@@ -95,11 +95,7 @@ def audit_path(
     if path.prediction not in (ABSTAIN, top):
         flags.append("class")
     cells = path.cells
-    waves = [len([*group]) for _, group in groupby(cells, key=lambda cell: cell.wave)]
-    ordered = [cell.order for cell in cells] == [*range(1, len(cells) + 1)]
-    within = path.samples <= max(path.budget, terms.selection_samples)
-    within &= all(cell.samples <= terms.samples for cell in cells)
-    if not (ordered and max(waves, default=0) <= WAVE and within):
+    if not _ordered(path, terms):
         flags.append("order")
     if any(cell.alpha > share(terms.alpha, cell.order, tree.expected) for cell in cells):
         flags.append("level")
@@ -110,7 +106,7 @@ def audit_path(
         flags.append("decision")
     if not _radii_hold(path, terms):
         flags.append("radius")
-    if not _covered(path) or (path.status == "complete") != path.complete:
+    if not _covered(path):
         flags.append("ends")
     if tolerance == 0:
         again = terms.certify(smoothed, x, index=path.index, batch=path.batch, workers=workers)
@@ -122,6 +118,25 @@ def audit_path(
         found = attack_path(smoothed, path, samples=samples, level=false_alarm, **keys)
         flags += ["attack"] if found.broken else []
     return PathAudit(path.index, path.name, path.prediction, differences, found, tuple(flags))
+
+
+def contradicted(path: PathCertificate, terms: PathTerms) -> list[str]:
+    """The flags that take neither a draw nor geometry: where a path does not follow from its own counts and cells.
+
+    A budget that the terms do not give is believed.
+    """
+    if not _possible(path):
+        return ["form"]
+    top, stated = int(torch.tensor(path.selection_counts).argmax()), PathTerms.of(path)
+    holds = {
+        "terms": _equal(stated, replace(terms, budget=terms.budget or path.budget)),
+        "class": path.prediction in (ABSTAIN, top),
+        "order": _ordered(path, terms),
+        "level": sum(cell.alpha for cell in path.cells) <= terms.alpha * (1 + 1e-9),
+        "decision": all(cell.decision == _decision(path, cell, top) for cell in path.cells),
+        "ends": _covered(path),
+    }
+    return [flag for flag, held in holds.items() if not held]
 
 
 def _possible(path: PathCertificate) -> bool:
@@ -167,6 +182,15 @@ def _equal(stated: PathTerms, asked: PathTerms) -> bool:
 def _origin(path: PathCertificate) -> Float[Tensor, "*shape"]:
     """The anchor at 0, where the class is chosen."""
     return path.anchors_at(torch.zeros(1, len(path.perturbations)))[0]
+
+
+def _ordered(path: PathCertificate, terms: PathTerms) -> bool:
+    """Whether the tests are numbered from 1 on, in waves, and took no more draws than they may."""
+    waves = [len([*group]) for _, group in groupby(path.cells, key=lambda cell: cell.wave)]
+    ordered = [cell.order for cell in path.cells] == [*range(1, len(path.cells) + 1)]
+    within = path.samples <= max(path.budget, terms.selection_samples)
+    within &= all(cell.samples <= terms.samples for cell in path.cells)
+    return ordered and max(waves, default=0) <= WAVE and within
 
 
 def _distance(first: Sequence[int], second: Sequence[int]) -> int:
@@ -224,7 +248,12 @@ def _radii_hold(path: PathCertificate, terms: PathTerms) -> bool:
 
 
 def _covered(path: PathCertificate) -> bool:
-    """Whether the proven cells leave no gap between the ends: no piece between neighbouring edges of theirs."""
+    """Whether the proven cells leave no gap between the ends: no piece between neighbouring edges of theirs.
+
+    And whether it is said to be complete where it is.
+    """
+    if (path.status == "complete") != path.complete:
+        return False
     low, high = np.atleast_1d(path.low), np.atleast_1d(path.high)
     within = all(np.all(np.abs(end) <= np.abs(asked)) for end, asked in zip((low, high), path.asked, strict=True))
     if path.prediction == ABSTAIN:
