@@ -142,8 +142,8 @@ def contradicted(path: PathCertificate, terms: PathTerms) -> list[str]:
 def _possible(path: PathCertificate) -> bool:
     """Whether all numbers are such as `certify_path` may return: in a file any may stand."""
     try:
-        asked = map(severities_of, path.asked)
-        check_asked(path.perturbations, *asked, path.alpha, path.slack, path.clamp, path.rounding, path.grid)
+        low, high = map(severities_of, path.asked)
+        check_asked(path.perturbations, low, high, path.alpha, path.slack, path.clamp, path.rounding, path.grid)
         cells = [(cell.low, cell.high) for cell in path.cells]
         pairs = [(severities_of(path.low), severities_of(path.high)), *cells]
         whole = [path.test_samples, path.budget, path.selection_samples, path.batch]
