@@ -1,6 +1,7 @@
 """What an audit finds in a run: records again from counts, counts and proposals again from their keys, attacks."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -31,6 +32,7 @@ from rddrs.records import (
 )
 from rddrs.smoothing import SmoothedClassifier, shared_fidelity
 from rddrs.trust import audited_inputs, overlaps
+from rddrs.trust.paths import contradicted
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def findings(prepared: Prepared) -> Findings:
         for index in audited_inputs(prepared.indices, settings.audit.inputs, settings.audit.seed)
         if index in readable
     ]
+    wrong += path_differences(prepared, store, sorted(readable - {*chosen}))
     claimed = claims(store, settings.certify.mode)
     table, found = attacked(prepared, store, chosen, claimed)
     return Findings(table, overlaps(map(claimed, sorted(chosen)), claimed), wrong + found, notes)
@@ -217,6 +220,19 @@ def attacked(
     with worker_pool(settings) as pool, progress_bar() as progress:
         done = list(progress.track(pool.map(one, chosen), total=len(chosen), description="audit"))
     return pd.DataFrame([row for row, _ in done]), [it for _, wrong in done for it in wrong]
+
+
+def path_differences(prepared: Prepared, store: Store, indices: Sequence[int]) -> list[Difference]:
+    """Where the paths of inputs that are not drawn again do not follow from their own counts."""
+    found = []
+    for index in indices:
+        for name, asked in prepared.paths.items():
+            with suppress(ValueError):  # which `examined` names
+                path = store.path_certificate(index, name, asked)
+                flags = contradicted(path, prepared.path_terms(name, path.scale))
+                told = f"regions/{index}.safetensors", index, f"path_{name}"
+                found += [Difference(*told, f"another {flag}", "what its counts prove") for flag in flags]
+    return found
 
 
 def path_flags(prepared: Prepared, store: Store, index: int, batch: int) -> list[str]:

@@ -20,7 +20,7 @@ from rddrs.noise import Diagonal, Isotropic, Norm, Scale, family_of
 from rddrs.threats import Change, Perturbation
 from rddrs.threats.change import Boxed, Mean
 from rddrs.threats.interpolation import Moved
-from rddrs.threats.linear import Linear
+from rddrs.threats.linear import Added, Faded, Linear
 
 Severities = tuple[float, ...]
 """One severity for each perturbation."""
@@ -109,7 +109,8 @@ class Course:
         first, *others = (it.function for it in self._perturbations)
         if others and not isinstance(others[0], Change):
             raise ValueError(f"{self._perturbations[1].name} cannot be applied second: it is no named perturbation")
-        affine = not others or isinstance(others[0], Mean | Linear)  # in the image, at every severity
+        # In the image, at every severity: a direction v(x) of a user's own may be any function of x.
+        affine = not others or isinstance(others[0], Mean | Added | Faded)
         self.straight = (isinstance(first, Linear) and affine, *(isinstance(it, Linear) for it in others))
         """Of each perturbation, whether images, unclipped, lie on a straight line where its severity alone changes."""
 

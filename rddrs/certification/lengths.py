@@ -215,11 +215,15 @@ class Region:
     def also_rounded(
         self, most: Float[Tensor, " n"], lower: Float[Tensor, "n *shape"], upper: Float[Tensor, "n *shape"]
     ) -> Float[Tensor, " n"]:
-        """Of points between these ends the bound, and that of what they are rounded to where that decides."""
+        """Of points between these ends the bound, and that of what they are rounded to where that decides.
+
+        A clamped end may lie half-way between two multiples, of which either is a nearest one.
+        """
         if self.rounding is None or not (asked := self.undecided(most)).any():
             return most
         if not asked.all():
             lower, upper = lower[asked], upper[asked]
+        lower, upper = lower - self.slack, upper + self.slack
         found = self.longest((stored(lower, rounding=self.rounding), stored(upper, rounding=self.rounding)))
         return most.index_put((asked,), torch.maximum(most[asked], found))
 

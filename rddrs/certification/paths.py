@@ -120,7 +120,7 @@ def certify_path(
     """
     perturbations = feared(perturbation)
     asked = severities_of(low), severities_of(high)
-    _check(perturbations, *asked, alpha, slack, clamp, rounding, smoothed.grid)
+    check_asked(perturbations, *asked, alpha, slack, clamp, rounding, smoothed.grid)
     for name, value in {
         "samples": samples,
         "budget": 1 if budget is None else budget,
@@ -214,7 +214,7 @@ def selection(
     return tuple(count(smoothed, [question], chunks, batch=batch, workers=workers).sum(dim=0).tolist())
 
 
-def _check(
+def check_asked(
     perturbations: Sequence[Perturbation],
     low: Severities,
     high: Severities,

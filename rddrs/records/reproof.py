@@ -82,6 +82,8 @@ def examine(
     stored: dict[str, Any] = {"clamp": terms.clamp, "rounding": terms.rounding}
     follows = derived(proven, label=label, measuring=measuring, perturbations=perturbations, **stored) | known
     follows = {name: stated["record"].get(name, "a value") for name in STATED} | follows
+    unknown = stated.get("paths", {}).keys() - (paths or {}).keys()
+    found += [Difference(file, index, f"path_{name}", "a path", MISSING) for name in sorted(unknown)]
     for name, path_terms in (paths or {}).items():
         try:
             follows |= path_columns(store.path_certificate(index, name, path_terms))

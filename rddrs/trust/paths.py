@@ -14,8 +14,8 @@ from torch import Tensor
 from rddrs.certification import ABSTAIN, Cell, PathCertificate, PathTerms
 from rddrs.certification.budgets import budget_of, share
 from rddrs.certification.cells import Course, Ruler, needed
-from rddrs.certification.path_certificate import PathStatus
-from rddrs.certification.paths import feared, selection
+from rddrs.certification.path_certificate import PathStatus, severities_of
+from rddrs.certification.paths import check_asked, feared, selection
 from rddrs.certification.walks import WAVE, Tree, placed
 from rddrs.noise import LAST_BLOCK, Purpose, Stream
 from rddrs.smoothing import (
@@ -37,8 +37,9 @@ class PathAudit:
     others than were asked for. `class`: not the one that the selection draws choose. `order`: the tests are not
     numbered from 1 on, or in waves, or took more draws than they may. `level`: a test has another share of alpha than
     its number's. `counts`: they are not those of the keyed draws. `decision`: not the one that counts and level give.
-    `radius`: smaller than its cell needs. `ends`: not covered by proven cells without a gap. `walk`: other cells than
-    those that are asked about. `attack`: an image of the path has another class.
+    `radius`: smaller than its cell needs. `ends`: not covered by proven cells without a gap, or said to be complete
+    where they are not. `walk`: other cells than those that are asked about. `attack`: an image of the path has another
+    class.
     """
 
     index: int
@@ -86,6 +87,7 @@ def audit_path(
     same = path.scale.digest == smoothed.scale.to(x.device, x.dtype).digest
     if not (same and (path.norm, path.grid) == (smoothed.norm, smoothed.grid) and _equal(stated, terms)):
         flags.append("terms")
+    path = replace(path, norm=smoothed.norm, grid=smoothed.grid)
     smoothed = SmoothedClassifier(smoothed.classifier, path.scale, smoothed.norm, smoothed.grid)
     stream, sampling = Stream(terms.seed, path.index, Purpose.PATH), {"batch": path.batch, "workers": workers}
     chosen = selection(smoothed, _origin(path), stream, terms.selection_samples, **sampling)
@@ -93,11 +95,7 @@ def audit_path(
     if path.prediction not in (ABSTAIN, top):
         flags.append("class")
     cells = path.cells
-    waves = [len([*group]) for _, group in groupby(cells, key=lambda cell: cell.wave)]
-    ordered = [cell.order for cell in cells] == [*range(1, len(cells) + 1)]
-    within = path.samples <= max(path.budget, terms.selection_samples)
-    within &= all(cell.samples <= terms.samples for cell in cells)
-    if not (ordered and max(waves, default=0) <= WAVE and within):
+    if not _ordered(path, terms):
         flags.append("order")
     if any(cell.alpha > share(terms.alpha, cell.order, tree.expected) for cell in cells):
         flags.append("level")
@@ -122,26 +120,47 @@ def audit_path(
     return PathAudit(path.index, path.name, path.prediction, differences, found, tuple(flags))
 
 
+def contradicted(path: PathCertificate, terms: PathTerms) -> list[str]:
+    """The flags that take neither a draw nor geometry: where a path does not follow from its own counts and cells.
+
+    A budget that the terms do not give is believed.
+    """
+    if not _possible(path):
+        return ["form"]
+    top, stated = int(torch.tensor(path.selection_counts).argmax()), PathTerms.of(path)
+    holds = {
+        "terms": _equal(stated, replace(terms, budget=terms.budget or path.budget)),
+        "class": path.prediction in (ABSTAIN, top),
+        "order": _ordered(path, terms),
+        "level": sum(cell.alpha for cell in path.cells) <= terms.alpha * (1 + 1e-9),
+        "decision": all(cell.decision == _decision(path, cell, top) for cell in path.cells),
+        "ends": _covered(path),
+    }
+    return [flag for flag, held in holds.items() if not held]
+
+
 def _possible(path: PathCertificate) -> bool:
     """Whether all numbers are such as `certify_path` may return: in a file any may stand."""
     try:
-        ends = [np.ravel(end).tolist() for end in (path.low, path.high, *path.asked)]
-        ends += [end for cell in path.cells for end in (cell.low, cell.high)]
-        numbers = [*(path.clamp or ()), path.rounding or 0.0, *(value for end in ends for value in end)]
+        low, high = map(severities_of, path.asked)
+        check_asked(path.perturbations, low, high, path.alpha, path.slack, path.clamp, path.rounding, path.grid)
+        cells = [(cell.low, cell.high) for cell in path.cells]
+        pairs = [(severities_of(path.low), severities_of(path.high)), *cells]
         whole = [path.test_samples, path.budget, path.selection_samples, path.batch]
         whole += [1 + path.needed, 1 + path.prediction - ABSTAIN]
         whole += [value for cell in path.cells for value in (cell.order, cell.samples)]
         counts = [*path.selection_counts, *(value for cell in path.cells for value in cell.counts)]
         return (
             path.status in get_args(PathStatus)
-            and all(len(end) == len(path.perturbations) for end in ends)
-            and all(map(math.isfinite, numbers))
+            and all(len(end) == len(path.perturbations) for pair in pairs for end in pair)
+            and all(-math.inf < low <= high < math.inf for pair in pairs for low, high in zip(*pair, strict=True))
+            and all(low <= 0 <= high for low, high in zip(*pairs[0], strict=True))
             and all(isinstance(value, int) and value >= 1 for value in whole)
             and all(isinstance(value, int) for value in counts)
             and all(cell.order <= LAST_BLOCK and 0 < cell.alpha < 1 for cell in path.cells)
             and all(cell.rho >= 0 and path.family.probability(cell.rho) < 1 for cell in path.cells)
         )
-    except TypeError:  # of what is no number
+    except (TypeError, ValueError, LookupError):  # of what is no number, or none that may be asked for
         return False
 
 
@@ -163,6 +182,15 @@ def _equal(stated: PathTerms, asked: PathTerms) -> bool:
 def _origin(path: PathCertificate) -> Float[Tensor, "*shape"]:
     """The anchor at 0, where the class is chosen."""
     return path.anchors_at(torch.zeros(1, len(path.perturbations)))[0]
+
+
+def _ordered(path: PathCertificate, terms: PathTerms) -> bool:
+    """Whether the tests are numbered from 1 on, in waves, and took no more draws than they may."""
+    waves = [len([*group]) for _, group in groupby(path.cells, key=lambda cell: cell.wave)]
+    ordered = [cell.order for cell in path.cells] == [*range(1, len(path.cells) + 1)]
+    within = path.samples <= max(path.budget, terms.selection_samples)
+    within &= all(cell.samples <= terms.samples for cell in path.cells)
+    return ordered and max(waves, default=0) <= WAVE and within
 
 
 def _distance(first: Sequence[int], second: Sequence[int]) -> int:
@@ -220,7 +248,12 @@ def _radii_hold(path: PathCertificate, terms: PathTerms) -> bool:
 
 
 def _covered(path: PathCertificate) -> bool:
-    """Whether the proven cells leave no gap between the ends: no piece between neighbouring edges of theirs."""
+    """Whether the proven cells leave no gap between the ends: no piece between neighbouring edges of theirs.
+
+    And whether it is said to be complete where it is.
+    """
+    if (path.status == "complete") != path.complete:
+        return False
     low, high = np.atleast_1d(path.low), np.atleast_1d(path.high)
     within = all(np.all(np.abs(end) <= np.abs(asked)) for end, asked in zip((low, high), path.asked, strict=True))
     if path.prediction == ABSTAIN:
@@ -232,4 +265,4 @@ def _covered(path: PathCertificate) -> bool:
     for box in boxes:
         slices = [slice(*np.searchsorted(each, sides)) for each, sides in zip(inside, box.T, strict=True)]
         painted[tuple(slices)] = True
-    return within and bool(painted.all())
+    return within and painted.size > 0 and bool(painted.all())

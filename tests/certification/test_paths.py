@@ -16,6 +16,7 @@ from rddrs.certification.paths import feared
 from rddrs.certification.walks import anchors_of, longest_radius, placed
 from rddrs.noise import Purpose, Stream
 from rddrs.smoothing import Question, SmoothedClassifier, ask, decide, least
+from rddrs.threats.linear import Linear
 
 KINDS = ["isotropic", "diagonal", "full", "kronecker"]
 
@@ -216,6 +217,27 @@ def test_the_radius_holds_images_that_are_clipped_and_rounded_in_part(name, scal
         farthest = ruler.length(images - anchors[place]).max()
         rounded = 0.0 if rounding is None else ruler.most(torch.full((1, 36), rounding / 2).double()).item()
         assert farthest <= radii[place] <= 1.25 * farthest + 0.1 + rounded
+
+
+class Toned(Linear):
+    """x + s 4 x (1 - x): linear in s, and bent in x."""
+
+    def direction(self, x):
+        return 4 * x * (1 - x)
+
+    def carried(self, bounds, x, low, high):
+        return (1 + 4 * high.view(-1, 1, 1, 1) * (1 + 2 * x.abs() + bounds)) * bounds
+
+
+def test_a_second_change_may_be_linear_in_its_severity_alone():
+    """Between a ground of 0 and one of 1, neither of which it changes, it is at most 1.56: farther off than both."""
+    pair = [*feared("brightness"), Perturbation("toned", Toned(), 1, images=False, two_sided=False)]
+    course, ruler = Course(pair, torch.zeros(1, 2, 2)), Ruler(Isotropic(1.0, 4), "l2")
+    low, high = torch.tensor([[0.0, 0.9]]).double(), torch.tensor([[1.0, 1.0]]).double()
+    severities = torch.cartesian_prod(torch.linspace(0, 1, 101), torch.linspace(0.9, 1, 11)).double()
+    anchor = torch.full((1, 4), 0.5).double()
+    farthest = ruler.length(course.points(severities) - anchor).max()
+    assert farthest > 2 and needed(course, ruler, low, high, anchor, math.inf) >= farthest
 
 
 def test_entries_that_stay_what_they_are_add_nothing_to_a_radius():

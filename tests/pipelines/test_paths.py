@@ -17,7 +17,7 @@ from pipelines.certify import certify
 from pipelines.compare import compare_runs
 from pipelines.errors import SettingsError
 from pipelines.prepare import prepare
-from pipelines.proof import path_flags
+from pipelines.proof import examined, path_differences, path_flags
 from pipelines.report import merged
 from pipelines.run import run
 from pipelines.train import train
@@ -196,17 +196,38 @@ def test_an_audit_passes_and_finds_a_planted_end(finished, capsys):
         store.save(certificate, record, paths=paths)
 
 
-def test_a_path_that_cannot_be_read_is_a_flag(finished, tmp_path):
-    index = finished.indices[0]
-    path = Store(finished.run_folder).path(index)
-    with safe_open(path, "pt") as file:
+def restated(finished, folder, index, change):
+    """A store with the file of one input whose paths are changed."""
+    with safe_open(Store(finished.run_folder).path(index), "pt") as file:
         header, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     stated = json.loads(header["paths"])
-    stated["rotation"]["cells"][0] = stated["rotation"]["cells"][0][:4]
-    store = Store(tmp_path)
-    store.regions.mkdir()
+    change(stated)
+    store = Store(folder)
+    store.regions.mkdir(exist_ok=True)
     save_file(tensors, store.path(index), header | {"paths": json.dumps(stated)})
-    assert path_flags(finished, store, index, 128) == ["path rotation: file"]
+    return store
+
+
+def test_a_path_that_cannot_be_read_is_a_flag(finished, tmp_path):
+    index = finished.indices[0]
+
+    def change(stated):
+        stated["rotation"]["cells"][0] = stated["rotation"]["cells"][0][:4]
+
+    assert path_flags(finished, restated(finished, tmp_path, index, change), index, 128) == ["path rotation: file"]
+
+
+def test_paths_that_are_not_drawn_again_follow_from_their_counts(finished, tmp_path):
+    assert path_differences(finished, Store(finished.run_folder), finished.indices) == []
+    index = finished.indices[1]
+    lies = {"ends": {"cells": []}, "class": {"prediction": 11}, "terms": {"asked": [-1.0, 1.0]}, "form": {"low": 1.0}}
+    for flag, lie in lies.items():
+        store = restated(finished, tmp_path, index, lambda stated, lie=lie: stated["rotation"].update(lie))
+        assert (f"another {flag}", "path_rotation") in {
+            (it.stated, it.column) for it in path_differences(finished, store, [index])
+        }
+    store = restated(finished, tmp_path, index, lambda stated: stated.update(snow=stated["rotation"]))
+    assert any((it.column, it.input) == ("path_snow", index) for it in examined(finished, store)[1])
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,16 @@ def test_nor_where_the_input_is_neither_in_the_range_nor_on_the_grid(kind):
         assert each.size == 0 or inside(it, NAMES[name], severities, **stored).all(), name
 
 
+@pytest.mark.parametrize("scale", [Isotropic(1.0, 1), Full(torch.eye(1))])
+def test_of_a_clamped_value_half_way_between_two_steps_both_are_spoken_of(scale):
+    """0.5 is 2.5 steps, and a file may hold 3 of them, 0.6, which is outside: all is certified up to there alone."""
+    it = certificate(torch.tensor([0.4]), scale, 0.15)
+    bound = lambda x, low, high: np.full_like(x, (high - low) / 2)  # noqa: E731
+    lifted = Perturbation("lifted", lambda x, s: x + s, 1, images=False, two_sided=False, variation=bound)
+    for each in (lifted, NAMES["brightness"]):
+        assert 0.09 < certified_severity(it, each, clamp=(0.0, 0.5), rounding=0.2).high < 0.1
+
+
 def test_what_is_certified_of_blocks_where_rounding_may_leave_the_region_is_nothing():
     """A ball that holds every rounded image is larger than the region, which holds none of a cell then."""
     it, blocks = certificate(image(1, 8, 8), Isotropic(0.5, 64), 0.06), NAMES["jpeg_blocks"]

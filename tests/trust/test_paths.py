@@ -109,7 +109,7 @@ IMPOSSIBLE = {
     "alpha": (0.0, 2.0, math.nan),
     "order": (0, -5, 1 << 24),
     "samples": (0, -3),
-    "low": ((0.0, 0.0), (math.nan,), ()),
+    "low": ((0.0, 0.0), (math.nan,), (), (41.0,)),
 }
 
 
@@ -123,10 +123,19 @@ def test_numbers_that_no_path_has_are_one_flag(honest, name):
 def test_impossible_ends_and_classes_are_one_flag_and_no_cells_cover_nothing(honest):
     smoothed, x, path = honest
     lies: list[dict[str, Any]] = [{"low": math.nan}, {"high": (1.0, 2.0)}, {"prediction": -7}, {"batch": 0}]
-    lies += [{"budget": 0}]
+    lies += [{"budget": 0}, {"low": 1.0, "high": 0.5}, {"low": 1.0}, {"high": -1.0}, {"asked": (-40.0, -5.0)}]
+    lies += [{"alpha": 2.0}, {"slack": math.nan}, {"rounding": -1 / 64}, {"clamp": (1.0, 0.0)}]
     for lie in lies:
         assert audited(smoothed, replace(path, **lie), x).flags == ("form",)
     assert "ends" in audited(smoothed, replace(path, cells=()), x).flags
+
+
+def test_where_the_walk_is_not_repeated_ends_and_terms_are_still_looked_at(honest):
+    smoothed, x, path = honest
+    nothing = replace(path, cells=(), low=0.0, high=0.0)
+    assert audited(smoothed, nothing, x, tolerance=3).flags == ("ends",)
+    lie = replace(path, status="complete", grid=None)
+    assert audited(smoothed, lie, x, tolerance=3).flags == ("terms", "ends")
 
 
 def test_terms_and_inputs_of_others_are_caught(honest):
@@ -172,3 +181,5 @@ def test_a_box_passes_and_a_gap_in_it_is_caught(linear):
     terms = PathTerms("brightness+contrast", (-0.3, -0.3), (0.3, 0.3), samples=1000)  # the budget is found again
     assert audited(smoothed, path, x, terms=terms).flags == ()
     assert "ends" in audited(smoothed, lost(path), x).flags
+    flat = replace(path, cells=(), low=(-0.3, 0.0), high=(0.3, 0.0))
+    assert "ends" in audited(smoothed, flat, x, tolerance=3).flags
