@@ -2,7 +2,8 @@
 
 import math
 
-from rddrs.certification.walks import WAVE, Node, Tree
+from rddrs.certification.trees import Node, Tree
+from rddrs.certification.walks import WAVE
 from rddrs.smoothing import least
 
 FULL_TESTS, FAIR = 10, 4

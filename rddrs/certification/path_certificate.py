@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rddrs.certification.cells import Course, Ruler, Severities
 from rddrs.certification.terms import ABSTAIN
-from rddrs.certification.walks import anchors_of, placed
+from rddrs.certification.trees import anchors_of, placed
 from rddrs.noise import Family, Norm, Scale, family_of, owned
 from rddrs.rounding import round_down
 from rddrs.smoothing import Decision

@@ -17,7 +17,8 @@ from rddrs.certification.budgets import budget_of, most_cells, samples_of_box, s
 from rddrs.certification.cells import Course, Severities
 from rddrs.certification.path_certificate import Cell, PathCertificate, PathStatus, severities_of
 from rddrs.certification.terms import ABSTAIN
-from rddrs.certification.walks import WAVE, Tree, Walk
+from rddrs.certification.trees import Tree
+from rddrs.certification.walks import WAVE, Walk
 from rddrs.noise import Purpose, Stream
 from rddrs.smoothing import (
     Chunk,

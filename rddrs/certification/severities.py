@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rddrs.certification.certify import Certificate
-from rddrs.certification.lengths import SLACK, Asked, Range, Region, along_chords, boxed, in_balls, reaches
+from rddrs.certification.lengths import Asked, along_chords, boxed, in_balls, reaches
+from rddrs.certification.regions import SLACK, Range, Region
 from rddrs.certification.searches import CELLS, Rows, Search, outwards, reach, together
 from rddrs.threats import PERTURBATIONS, Change, Perturbation, stored
 from rddrs.threats.convolution import Blurred

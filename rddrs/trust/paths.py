@@ -16,7 +16,8 @@ from rddrs.certification.budgets import budget_of, share
 from rddrs.certification.cells import Course, Ruler, needed
 from rddrs.certification.path_certificate import PathStatus, severities_of
 from rddrs.certification.paths import check_asked, feared, selection
-from rddrs.certification.walks import WAVE, Tree, placed
+from rddrs.certification.trees import Tree, placed
+from rddrs.certification.walks import WAVE
 from rddrs.noise import LAST_BLOCK, Purpose, Stream
 from rddrs.smoothing import (
     Question,

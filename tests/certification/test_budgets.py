@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from rddrs import Isotropic, certify_path
-from rddrs.certification import walks
+from rddrs.certification import trees
 from rddrs.certification.budgets import MOST_CELLS, PLACES, budget_of, most_cells, samples_of_box, share
 from rddrs.certification.cells import Course, needed
 from rddrs.certification.paths import feared
-from rddrs.certification.walks import Tree, Walk
+from rddrs.certification.trees import Tree
+from rddrs.certification.walks import Walk
 from rddrs.smoothing import SmoothedClassifier, least
 
 
@@ -25,7 +26,7 @@ def looked_at(monkeypatch):
         assert sum(counts) <= 2000
         return needed(course, ruler, low, high, anchors, longest)
 
-    monkeypatch.setattr(walks, "needed", counted)
+    monkeypatch.setattr(trees, "needed", counted)
     return counts
 
 

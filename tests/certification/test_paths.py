@@ -13,7 +13,7 @@ from rddrs import Diagonal, Full, Isotropic, Perturbation, certify_path
 from rddrs.certification.budgets import share
 from rddrs.certification.cells import Course, Ruler, needed
 from rddrs.certification.paths import feared
-from rddrs.certification.walks import anchors_of, longest_radius, placed
+from rddrs.certification.trees import anchors_of, longest_radius, placed
 from rddrs.noise import Purpose, Stream
 from rddrs.smoothing import Question, SmoothedClassifier, ask, decide, least
 from rddrs.threats.linear import Linear

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rddrs.certification import ABSTAIN, Certificate
-from rddrs.certification.lengths import Region
+from rddrs.certification.regions import Region
 from rddrs.certification.severities import Severity, certified_severities, certified_severity, inside
 from rddrs.noise import Diagonal, Kronecker, Norm
 from rddrs.noise.full import Full

@@ -1,0 +1,218 @@
+"""The cells of a path: how long each is, how dear, its halves, and where it has its anchor (METHOD section 14)."""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rddrs.certification.cells import Course, Ruler, Severities, needed
+from rddrs.noise import Norm, Scale, Stream, family_of
+from rddrs.smoothing import Question, least
+
+LEAST_WIDTH, LEAST_GAIN = 2.0**-12, 0.05
+"""No cell of this share of its axis is halved, nor one whose radius exceeds what halving cannot lower by no more."""
+
+MOST_CERTAIN = 1 - 1e-6
+"""No more probability than this is asked for."""
+
+WORTH_IT = 1 - 1e-3
+"""Where rounding makes a test ask for more it takes over ten thousand draws: shorter cells may have less of it."""
+
+STEPS = torch.linspace(0, 1, 65, dtype=torch.float64)[:, None]
+"""Where the polygon has its corners that says how long a path is."""
+
+
+def anchors_of(
+    course: Course, middles: Float[Tensor, "n q"], x: Float[Tensor, "*shape"], step: float | None
+) -> Float[Tensor, "n *shape"]:
+    """round(clip(T_m(x))) for every row m, in the precision of x; `step` is what is rounded to multiples of.
+
+    Each is made alone: the last bits of an image, which decide its rounding, may depend on what is made with it.
+    """
+    points = torch.cat([course.points(row) for row in middles.split(1)])
+    points = points if step is None else step * (points / step).round()
+    return points.to(x.dtype).view(-1, *x.shape)
+
+
+def placed(anchor: Float[Tensor, "*shape"], grid: float | None) -> Float[Tensor, " d"]:
+    """Where an anchor lies, float64: on a grid its exact place, which its own precision may not hold."""
+    anchor = anchor.double().flatten()
+    return anchor if grid is None else grid * (anchor / grid).round()
+
+
+@lru_cache(maxsize=256)
+def longest_radius(norm: Norm, base: float, alpha: float = 1e-7) -> float:
+    """rho*: the radius above which a cell is halved without a draw, where a unit of length costs fewest draws.
+
+    A cell of radius rho covers rho - `base` on either side and costs `least(P(rho), alpha)` draws where all of them are
+    right; cells come by halving, so that their lengths are spread between a half of the longest and all of it. The
+    least mean cost is at 0.9 where base, slack and rounding, is 0, and at 1.16 where it is 0.46 (0.055 at sigma 0.12):
+    flat.
+    """
+
+    family = family_of(norm)
+
+    def cost(reach: float) -> float:
+        parts = [reach * part / 8 for part in (5, 6, 7, 8)]
+        return sum(least(family.probability(base + part), alpha) / part for part in parts)
+
+    reaches = [step / 20 for step in range(2, 31) if family.probability(base + step / 20) < MOST_CERTAIN]
+    return base + min(reaches, key=cost, default=0.0)
+
+
+class Node(NamedTuple):
+    """A cell from `start` to `stop`: on each axis shares of the way to the `ends`, -1 the lower and 1 the upper."""
+
+    ends: tuple[Severities, Severities]
+    start: tuple[float, ...]
+    stop: tuple[float, ...]
+    tried: int = 0
+    """How many cells that hold this one were asked about in vain."""
+    rho: float = math.nan
+    anchor: Any = None
+    axis: int = 0
+    dear: bool = False
+    """Whether its halves are asked about at once, and not itself."""
+
+    @property
+    def distance(self) -> float:
+        """How far the cell is from 0, as a share of the way to its ends."""
+        return max(max(start, -stop, 0.0) for start, stop in zip(self.start, self.stop, strict=True))
+
+    @property
+    def width(self) -> float:
+        """Of the axis to halve, as a share of the way to an end."""
+        return self.stop[self.axis] - self.start[self.axis]
+
+    @property
+    def severities(self) -> tuple[Severities, Severities]:
+        """The ends of the cell, the lower ones first."""
+        axes = [*zip(*self.ends, self.start, self.stop, strict=True)]
+        low = ((lower if start < 0 else upper) * abs(start) for lower, upper, start, _ in axes)
+        return tuple(low), tuple((upper if stop > 0 else lower) * abs(stop) for lower, upper, _, stop in axes)
+
+    def halves(self, tried: int) -> list["Node"]:
+        """The two halves along the cell's axis, where it reaches over 0 those of either sign."""
+        middle, at = (self.start[self.axis] + self.stop[self.axis]) / 2, self.axis
+        start, stop = ((*ends[:at], middle, *ends[at + 1 :]) for ends in (self.start, self.stop))
+        return [Node(self.ends, self.start, stop, tried), Node(self.ends, start, self.stop, tried)]
+
+
+class Tree:
+    """What radius and anchor a cell of the path from `low` to `high` needs, and where it is halved."""
+
+    def __init__(
+        self,
+        course: Course,
+        low: Severities,
+        high: Severities,
+        x: Float[Tensor, "*shape"],
+        scale: Scale,
+        norm: Norm,
+        slack: float,
+        rounding: float | None,
+        grid: float | None,
+    ) -> None:
+        self.family, self._course, self._ruler, self._x = family_of(norm), course, Ruler(scale, norm), x
+        self._step, self._grid = rounding or grid, grid
+        self.low, self.high, self.slack, self.base = low, high, slack, slack
+        sides = self._sides()
+        if rounding and len(sides) == 1:  # of a box light moves the ground in one half, and rounding all of it there
+            rounded = slack + self._rounded(sides[0], rounding)
+            if self.family.probability(longest_radius(norm, rounded)) < WORTH_IT:
+                self.base = rounded
+        self.longest = longest_radius(norm, self.base)
+        self._limit = self.longest if len(course.straight) == 1 else 2 * self.longest - self.base
+        self.expected = self._expected(sides)
+        """About how many cells the path has, a power of two: the product of its lengths by that of a cell."""
+
+    def _sides(self) -> list[Float[Tensor, "n d"]]:
+        """The corners of a polygon along each axis, the other severity 0."""
+        ends = torch.tensor([self.low, self.high], dtype=torch.float64, device=self._x.device)
+        shares, axes = STEPS.to(ends), torch.eye(len(self.low), dtype=torch.float64, device=self._x.device)
+        ways = (ends[0] + shares * (ends[1] - ends[0]))[:, None] * axes
+        return [self._course.points(ways[:, axis]) for axis in range(len(axes))]
+
+    def _rounded(self, side: Float[Tensor, "n d"], step: float) -> float:
+        """How far rounding takes an image, at most, where it changes the entries that move, and no others."""
+        moved = side.amax(dim=0) > side.amin(dim=0)
+        return self._ruler.most(step / 2 * moved.double()[None]).item()
+
+    def _expected(self, sides: list[Float[Tensor, "n d"]]) -> int:
+        cells, cell = 1.0, 1.5 * (self.longest - self.base)
+        for side in sides:
+            length = self._ruler.length(side.diff(dim=0)).sum().item()
+            cells *= max(1.0, length / cell if cell > 0 else 1.0)
+        return 1 << int(math.log2(cells))
+
+    def anchors(self, middles: Float[Tensor, "n q"]) -> Float[Tensor, "n *shape"]:
+        """The anchors at so many severities."""
+        return anchors_of(self._course, middles.to(self._x.device, torch.float64), self._x, self._step)
+
+    def measured(self, nodes: Sequence[Node]) -> list[Node]:
+        """The nodes with their anchors, radii (infinite where too long), the axis to halve, and if they are dear."""
+        low, high = (
+            torch.tensor(ends, dtype=torch.float64, device=self._x.device)
+            for ends in zip(*(node.severities for node in nodes), strict=True)
+        )
+        middles = (low + high) / 2
+        anchors = self.anchors(middles)
+        places = torch.stack([placed(anchor, self._grid) for anchor in anchors])
+        radii = self._ruler.up(
+            needed(self._course, self._ruler, low, high, places, self._limit - self.slack) + self.slack
+        )
+        found = []
+        for node, rho, anchor, *cell in zip(
+            nodes, self._ruler.up(radii).tolist(), anchors, low, high, middles, strict=True
+        ):
+            axis, side = self._longest_side(node, *cell)
+            found.append(node._replace(rho=rho, anchor=anchor, axis=axis, dear=self._dear(node, rho, side)))
+        return found
+
+    def _longest_side(self, node: Node, low: Tensor, high: Tensor, middle: Tensor) -> tuple[int, float]:
+        """The axis, not of the least width yet, whose faces are farthest apart, middle to middle; of a box how far."""
+        wide = [axis for axis in range(len(low)) if node.stop[axis] - node.start[axis] > LEAST_WIDTH]
+        if len(wide) < 2:
+            return wide[0] if wide else 0, math.inf
+        faces = torch.stack(
+            [
+                torch.where(torch.arange(2, device=low.device) == axis, end, middle)
+                for axis in (0, 1)
+                for end in (low, high)
+            ]
+        )
+        points = self._course.points(faces)
+        side, axis = self._ruler.length(points[[1, 3]] - points[[0, 2]]).max(dim=0)
+        return int(axis), side.item()
+
+    def _dear(self, node: Node, rho: float, side: float) -> bool:
+        """Whether a cell takes more draws than its parts, if all are right: of a path where it is longer than rho*.
+
+        Of a box the parts are two, the longest side halved, or four of half the reach; sides count as if they stood at
+        right angles. Where one that holds the cell was asked about in vain, too long is too long, as of a path.
+        """
+        if len(node.start) == 1 or node.tried or rho > self._limit:
+            return rho > self.longest
+        reach = rho - self.slack
+        half = max(reach / 2, math.sqrt(max(0.0, reach**2 - 3 / 16 * side**2)))
+        whole, two, four = (self._cost(self.slack + part) for part in (reach, half, reach / 2))
+        return math.isinf(whole) or whole > min(2 * two, 4 * four)
+
+    def _cost(self, rho: float) -> float:
+        """How many draws, in units of log(1 / level), show a radius, if all are right."""
+        probability = self.family.probability(rho)
+        return -1 / math.log(probability) if probability < MOST_CERTAIN else math.inf
+
+    def question(self, node: Node, stream: Stream, alpha: float) -> Question:
+        """What is asked of a cell; where halving gains anything, its parts, of half its reach, could be instead."""
+        parts = 2 ** len(node.start), self.family.probability((min(self.base, node.rho) + node.rho) / 2)
+        instead = None if self.ends_at(node) else parts
+        return Question(stream, node.anchor, self.family.probability(node.rho), alpha, instead)
+
+    def ends_at(self, node: Node) -> bool:
+        """Whether halving the cell would gain nothing, so that the path ends here."""
+        return node.width <= LEAST_WIDTH or node.rho - self.slack < LEAST_GAIN
