@@ -15,19 +15,21 @@ from rddrs.noise import Scale, load_scale
 
 FOLDER = Path(__file__).parent / "pretrained"
 NAMES = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
-"""What there is: NAME.yaml is the card, NAME.safetensors the weights, NAME.scale.safetensors the C, if there is one."""
+"""What there is: NAME.yaml is the card, NAME.safetensors the weights, NAME.scale.safetensors the C that it was trained
+with, if there is one, NAME.WHAT.scale.safetensors a C that was found for it afterwards, for WHAT."""
 
 
 class Pretrained(Adapter):
     """A network that answers logits, frozen, with its `card` and the `scale` C it was co-trained with, or None.
 
     The card states the data, sigma, the objective, the epochs, the accuracy under noise, the ACR with the number of
-    inputs and samples, the digests of the files that all this is said of, and the commands that made them.
+    inputs and samples, the digests of the files that all this is said of, and the commands that made them. `scales` are
+    C's that were found for the network as it is, by what they are for: `volume`, `light`.
     """
 
-    def __init__(self, network: nn.Module, card: dict[str, Any], scale: Scale | None) -> None:
+    def __init__(self, network: nn.Module, card: dict[str, Any], scale: Scale | None, scales: dict[str, Scale]) -> None:
         super().__init__(network)
-        self.card, self.scale = card, scale
+        self.card, self.scale, self.scales = card, scale, scales
 
     def forward(self, inputs: Float[Tensor, "n *shape"]) -> Float[Tensor, "n k"]:
         return self.network(inputs)
@@ -40,7 +42,9 @@ def pretrained(name: str) -> Pretrained:
     make: Any = locate(options.pop("_target_"))
     network = make(shape=tuple(card["shape"]), classes=card["classes"], **options)
     load_weights(network, weights_file(name), "pretrained")
-    return Pretrained(network, card, load_scale(path) if path.exists() else None).eval().requires_grad_(False)
+    scale = load_scale(path) if path.exists() else None
+    scales = {what: load_scale(scale_file(name, what)) for what in card.get("scales", {})}
+    return Pretrained(network, card, scale, scales).eval().requires_grad_(False)
 
 
 def card_of(name: str) -> dict[str, Any]:
@@ -52,10 +56,13 @@ def card_of(name: str) -> dict[str, Any]:
     if name not in NAMES:
         raise ValueError(f"pretrained={name}: there is no such network; there are {', '.join(NAMES)}")
     card = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
-    for part, path in {"weights": weights_file(name), "scale": scale_file(name)}.items():
-        found = file_digest(path) if path.is_file() else None
-        if (stated := card.get(f"{part}_sha256")) != found:
-            raise ValueError(f"pretrained={name}: the card's {part}_sha256 is {stated}, that of {path} is {found}")
+    files = {"weights_sha256": weights_file(name), "scale_sha256": scale_file(name)}
+    files = {key: (card.get(key), path) for key, path in files.items()}
+    for what, facts in card.get("scales", {}).items():
+        files[f"sha256 of {what}"] = facts["sha256"], scale_file(name, what)
+    for key, (stated, path) in files.items():
+        if stated != (found := file_digest(path) if path.is_file() else None):
+            raise ValueError(f"pretrained={name}: the card's {key} is {stated}, that of {path} is {found}")
     return card
 
 
@@ -63,5 +70,6 @@ def weights_file(name: str) -> Path:
     return FOLDER / f"{name}.safetensors"
 
 
-def scale_file(name: str) -> Path:
-    return FOLDER / f"{name}.scale.safetensors"
+def scale_file(name: str, what: str | None = None) -> Path:
+    """Of the C that the network was trained with, or of the one that was found for it for `what` is named."""
+    return FOLDER / (f"{name}.scale.safetensors" if what is None else f"{name}.{what}.scale.safetensors")

@@ -15,10 +15,11 @@ from pipelines.errors import SettingsError
 from pipelines.prepare import prepare
 from pipelines.run import run
 from rddrs import Isotropic, Smoothed, pretrained
+from rddrs.certification import ABSTAIN
 from rddrs.data import digits
 from rddrs.models import zoo
 from rddrs.models.zoo import NAMES, card_of, scale_file
-from rddrs.noise import load_scale
+from rddrs.noise import load_scale, save_scale
 from rddrs.records import Store
 from tests.pipelines.test_config import settings
 
@@ -50,6 +51,7 @@ def unseen(name: str) -> tuple[torch.Tensor, torch.Tensor]:
 def test_a_card_is_whole_and_its_network_answers_under_its_noise(name: str) -> None:
     network, (images, labels) = pretrained(name), unseen(name)
     own = {"scale_sha256"} if scale_file(name).exists() else set()
+    own |= {"scales"} & network.card.keys()
     assert set(network.card) == FACTS | own and not network.training
     dim, source = images[0].numel(), torch.Generator().manual_seed(0)
     scale = network.scale or Isotropic(network.card["sigma"], dim)
@@ -84,6 +86,33 @@ def test_it_is_certified_without_training_with_its_own_scale(name: str, tmp_path
         for key in ("threat={brightness: 1}", "certify.norm=l1"):
             with pytest.raises(SettingsError, match=rf"{key.split('=')[0]}=.* has a C of its own"):
                 prepare(settings(*own, f"classifier.pretrained={name}", key))
+
+
+OTHERS = [(name, what) for name in NAMES for what in card_of(name).get("scales", {})]
+"""Networks, and what a C was found for."""
+
+
+@pytest.mark.parametrize(("name", "what"), OTHERS)
+def test_a_c_that_was_found_for_a_network_is_on_its_card_and_certifies(name: str, what: str) -> None:
+    network, (images, labels) = pretrained(name), unseen(name)
+    scale, facts = network.scales[what], network.card["scales"][what]
+    assert facts.keys() == {"sha256", "acr", "acr_proxy", "fidelity", "inputs", "samples", "made_by"}
+    assert scale.eigenvalues[0] > 0.999 * network.card["sigma"] and facts["fidelity"] > 0.9
+    smoothed = Smoothed(network, scale)
+    answers = smoothed.frequencies(images, samples=20).argmax(dim=1)
+    assert len(answers.unique()) > 1 and (answers == labels).float().mean() > 0.5
+    assert smoothed.certify(images[0], samples=200).prediction in (ABSTAIN, int(labels[0]))
+
+
+@pytest.mark.parametrize(("name", "what"), OTHERS[:1])
+def test_a_c_that_was_changed_is_no_longer_that_of_the_card(
+    name: str, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zoo, "FOLDER", Path(shutil.copytree(zoo.FOLDER, tmp_path / "pretrained")))
+    path = scale_file(name, what)
+    save_scale(load_scale(path).scaled(1.01), path)
+    with pytest.raises(ValueError, match=rf"pretrained={name}: the card's sha256 of {what} is"):
+        pretrained(name)
 
 
 @pytest.mark.parametrize("part", ["weights", "scale"])
