@@ -56,8 +56,10 @@ def card_of(name: str) -> dict[str, Any]:
     if name not in NAMES:
         raise ValueError(f"pretrained={name}: there is no such network; there are {', '.join(NAMES)}")
     card = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
-    files = {"weights_sha256": weights_file(name), "scale_sha256": scale_file(name)}
-    files = {key: (card.get(key), path) for key, path in files.items()}
+    files = {
+        "weights_sha256": (card["weights_sha256"], weights_file(name)),
+        "scale_sha256": (card.get("scale_sha256"), scale_file(name)),
+    }
     for what, facts in card.get("scales", {}).items():
         files[f"sha256 of {what}"] = facts["sha256"], scale_file(name, what)
     for key, (stated, path) in files.items():
