@@ -12,19 +12,20 @@ import math
 import sys
 from typing import Literal
 
-from scipy.special import betaln, xlogy
+from scipy.special import betaincc, betaln, xlogy
 
 Decision = Literal["yes", "no", "undecided"]
 
 
 def log_evidence(successes: int, samples: int, probability: float) -> float:
     """The logarithm of the wealth against "the success probability is at most `probability`", in closed form."""
-    from scipy.stats import beta
-
     # Below, the claim is refuted in a wider form; above, no number of samples that can be drawn refutes either form.
     probability = min(max(probability, sys.float_info.epsilon), 1 - sys.float_info.epsilon)
     failures = samples - successes
-    mixture = betaln(1 + successes, 1 + failures) + beta.logsf(probability, 1 + successes, 1 + failures)
+    alternatives = betaincc(1 + successes, 1 + failures, probability)  # the share of the mixture's mass above it
+    if alternatives == 0:
+        return -math.inf
+    mixture = betaln(1 + successes, 1 + failures) + math.log(alternatives)
     return float(mixture - successes * math.log(probability) - (failures + 1) * math.log1p(-probability))
 
 
