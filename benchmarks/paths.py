@@ -1,6 +1,6 @@
 """What whole paths cost and how often they are certified: METHOD section 14, beside what is published there.
 
-python -m benchmarks.paths --root DIR [--sigma 0.12] [--inputs 500] [--perturbation rotation] [--limit 50]
+python -m benchmarks.paths --root DIR [--sigma 0.12] [--inputs 500] [--held-out] [--perturbation rotation] [--limit 50]
     [--epochs 14] [--threat brightness | --scale FILE] [--rounding 1/255] [--unclamped] [--slack 0] [--weights FILE]
     [--run data=folder data.root=DIR ...] [--device cpu] [--workers 1] [--write paths.csv] [--beside other.csv]
 
@@ -14,6 +14,9 @@ with its 95 % interval, the share answered rightly without noise, and, of all in
 tests (anchors) and the processor's seconds an input, of geometry and draws together; with `--beside` how many times the
 samples of another run they are, on the inputs that both certify. What was stopped goes on: rows that are in the file
 stay, where arguments and weights are the same.
+
+With `--held-out` they are training inputs that the network has not seen, with draws of their own: noise, epochs and the
+rest are chosen with these, before a test input is certified.
 
 Data and network are those of a run of the pipeline where `--run` has its words, trained where it is not there. With
 `--device cuda` passes, and training, are done there; draws and geometry stay on the CPU, where an input is cheaper, of
@@ -126,7 +129,11 @@ def certified(
     network: nn.Module, scale: Scale, data: Dataset, options: argparse.Namespace, clamp: tuple[float, float] | None
 ) -> pd.DataFrame:
     """One row an input; those that are in the file stay. Raises SystemExit where they are of other arguments."""
-    path, indices = Path(options.write), data.evaluation_indices(options.inputs)
+    path, chosen = Path(options.write), data.held_out(options.seed)
+    inputs, labels = (chosen.inputs, chosen.labels) if options.held_out else (data.test_inputs, data.test_labels)
+    if options.inputs > len(labels):
+        raise SystemExit(f"--inputs {options.inputs}: there are {len(labels)}: use fewer")
+    indices = [place * len(labels) // options.inputs for place in range(options.inputs)]
     asked = {name: value for name, value in vars(options).items() if name not in FREE}
     asked |= {"network": digest("weights", network.state_dict()), "noise": scale.digest, "version": rddrs.__version__}
     terms = path.with_name(f"{path.name}.json")
@@ -136,7 +143,7 @@ def certified(
     terms.write_text(json.dumps(asked))
     rows = pd.read_csv(path).to_dict("records") if path.exists() else []
     tasks = (
-        delayed(row_of)(network, scale, data.test_inputs[index], int(data.test_labels[index]), index, options, clamp)
+        delayed(row_of)(network, scale, inputs[index], int(labels[index]), index, options, clamp)
         for index in indices
         if all(row["index"] != index for row in rows)
     )
@@ -168,8 +175,8 @@ def row_of(
     way, start = way_of(options), time.process_time()
     slack = options.slack / scale.eigenvalues[0].item()  # the ball of that radius is inside the region of the slack
     found = rddrs.Smoothed(network if options.device == "cpu" else passes, scale, grid=options.grid).certify_path(
-        x, way.perturbations, way.low, way.high, clamp=clamp, rounding=options.rounding, seed=options.seed,
-        slack=slack, samples=options.samples, budget=options.budget, index=index,
+        x, way.perturbations, way.low, way.high, clamp=clamp, rounding=options.rounding,
+        seed=options.seed + options.held_out, slack=slack, samples=options.samples, budget=options.budget, index=index,
     )  # fmt: skip
     right = found.complete and found.prediction == label
     row = {"index": index, "label": label, "prediction": found.prediction, "certified": right}
@@ -206,6 +213,7 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
     parser.add_argument("--root", default="data")
     parser.add_argument("--sigma", type=float, default=0.12)
     parser.add_argument("--inputs", type=int, default=500)
+    parser.add_argument("--held-out", action="store_true", help="inputs to choose settings with: no test inputs")
     parser.add_argument("--perturbation", default="rotation")
     parser.add_argument("--limit", type=float, nargs="+", default=[50.0])
     parser.add_argument("--epochs", type=int, default=14)

@@ -9,6 +9,7 @@ import torch
 
 import rddrs
 from benchmarks import device, history, intervals, measured, paths
+from rddrs.data import digits
 
 
 def test_paths(tmp_path, capsys, monkeypatch):
@@ -28,6 +29,9 @@ def test_paths(tmp_path, capsys, monkeypatch):
     assert resumed.drop(columns="seconds").equals(table.drop(columns="seconds"))
     with pytest.raises(SystemExit, match=r"rows of other arguments \(limit\)"):
         paths.main([*options, "--write", f"{tmp_path}/paths.csv", "--limit", "4"])
+    other = paths.main([*options, "--held-out", "--write", f"{tmp_path}/held_out.csv"])
+    held_out = digits().held_out(0)
+    assert other["label"].tolist() == held_out.labels[[0, len(held_out.labels) // 2]].tolist()
     grown = ["--threat", "brightness", "--rounds", "1", "--last-epochs", "1", "--keep", "0.8"]
     grown += ["--perturbation", "rotation+brightness", "--limit", "1", "0.02", "--write", f"{tmp_path}/box.csv"]
     box = paths.main([*options, *grown])
