@@ -18,9 +18,9 @@ stay, where arguments and weights are the same.
 With `--held-out` they are training inputs that the network has not seen, with draws of their own: noise, epochs and the
 rest are chosen with these, before a test input is certified.
 
-Data and network are those of a run of the pipeline where `--run` has its words, trained where it is not there. With
-`--device cuda` passes, and training, are done there; draws and geometry stay on the CPU, where an input is cheaper, of
-so many processes, `--workers`, an input each.
+Data, network and sigma are those of a run of the pipeline where `--run` has its words, trained where it is not there.
+With `--device cuda` passes, and training, are done there; draws and geometry stay on the CPU, where they cost less,
+of so many processes, `--workers`, an input each.
 """
 
 import argparse
@@ -211,7 +211,7 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", choices=["mnist", "digits"], default="mnist")
     parser.add_argument("--root", default="data")
-    parser.add_argument("--sigma", type=float, default=0.12)
+    parser.add_argument("--sigma", type=float, default=0.12, help="of the noise; with --run that of the run")
     parser.add_argument("--inputs", type=int, default=500)
     parser.add_argument("--held-out", action="store_true", help="inputs to choose settings with: no test inputs")
     parser.add_argument("--perturbation", default="rotation")
@@ -243,7 +243,7 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
         parser.error("--threat: with --run a C is not grown here; give the run's own with --scale")
     if options.run:
         prepared = trained(options.run, "")
-        data, network = prepared.data, prepared.network
+        data, network, options.sigma = prepared.data, prepared.network, prepared.settings.sigma
         scale = load_scale(options.scale) if options.scale else Isotropic(options.sigma, data.test_inputs[0].numel())
     else:
         data = mnist(options.root) if options.data == "mnist" else digits()

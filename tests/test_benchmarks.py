@@ -43,6 +43,13 @@ def test_paths(tmp_path, capsys, monkeypatch):
     assert paths.main([*options, *given])["samples"].equals(box["samples"])
 
 
+def test_paths_of_a_run_are_under_its_noise(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = ["--run", "data=digits", "method=rs", "sigma=0.3", "train.epochs=1", f"output_root={tmp_path}"]
+    paths.main(["--inputs", "1", "--perturbation", "brightness", "--limit", "0.01", "--samples", "200", *run])
+    assert json.loads((tmp_path / "paths.csv.json").read_text())["noise"] == rddrs.Isotropic(0.3, 64).digest
+
+
 def test_device(tmp_path, capsys, monkeypatch):
     """A section that fails reports its error, the others go on, and all are in the file."""
 
