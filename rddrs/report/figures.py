@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import cycle
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,9 @@ from rddrs.report.gains import same_inputs, severity_figure
 from rddrs.report.shapes import eigenvector_figure
 from rddrs.report.style import PALETTE, PANELS, SOFT, WIDTH, a_row_each, looks, name_below, panels, some, styled
 from rddrs.report.tables import Run, baseline_of, evenly, labels
+
+LETTERS = 24
+"""As many as stand beside a panel of half a page's column."""
 
 OUTCOMES = {"correct": PALETTE[0], "wrong": PALETTE[3], "abstained": "#9a9a9a"}
 
@@ -150,8 +154,8 @@ def scatter_figure(pairs: Sequence[tuple[Run, Run]], column: str = "proxy_radius
             if chosen.any():
                 _dots(panel, x[chosen], y[chosen], color, outcome)
         panel.set(xlim=(-0.03 * most, 1.05 * most), ylim=(-0.03 * most, 1.05 * most), aspect="equal")
-        panel.set_xlabel(f"{name}, {names[first]}", fontsize="small")
-        panel.set_ylabel(f"{name}, {names[second]}", fontsize="small")
+        panel.set_xlabel(fill(f"{name}, {names[first]}", LETTERS), fontsize="small")
+        panel.set_ylabel(fill(f"{name}, {names[second]}", LETTERS), fontsize="small")
         panel.set_title(rf"$\sigma$ = {second.sigma:g}: larger on {(y > x).mean():.0%}", fontsize="small")
     for panel in axes.flat[len(pairs) :]:
         panel.set_axis_off()

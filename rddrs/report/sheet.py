@@ -1,5 +1,6 @@
 """The tables of a page: headings, rows of text, and which cells are the best of their column."""
 
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 
@@ -121,7 +122,7 @@ def _severity_table(runs: Sequence[Run]) -> Table | None:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title="mean certified severities", title_justify="left")
     for place, heading in enumerate(headings):
         left = place in (0, len(headings) - 1)
-        table.add_column(heading.replace(", ", "\n").replace("_", "\n"), justify="left" if left else "right")
+        table.add_column(re.sub(", |_| ", "\n", heading), justify="left" if left else "right")
     for number, row in enumerate(rows):
         table.add_row(*(f"[bold]{it}[/]" if (number, place) in best else it for place, it in enumerate(row)))
     return table

@@ -103,10 +103,17 @@ def a_row_each(count: int, height: float = 3.4) -> tuple[Figure, list[Axes]]:
 
 
 def name_below(figure: Figure) -> None:
-    """One legend below all panels, of what is named in any of them, where that is more than one thing."""
+    """One legend below all panels, of what is named in any of them, where that is more than one thing.
+
+    Long names stand in fewer columns; for every row but the first the figure becomes higher.
+    """
     named = {name: mark for panel in figure.axes for mark, name in zip(*panel.get_legend_handles_labels(), strict=True)}
     if len(named) > 1:
-        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, fontsize="small")
+        points = 72 * figure.get_figwidth()
+        fitting = int(points // (5.5 * max(map(len, named)) + 38))  # of a name's letters, its mark and the space around
+        columns = min(3, max(1, fitting))
+        figure.set_figheight(figure.get_figheight() + 0.19 * (-(-len(named) // columns) - 1))
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=columns, fontsize="small")
 
 
 def looks(runs: Sequence[Run]) -> dict[Run, dict]:

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import matplotlib as mpl
@@ -47,7 +48,8 @@ from rddrs.report import (
     write_page,
 )
 from rddrs.report.curves import comparison_figure, probability_figure
-from rddrs.report.gains import gain
+from rddrs.report.figures import scatter_figure
+from rddrs.report.gains import gain, severity_figure
 from rddrs.report.headline import headline, tiles
 from rddrs.report.sheet import accuracy_cells, best_of, comparison_cells, severity_cells
 from rddrs.report.style import some, vector_bytes
@@ -248,6 +250,22 @@ def test_comparison_draws_the_certified_accuracy(runs):
             assert shares[:-1] == pytest.approx(certified_accuracy(run.records, radii[:-1], column))
     for axes in figures["scatter"].axes:
         assert axes.get_xlim() == axes.get_ylim()
+
+
+def test_names_of_a_sweep_are_not_cut_off_and_do_not_cover_each_other(runs):
+    values = [(gamma, kappa) for gamma in (0.5, 1) for kappa in (0, 1)]
+    swept = [replace(runs["full"], name=str(it), label=f"rddrs gamma={it[0]} kappa={it[1]}") for it in values]
+    for figure in (probability_figure(swept), severity_figure(swept)):
+        legend, inside = figure.legends[0].get_window_extent(), figure.bbox
+        assert inside.x0 <= legend.x0 and legend.x1 <= inside.x1
+    scatter = scatter_figure([(swept[0], other) for other in swept[1:]])
+    axes = [it for it in scatter.axes if it.axison]
+    texts = [text.get_window_extent() for it in axes for text in (it.xaxis.label, it.yaxis.label)]
+    inside = scatter.bbox.padded(1)
+    assert all(inside.x0 <= it.x0 and it.x1 <= inside.x1 and inside.y0 <= it.y0 and it.y1 <= inside.y1 for it in texts)
+    assert not any(first.overlaps(second) for first, second in combinations(texts, 2))
+    table = severity_table(swept, 80)
+    assert table is not None and len(table.columns) == 6, "every run of the sweep is in the table of a terminal"
 
 
 def test_what_is_the_same_of_balls_is_drawn_once(runs):
