@@ -4,6 +4,7 @@ A file is written beside its place and renamed into it, so that a crash or a ful
 and leaves nothing that is half done.
 """
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -15,13 +16,22 @@ from safetensors import SafetensorError
 
 @contextmanager
 def replacing(path: Path):
-    """A path to write to; what was written there replaces `path` at the end, or vanishes where writing failed."""
+    """A path to write to; what was written there replaces `path` at the end, or vanishes where writing failed.
+
+    Errors name `path`, or its folder, where that is not there.
+    """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
     part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         yield part
         with part.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
+    except OSError as error:
+        if str(error.filename) == str(part):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         part.unlink(missing_ok=True)
 
@@ -37,11 +47,11 @@ class Unreadable(ValueError):
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Names the file of this project that cannot be read: raises Unreadable."""
+def reading(path: Path, advice: str = "delete it and run again") -> Iterator[None]:
+    """Names the file of this project that cannot be read, with what to do: raises Unreadable."""
     try:
         yield
     except Unreadable:
         raise
     except (SafetensorError, OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise Unreadable(f"{path} is damaged ({error}): delete it and run again") from error
+        raise Unreadable(f"{path} is damaged ({error}): {advice}") from error

@@ -141,6 +141,9 @@ class Certificate:
     def contains(self, points: Float[Tensor, "n *shape"]) -> Bool[Tensor, " n"]:
         """Which of the points, each of the input's shape, lie in the region; on the certificate's device."""
         require_tensor("points", points)
+        if points.shape[1:] != self.x.shape:
+            told = f"{list(points.shape)}: [n, {', '.join(map(str, self.x.shape))}] is needed; one point is point[None]"
+            raise ValueError(f"points of shape {told}")
         delta = (points.to(self.x.device).double() - self.x.double()).flatten(1)
         return self.family.length(delta, self.scale) * (1 + self.scale.rounding) < self.radius
 

@@ -166,7 +166,9 @@ class PathCertificate:
 
 
 def severities_of(ends: float | Sequence[float]) -> Severities:
-    """One severity, or a pair of them, as a tuple."""
+    """One severity, or a pair of them, as a tuple; raises ValueError for a text."""
+    if isinstance(ends, str):
+        raise ValueError(f"severities must be numbers, not {ends!r}")
     return (float(ends),) if isinstance(ends, int | float) else tuple(float(end) for end in ends)
 
 

@@ -119,6 +119,9 @@ def certify_path(
     Raises ValueError for arguments out of range, a perturbation without a bound of its variation or for other inputs,
     an input that is not finite float32 or float64, and what is no classifier, as `certify` does.
     """
+    if not isinstance(smoothed, SmoothedClassifier):
+        told = f"smoothed is a {type(smoothed).__name__}"
+        raise ValueError(f"{told}: a rddrs.Smoothed is needed: rddrs.Smoothed(classifier, scale)")
     perturbations = feared(perturbation)
     asked = severities_of(low), severities_of(high)
     check_asked(perturbations, *asked, alpha, slack, clamp, rounding, smoothed.grid)

@@ -1,5 +1,6 @@
 """The smoothed classifier as users have it: it predicts, certifies, and lies in one file."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,8 @@ class Smoothed(SmoothedClassifier):
         a program of torch.export; where it cannot be exported, as its weights and the `target` that makes it, a class
         with its arguments: {"_target_": "package.Class", "width": 64}. Raises ValueError where there is none.
         """
+        if shape is not None and math.prod(shape) != self.scale.dim:
+            raise ValueError(f"shape={list(shape)} has {math.prod(shape)} entries, the scale {self.scale.dim}")
         card = {**self.card, **({} if shape is None else {"shape": list(shape)}), "norm": self.norm, "grid": self.grid}
         write_smoothed(path, self.classifier, self.scale, card, target)
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
@@ -57,6 +57,8 @@ class SmoothedClassifier(ClassifierMixin, BaseEstimator):
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"y holds one class alone, {self.classes_[0]}: at least two classes are needed")
+        if self.estimator is not None and not is_classifier(self.estimator):
+            raise ValueError(f"estimator={self.estimator!r} is no classifier: its answers are no classes")
         source = check_random_state(self.random_state)
         inputs = np.repeat(X, self.copies, axis=0)
         estimator: Any = clone(LogisticRegression() if self.estimator is None else self.estimator)

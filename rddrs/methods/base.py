@@ -208,8 +208,8 @@ class Method(BaseModel, ABC):
         point, a network in train mode, or one whose answers are not logits of one input each.
         """
         for name, value in {"sigma": sigma, "sigma_x": sigma if sigma_x is None else sigma_x}.items():
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be finite and positive, not {value}")
+            if isinstance(value, str) or not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} must be a finite and positive number, not {value!r}")
         if batch < 1:
             raise ValueError(f"batch must be at least 1, not {batch}")
         check_evaluates(classifier)
@@ -217,7 +217,10 @@ class Method(BaseModel, ABC):
         self.require(x.shape)
         check_contract(classifier, x)
         self.require_gradient(classifier, x)
-        reference = reference and Reference.of(reference).to(x.device)
+        if reference is not None:
+            reference = Reference.of(reference).to(x.device)
+            with torch.inference_mode():
+                reference.require(logits_of(classifier, x[None].clone()).shape[1])
         problem = Problem(classifier, x, sigma, reference, seed, index, batch, sigma_x, norm=self.norm)
         try:
             with held(classifier):

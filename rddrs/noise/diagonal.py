@@ -14,6 +14,8 @@ class Diagonal(Scale):
 
     def __init__(self, theta: Float[Tensor, " d"]) -> None:
         positive("theta", theta)
+        if theta.ndim != 1:
+            raise ValueError(f"theta has the shape {list(theta.shape)}: a vector is needed: theta.flatten()")
         self._theta = owned(theta)
 
     @property

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -17,6 +18,8 @@ class Isotropic(Scale):
     dim: int
 
     def __post_init__(self) -> None:
+        if not isinstance(self.dim, int | np.integer) or self.dim < 1:
+            raise ValueError(f"dim={self.dim!r}: the number of an input's entries is needed: x.numel()")
         positive("sigma", torch.tensor(float(self.sigma)))
 
     @property

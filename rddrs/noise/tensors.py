@@ -48,7 +48,8 @@ def load_scale(path: str | Path, norm: Norm | None = None, device: torch.device 
     Raises Unreadable, a ValueError, where there is none or it is damaged, and ValueError where the file says that it
     was made for another norm than the one given.
     """
-    with reading(Path(path)), safe_open(path, "pt") as file:
+    advice = "a file of rddrs.save_scale is needed; where a run wrote it, delete it and run again"
+    with reading(Path(path), advice), safe_open(path, "pt") as file:
         stated = (file.metadata() or {}).get("norm")
         scale = from_tensors({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     if norm is not None and stated not in (None, norm):

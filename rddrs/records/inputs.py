@@ -91,9 +91,11 @@ def certify_input(
     Raises ValueError as `propose` and `certify`.
     """
     method = RDDRS(norm=norm) if method is None else method
+    if not isinstance(method, Method):
+        raise ValueError(f"method={method!r}: what proposes C is needed, as rddrs.RDDRS()")
     if method.norm != norm:
         raise ValueError(f"method: it proposes for norm={method.norm}, not for {norm}: give both the same")
-    reference = reference and Reference.of(reference)
+    reference = None if reference is None else Reference.of(reference)
     if measuring is None and reference is not None:
         measuring, reference = reference.halves
     start = time.perf_counter()

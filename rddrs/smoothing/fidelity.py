@@ -48,6 +48,9 @@ class Reference:
                     object.__setattr__(self, name, torch.from_numpy(np.ascontiguousarray(given)))
                 except TypeError as error:
                     raise ValueError(f"reference: {name} must be tensors or arrays of numbers: {error}") from error
+        if self.labels.ndim != 1 or self.labels.is_floating_point() or self.labels.is_complex():
+            told = f"labels of {self.labels.dtype} and shape {list(self.labels.shape)}"
+            raise ValueError(f"reference: {told}: a whole number, the class, of every input is needed")
         if len(self.inputs) != len(self.labels) or len(self.labels) == 0:
             raise ValueError(f"reference: {len(self.inputs)} inputs and {len(self.labels)} labels: one label an input")
         if not (self.inputs.is_floating_point() and torch.isfinite(self.inputs).all()):
@@ -58,11 +61,23 @@ class Reference:
     @classmethod
     def of(cls, given: "Reference | tuple[Any, Any]") -> "Reference":
         """A set as it is; a pair of inputs and labels as a set."""
-        return cls(*given) if isinstance(given, tuple) else given
+        if isinstance(given, Reference):
+            return given
+        if not (isinstance(given, tuple | list) and len(given) == 2):
+            told = f"{len(given)} parts" if isinstance(given, tuple | list) else f"a {type(given).__name__}"
+            raise ValueError(f"reference: a pair (inputs, labels) is needed, not {told}")
+        return cls(*given)
+
+    def require(self, classes: int) -> None:
+        """Raises ValueError where a label is none of so many classes."""
+        if (largest := self.labels.max().item()) >= classes:
+            raise ValueError(f"reference: the largest label is {largest}, of {classes} classes that count from 0")
 
     @cached_property
     def halves(self) -> "tuple[Reference, Reference]":
-        """Every second input, and the others."""
+        """Every second input, and the others; raises ValueError where there is one alone."""
+        if len(self.labels) < 2:
+            raise ValueError("reference: at least two inputs are needed, half of which measure")
         halves = (Reference(self.inputs[start::2], self.labels[start::2], self.standard) for start in (0, 1))
         return tuple(halves)  # pyright: ignore[reportReturnType]
 

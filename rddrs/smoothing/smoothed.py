@@ -1,12 +1,14 @@
 """G_C with a body: the classifier that answers what a base classifier answers most often under noise."""
 
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -57,6 +59,8 @@ class SmoothedClassifier(nn.Module):
         family_of(norm)  # there is one
         if not isinstance(scale, Scale):
             raise ValueError(f"scale={scale!r}: a scale is needed, as rddrs.Isotropic(0.25, dim)")
+        if grid is not None and (isinstance(grid, str) or not 0 < grid < math.inf):
+            raise ValueError(f"grid={grid!r}: a finite step above 0 is needed, or None")
         check_evaluates(classifier)
         self.classifier, self.scale, self.grid = classifier, scale, grid
         self.norm: Norm = norm
@@ -140,12 +144,17 @@ class SmoothedClassifier(nn.Module):
         and for answers that are not logits.
         """
         for name, value in {"samples": samples, "batch": batch}.items():
+            if not isinstance(value, int | np.integer):
+                raise ValueError(f"{name} must be a whole number, not {value!r}")
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
         check_evaluates(self.classifier)
         if len(inputs) == 0:
             raise ValueError("inputs: at least one is needed, [n, *shape]")
-        x = torch.stack(owned_inputs(list(inputs), range(len(inputs))))
+        found = owned_inputs(list(inputs), range(len(inputs)))
+        if len(shapes := {tuple(it.shape): None for it in found}) > 1:
+            raise ValueError(f"inputs of the shapes {', '.join(map(str, shapes))}: one shape is needed")
+        x = torch.stack(found)
         if x[0].numel() != self.scale.dim:
             raise ValueError(
                 f"inputs of shape {list(x.shape[1:])} have {x[0].numel()} entries, the scale has dimension "

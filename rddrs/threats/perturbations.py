@@ -1,6 +1,7 @@
 """Named perturbations T_s of a severity s."""
 
 import hashlib
+import math
 import pickle
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -63,6 +64,12 @@ class Perturbation:
     def __post_init__(self) -> None:
         if self.name.endswith(ENDS):
             raise ValueError(f"{self.name}: the name must not end in {', '.join(ENDS)}, which columns of records do")
+        if not callable(self.function):
+            raise ValueError(
+                f"{self.name}: function={self.function!r} cannot be called with (x, severity)"
+            )
+        if not 0 < self.limit < math.inf:
+            raise ValueError(f"{self.name}: limit={self.limit}: the largest severity, above 0, is needed")
 
     @property
     def identity(self) -> str:
@@ -111,7 +118,7 @@ class Perturbation:
         if self.variation is None:
             raise ValueError(f"{self.name} has no bound of its variation: Perturbation(..., variation=bound) gives one")
         row, cells = inputs[0].cpu().numpy(), zip(low.tolist(), high.tolist(), strict=True)
-        bounds = self._kept([self.variation(row.copy(), *cell) for cell in cells], inputs)
+        bounds = self._kept([self.variation(row.copy(), *cell) for cell in cells], inputs, "'s variation must keep")
         if not (bounds >= 0).all():
             raise ValueError(f"{self.name}: variation(x, low, high) must give numbers >= 0")
         return bounds
@@ -166,11 +173,13 @@ class Perturbation:
             needed = f"[{self.channels or 'channels'}, height, width]"
             raise ValueError(f"{self.name} needs images {needed}, not inputs of shape {tuple(shape)}")
 
-    def _kept(self, found: Sequence[Array], inputs: Float[Tensor, "m *shape"]) -> Float[Tensor, "n *shape"]:
+    def _kept(
+        self, found: Sequence[Array], inputs: Float[Tensor, "m *shape"], what: str = " must keep"
+    ) -> Float[Tensor, "n *shape"]:
         shape = tuple(inputs.shape[1:])
         for each in map(np.asarray, found):
             if each.shape != shape:
-                raise ValueError(f"{self.name} must keep the input's shape {shape}, not make it {each.shape}")
+                raise ValueError(f"{self.name}{what} the input's shape {shape}, not make it {each.shape}")
         return torch.from_numpy(np.stack(found).astype(np.float64)).to(inputs.device)
 
 
