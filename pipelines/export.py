@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from pipelines.plain import plain
+from pipelines.plain import place, plain
 
 
 @plain(run=None, file=None, output_root="outputs")
@@ -12,7 +12,8 @@ def export(run: str, file: str, output_root: str) -> None:
     from rddrs import open_run
 
     sys.path.insert(0, "")  # the user's own network is found
+    written = place("file", file)
     folder = Path(run) if Path(run).is_dir() else Path(output_root) / "runs" / run
     smoothed = open_run(folder).smoothed
-    smoothed.save(file)
-    print(f"written to   {file} ({Path(file).stat().st_size:,} bytes): {smoothed.card['certified']}")
+    smoothed.save(written)
+    print(f"written to   {file} ({written.stat().st_size:,} bytes): {smoothed.card['certified']}")

@@ -3,6 +3,23 @@
 import sys
 from collections.abc import Callable, Iterable
 from functools import wraps
+from pathlib import Path
+from typing import Any
+
+
+def number(key: str, text: str, kind: Callable[[str], Any]) -> Any:
+    """The number, int or float, that a key was given; raises ValueError where it is none."""
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{key}={text}: a {'whole ' if kind is int else ''}number is needed") from None
+
+
+def place(key: str, file: str) -> Path:
+    """Where a file is to be written; raises ValueError, before any work, where it cannot be."""
+    if not Path(file).parent.is_dir() or Path(file).is_dir():
+        raise ValueError(f"{key}={file}: a file in a folder that is there is needed")
+    return Path(file)
 
 
 def plain(**defaults: str | None) -> Callable[[Callable[..., None]], Callable[[Iterable[str]], None]]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.plain import plain
+from pipelines.plain import number, place, plain
 
 if TYPE_CHECKING:
     from rddrs import Smoothed
@@ -23,6 +23,9 @@ def predict(file: str, images: str, samples: str, alpha: str, output: str) -> No
     from rddrs import load
     from rddrs.files import replacing
 
+    written, draws, level = place("output", output), number("samples", samples, int), number("alpha", alpha, float)
+    if not Path(images).is_dir():
+        raise ValueError(f"images={images}: there is no such folder")
     smoothed = load(file)
     known = Image.registered_extensions()
     paths = sorted(path for path in Path(images).rglob("*") if path.suffix.lower() in known)
@@ -32,14 +35,12 @@ def predict(file: str, images: str, samples: str, alpha: str, output: str) -> No
     for start in range(0, len(paths), together):
         part = paths[start : start + together]
         inputs = torch.stack([read(path, smoothed) for path in part])
-        found = smoothed.predictions(inputs, samples=int(samples), alpha=float(alpha))
-        rows += [row(path, place, found, smoothed) for place, path in enumerate(part)]
-    with replacing(Path(output)) as temporary:
+        found = smoothed.predictions(inputs, samples=draws, alpha=level)
+        rows += [row(path, at, found, smoothed) for at, path in enumerate(part)]
+    with replacing(written) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
     abstained = sum(it["abstained"] for it in rows)
-    print(
-        f"{len(rows)} images, {abstained} abstentions at alpha = {float(alpha):g}, n = {samples}; written to {output}"
-    )
+    print(f"{len(rows)} images, {abstained} abstentions at alpha = {level:g}, n = {draws}; written to {output}")
 
 
 def read(path: Path, smoothed: "Smoothed"):

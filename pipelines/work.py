@@ -43,13 +43,20 @@ def work(stage: str, configuration: DictConfig) -> str:
     except Unreadable as error:
         raise Ended(f"error: {error}", 1) from error
     except (OSError, SafetensorError) as error:
-        raise Ended(f"error: {error}; {KEPT}", 1) from error
+        place = f"{root.path}: " if root is not None and getattr(error, "filename", None) is None else ""
+        raise Ended(f"error: {place}{error}; {KEPT}", 1) from error
     except Exception as error:
-        if root is not None and type(error).__module__.partition(".")[0] in ("mlflow", "sqlalchemy"):
-            raise Ended(f"error: {root.database}: {str(error).splitlines()[0]}; {KEPT}", 1) from error
+        if root is not None and type(error).__module__.partition(".")[0] in ("mlflow", "sqlalchemy", "sqlite3"):
+            raise Ended(f"error: {root.database}: {reason(error)}; {KEPT}", 1) from error
         if not is_of_a_user(error):
             raise
         raise Ended(f"error: {told(error)}", 2) from error
+
+
+def reason(error: Exception) -> str:
+    """What sqlite says of an error of MLflow's database, where it says something; else the first line."""
+    lines = str(error).splitlines()
+    return next((line for line in lines if line.startswith("(sqlite3.")), lines[0])
 
 
 def check_place(root: Path) -> None:

@@ -1,6 +1,7 @@
 """Runs in MLflow: a sqlite database and artifact folders below one root. The only importer of mlflow."""
 
 import json
+import logging
 import os
 import shutil
 import sqlite3
@@ -31,6 +32,8 @@ from rddrs.records.stated import Difference
 if TYPE_CHECKING:
     from PIL.Image import Image
     from pytorch_lightning.loggers import MLFlowLogger
+
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # what it logs, all of its traceback, it raises
 
 EXPERIMENT = "rddrs"
 _METRICS_A_BATCH = 1_000

@@ -65,9 +65,7 @@ class Perturbation:
         if self.name.endswith(ENDS):
             raise ValueError(f"{self.name}: the name must not end in {', '.join(ENDS)}, which columns of records do")
         if not callable(self.function):
-            raise ValueError(
-                f"{self.name}: function={self.function!r} cannot be called with (x, severity)"
-            )
+            raise ValueError(f"{self.name}: function={self.function!r} cannot be called with (x, severity)")
         if not 0 < self.limit < math.inf:
             raise ValueError(f"{self.name}: limit={self.limit}: the largest severity, above 0, is needed")
 

@@ -281,6 +281,10 @@ def test_what_goes_wrong_is_one_message(work, monkeypatch, capsys):
         (("export", "file=model.rddrs"), "run is needed; usage"),
         (("predict", "file=weights.pt", "images=images"), "cannot be read"),
         (("predict", "file=weights.pt", "image=images"), "image: there is no such key"),
+        (("predict", "file=weights.pt", "images=nowhere"), "images=nowhere: there is no such folder"),
+        (("predict", "file=weights.pt", "images=images", "samples=x"), "samples=x: a whole number is needed"),
+        (("predict", "file=weights.pt", "images=images", "output=no/p.csv"), "output=no/p.csv: a file in a folder"),
+        (("export", "run=nothing", "file=no/model.rddrs"), "file=no/model.rddrs: a file in a folder"),
     ]:
         with pytest.raises(SystemExit) as caught:
             ask(monkeypatch, *words)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,13 @@ from pipelines.prepare import Prepared, prepare
 from pipelines.proof import examined
 from pipelines.report import report
 from pipelines.run import run
+from pipelines.work import reason
 from rddrs import Diagonal
 from rddrs.records import Store
 from rddrs.records.tracking import Tracker, logged
 from tests.pipelines.liars import ANCER, Liar, at
 from tests.pipelines.test_config import settings
+from tests.records.test_faults import full_disk
 
 INPUT = 100
 
@@ -142,6 +145,15 @@ def test_the_last_metric_is_shown_and_nothing_is_logged_twice(tmp_path: Path) ->
     assert logged(tmp_path, tracker.run_id).metrics == {"acr": {0: 0.6}, "input/radius": {3: 0.6, 7: 0.6}}
     history = tracker._client.get_metric_history(tracker.run_id, "acr")
     assert [it.value for it in sorted(history, key=lambda it: it.timestamp)] == [0.9, 0.5, 0.7, 0.6]
+
+
+def test_a_full_disk_below_the_database_is_one_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    tracker = Tracker(tmp_path, "run", tmp_path / "note", {})
+    figures = {f"figure_{number}": 0.5 for number in range(100)}
+    with full_disk((tmp_path / "mlflow.db").stat().st_size), pytest.raises(Exception, match="sqlite3") as told:
+        tracker.metrics(figures)
+    assert re.fullmatch(r"\(sqlite3\.OperationalError\) [\w /]+", reason(told.value))
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_report_that_was_killed_is_repaired_by_running_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
