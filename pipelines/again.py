@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from functools import cache
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -28,7 +29,7 @@ def command_of(settings: Settings) -> str:
         if f"_target_: {given['classifier']['_target_']} " in path.read_text().replace("\n", " "):
             words.append(f"classifier={path.stem}")
     try:
-        base = _composed(words)
+        base = _composed(*words)
     except Exception:  # a part that is no file of the configuration
         return ""
     flat, known = _flat(given), _flat(base)
@@ -46,13 +47,14 @@ def command_of(settings: Settings) -> str:
     return shlex.join(["rddrs", "run", *needed])
 
 
-def _composed(words: list[str]) -> dict[str, Any]:
-    """The settings of a command line."""
+@cache
+def _composed(*words: str) -> dict[str, Any]:
+    """The settings of a command line, which many runs of a sweep begin with."""
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONFIGURATION), version_base="1.3"):
-            return load(compose("config", words)).model_dump(by_alias=True)
+            return load(compose("config", [*words])).model_dump(by_alias=True)
     finally:
         GlobalHydra.instance().hydra = outer
 

@@ -1,6 +1,7 @@
 """Commands without the seconds that their imports take: each is a fork of one process that has made them.
 
 What runs is `rddrs` or `python -m MODULE`, in a process, a folder and an environment of its own, up to its exit status.
+Ctrl-C reaches it, and it is killed where whoever asked for it is.
 """
 
 import gc
@@ -13,9 +14,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from select import select
 
 IMPORTED = ["mlflow.store.tracking.sqlalchemy_store", "pipelines.audit", "pipelines.run", "rddrs.training.fit"]
 
@@ -43,6 +45,13 @@ def ask(place: str, words: list[str]) -> int:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
         server.connect(place)
         socket.send_fds(server, [json.dumps([words, os.getcwd(), dict(os.environ)]).encode()], [0, 1, 2])
+        command = int(server.recv(16))
+
+        def forward(number: int, _: object) -> None:
+            with suppress(ProcessLookupError):
+                os.kill(command, number)
+
+        signal.signal(signal.SIGINT, forward)
         return int(server.recv(8))
 
 
@@ -64,9 +73,15 @@ def serve(listener: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     request, streams, *_ = socket.recv_fds(connection, 1 << 20, 3)
     if command := os.fork():
+        connection.send(str(command).encode())
+        ended = os.pidfd_open(command)
+        if ended not in select([connection, ended], [], [])[0]:  # whoever asked is no more
+            os.kill(command, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(command, 0)[1])
-        connection.send(str(status % 256).encode())
+        with suppress(BrokenPipeError):
+            connection.send(str(status % 256).encode())
         os._exit(0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which the background job of a shell ignores
     for stream, number in zip(streams, range(3), strict=True):
         os.dup2(stream, number)
         os.close(stream)

@@ -42,8 +42,9 @@ SMALL = ["data=toy2d", "train.epochs=2", "certify.samples=2000", "certify.batch=
 TIMES = ["optimize_seconds", "certify_seconds"]
 
 
-def start(stage: str, root: Path, *overrides: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", f"pipelines.{stage}", *SMALL, f"output_root={root}", *overrides]
+def start(commands: Path, stage: str, root: Path, *overrides: str) -> subprocess.Popen[str]:
+    """A stage in a process that has made its imports."""
+    command = [commands / "rddrs", stage, *SMALL, f"output_root={root}", *overrides]
     return subprocess.Popen(
         command,
         cwd=ROOT,
@@ -52,12 +53,6 @@ def start(stage: str, root: Path, *overrides: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         preexec_fn=heed_ctrl_c,
     )
-
-
-def warm(commands: Path, root: Path, *overrides: str) -> subprocess.Popen[str]:
-    """A whole run in a process that has made its imports."""
-    command = [commands / "rddrs", "run", *SMALL, f"output_root={root}", *overrides]
-    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def finish(process: subprocess.Popen[str]) -> str:
@@ -75,7 +70,7 @@ def only_run(root: Path, method: str) -> Path:
 def root(commands: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output root on which two processes of one classifier started together."""
     root = tmp_path_factory.mktemp("outputs")
-    together = [warm(commands, root, f"method={method}", "data.subset=9") for method in ("rs", "ancer")]
+    together = [start(commands, "run", root, f"method={method}", "data.subset=9") for method in ("rs", "ancer")]
     for process in together:
         assert "mlflow ui --backend-store-uri" in finish(process)
     return root
@@ -141,7 +136,7 @@ def test_a_finished_run_that_is_started_again_changes_nothing(commands: Path, ro
     folder = only_run(root, "rs")
     before = {path: path.stat().st_mtime_ns for path in (folder / "regions").iterdir()}
     table = pd.read_parquet(folder / "records.parquet")
-    finish(warm(commands, root, "method=rs", "data.subset=9"))
+    finish(start(commands, "run", root, "method=rs", "data.subset=9"))
     assert {path: path.stat().st_mtime_ns for path in (folder / "regions").iterdir()} == before
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "records.parquet"), table)
     client = MlflowClient(database(root))
@@ -185,7 +180,7 @@ def test_finished_runs_are_set_side_by_side(root: Path) -> None:
         report(prepare(settings(*SMALL, f"output_root={root}", "runs=[none]")))
 
 
-def test_killed_and_resumed_sharded_and_serial_runs_agree(root: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed_sharded_and_serial_runs_agree(commands: Path, root: Path, tmp_path: Path) -> None:
     """The same configuration: whole in one thread; killed in the middle and resumed; and in two shards, last first."""
     overrides = [*SMALL, "method=rddrs_paper", "method.samples=200", "method.iterations=5", "data.subset=24"]
 
@@ -204,7 +199,7 @@ def test_killed_and_resumed_sharded_and_serial_runs_agree(root: Path, tmp_path: 
 
     killed = at("killed")
     regions = Store(killed.run_folder).regions
-    process = start("certify", killed.settings.root, *overrides)
+    process = start(commands, "certify", killed.settings.root, *overrides)
     deadline = time.monotonic() + 120
     while len(list(regions.glob("*.safetensors"))) < 3:
         assert time.monotonic() < deadline and process.poll() is None
@@ -225,8 +220,8 @@ def test_killed_and_resumed_sharded_and_serial_runs_agree(root: Path, tmp_path: 
     pd.testing.assert_frame_equal(records(whole), records(at("shards")))
 
 
-def test_ctrl_c_in_training_keeps_whole_epochs_and_ends_with_130(tmp_path: Path) -> None:
-    process = start("train", tmp_path, "train.epochs=2000")
+def test_ctrl_c_in_training_keeps_whole_epochs_and_ends_with_130(commands: Path, tmp_path: Path) -> None:
+    process = start(commands, "train", tmp_path, "train.epochs=2000")
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("classifiers/*/last.ckpt")):
         assert time.monotonic() < deadline and process.poll() is None
@@ -238,8 +233,8 @@ def test_ctrl_c_in_training_keeps_whole_epochs_and_ends_with_130(tmp_path: Path)
     assert list(tmp_path.glob("classifiers/*/epoch.ckpt")) and not list(tmp_path.glob("classifiers/*/*.safetensors"))
 
 
-def test_a_second_ctrl_c_ends_at_once_and_keeps_what_was_finished(tmp_path: Path) -> None:
-    process = start("run", tmp_path, "train.epochs=1", "certify.samples=200000")
+def test_a_second_ctrl_c_ends_at_once_and_keeps_what_was_finished(commands: Path, tmp_path: Path) -> None:
+    process = start(commands, "run", tmp_path, "train.epochs=1", "certify.samples=200000")
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("runs/*/regions/*.safetensors")):
         assert time.monotonic() < deadline and process.poll() is None
@@ -254,7 +249,7 @@ def test_a_second_ctrl_c_ends_at_once_and_keeps_what_was_finished(tmp_path: Path
 
 
 def test_bad_input_is_one_message_and_status_2(commands: Path, tmp_path: Path) -> None:
-    process = warm(commands, tmp_path, "sigma=-1")
+    process = start(commands, "run", tmp_path, "sigma=-1")
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 2
     assert output.strip() == "error: sigma=-1: Input should be greater than 0"
