@@ -57,7 +57,9 @@ def read(path: Path, smoothed: "Smoothed"):
         raise ValueError(f"the classifier takes inputs of shape {shape}, not images [channels, height, width]")
     low, high = smoothed.card.get("range") or (0, 1)
     if low < 0 or high > 1:
-        raise ValueError(f"the classifier takes inputs from {low:g} to {high:g}, images are in [0, 1]: smoothed.predict")
+        raise ValueError(
+            f"the classifier takes inputs from {low:g} to {high:g}, images are in [0, 1]: smoothed.predict"
+        )
     try:
         with Image.open(path) as image:
             bits = depth(image)

@@ -83,7 +83,7 @@ def _untold(module: nn.Module) -> dict[str, Any]:
 
 @cache
 def _arguments(kind: type[nn.Module]) -> dict[str, Any]:
-    """The arguments that a kind of module is made from, and their defaults; a recurrent one takes any, and keeps one."""
+    """The arguments that a kind of module is made from, and their defaults; recurrent ones name none, and keep one."""
     found = {name: it.default for name, it in inspect.signature(kind).parameters.items() if name not in IDLE}
     return {**found, "nonlinearity": "tanh"} if issubclass(kind, nn.RNNBase) else found
 
