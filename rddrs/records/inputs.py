@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.certification import Bound, Certificate, Severity, Terms, certify
+from rddrs.certification import ABSTAIN, Bound, Certificate, Severity, Terms, certify
 from rddrs.methods import RDDRS, Method, Proposal
 from rddrs.noise import Norm
 from rddrs.records.outcomes import Ledger
@@ -93,6 +93,8 @@ def certify_input(
     method = RDDRS(norm=norm) if method is None else method
     if method.norm != norm:
         raise ValueError(f"method: it proposes for norm={method.norm}, not for {norm}: give both the same")
+    if label is not None and label < 0:
+        raise ValueError(f"label={label}: labels count from 0, and {ABSTAIN} is an abstention")
     reference = reference and Reference.of(reference)
     if measuring is None and reference is not None:
         measuring, reference = reference.halves
