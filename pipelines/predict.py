@@ -44,28 +44,32 @@ def predict(file: str, images: str, samples: str, alpha: str, output: str) -> No
 
 
 def read(path: Path, smoothed: "Smoothed"):
-    """An image as the input of the classifier, in [0, 1] and, where it has a grid, on the nearest of its points.
+    """An image as the input of the classifier, read as `data=folder` reads it, and on the nearest point of its grid.
 
-    Raises ValueError where the image has another size or cannot be read.
+    Raises ValueError where the image has another size or cannot be read, and where the classifier was certified on
+    inputs outside of [0, 1], which images are in.
     """
-    import numpy as np
-    import torch
-    from PIL import Image, ImageOps
+    from PIL import Image
+
+    from rddrs.data.pixels import LARGEST, depth, pixels
 
     shape, size = tuple(smoothed.card["shape"]), (smoothed.card.get("data") or {}).get("size")
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise ValueError(f"the classifier takes inputs of shape {shape}, not images [channels, height, width]")
+    low, high = smoothed.card.get("range") or (0, 1)
+    if low < 0 or high > 1:
+        raise ValueError(
+            f"the classifier takes inputs from {low:g} to {high:g}, images are in [0, 1]: smoothed.predict"
+        )
     try:
         with Image.open(path) as image:
-            found = image.convert("L" if shape[0] == 1 else "RGB")
+            bits = depth(image)
+            found = pixels(image, shape[0] == 1, bits, size)
     except Exception as error:  # whatever the decoders raise
         raise ValueError(f"{path} is no image that can be read: {error}") from error
-    if size is not None:
-        found = ImageOps.fit(found, (size, size), Image.Resampling.BILINEAR)
-    if found.size != (shape[2], shape[1]):
-        raise ValueError(f"{path} has {found.size[0]} x {found.size[1]} pixels: {shape[2]} x {shape[1]} are needed")
-    pixels = torch.from_numpy(np.array(found)).reshape(shape[1], shape[2], shape[0])
-    inputs = pixels.movedim(-1, 0).float() / 255
+    if found.shape != shape:
+        raise ValueError(f"{path} has {found.shape[2]} x {found.shape[1]} pixels: {shape[2]} x {shape[1]} are needed")
+    inputs = found.float() / LARGEST[bits]
     return inputs if smoothed.grid is None else (inputs / smoothed.grid).round() * smoothed.grid
 
 

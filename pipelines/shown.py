@@ -19,7 +19,7 @@ from rddrs.records import (
     provenance,
     reading_differences,
 )
-from rddrs.records.tracking import parameters_of, provenance_tags, seen_in
+from rddrs.records.tracking import DIGITS, parameters_of, provenance_tags, seen_in
 from rddrs.report import (
     compared_columns,
     compared_metrics,
@@ -65,7 +65,9 @@ def shown(prepared: Prepared, records: pd.DataFrame, counterpart: Counterpart) -
     if seen:
         parameters = parameters_of(prepared.shown_settings)
         tags = provenance_tags(provenance(folder)) | {"mlflow.runName": folder.name, "stage": "certify"}
-        tags |= {"method": settings.method.name, "classifier": prepared.classifier_folder.name}
+        tags |= {"method": settings.method.name, "classifier": prepared.classifier_folder.name, "run name": folder.name}
+        if "dataset" in seen.tags:
+            tags["dataset"] = f"{settings.data.name} {prepared.binding.data[:DIGITS]}"
         if settings.run is not None:  # the key of a classifier that is given is another
             tags["classifier"] = seen.tags.get("classifier", "")
         free = partial(without_places, prepared)

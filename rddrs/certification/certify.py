@@ -148,6 +148,12 @@ class Certificate:
         return self.family.length(delta, self.scale) * (1 + self.scale.rounding) < self.radius
 
 
+def are_counts(counts: Sequence[Any], samples: int | None = None) -> bool:
+    """Whether they can be counts: whole numbers, of so many samples no more in sum."""
+    whole = all(type(it) is int and it >= 0 for it in counts)
+    return whole and (samples is None or sum(counts) <= samples)
+
+
 def _asked(terms: Terms | type[Terms]) -> list[str]:
     """The names of the terms that a certificate states, too."""
     stated = {each.name for each in fields(Certificate)}

@@ -26,8 +26,9 @@ class Artefact(nn.Module):
     """A network that a file holds: maps inputs [n, *shape] to logits [n, k].
 
     `content` are the bytes of the file: they decide its identity (`content_digest`), and copies are made of them.
-    `shape` is that of one input, given or as the file says it: inputs are brought to it. A network for a fixed number
-    of inputs is given as many, the last filled up with zeros. Raises ValueError where the bytes cannot be read.
+    `shape` is that of one input, given or as the file says it: inputs are brought to it, but not those of the same axes
+    in another order. A network for a fixed number of inputs is given as many, the last filled up with zeros. Raises
+    ValueError where the bytes cannot be read.
     """
 
     suffix: ClassVar[str]
@@ -62,7 +63,14 @@ class Artefact(nn.Module):
         """The logits, of `rows` inputs where that is a number."""
 
     def forward(self, inputs: Float[Tensor, "n *shape"]) -> Float[Tensor, "n k"]:
-        inputs = inputs if self.shape is None else inputs.reshape(len(inputs), *self.shape)
+        if self.shape is not None:
+            found, needed = ([size for size in sizes if size > 1] for sizes in (inputs.shape[1:], self.shape))
+            if found != needed and sorted(found) == sorted(needed):
+                raise ValueError(
+                    f"inputs of shape {list(inputs.shape[1:])}: the network takes {list(self.shape)}, its axes in this "
+                    "order: torch.movedim(inputs, -1, 1) brings channels to the front"
+                )
+            inputs = inputs.reshape(len(inputs), *self.shape)
         if self.rows is None:
             return self.answer(inputs)
         filled = torch.cat([inputs, inputs.new_zeros(-len(inputs) % self.rows, *inputs.shape[1:])])

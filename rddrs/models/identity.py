@@ -1,6 +1,8 @@
 """What tells a network from any other: everything that its answers depend on."""
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence, Set
+from functools import cache
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
@@ -16,6 +18,8 @@ PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.d
 NAMED = (type, FunctionType, BuiltinFunctionType)
 OWN = frozenset(vars(nn.Module()))
 """The attributes that every module has."""
+IDLE = ("inplace", "init", "return_indices")
+"""Arguments of torch's modules that no logits depend on once the network has its weights."""
 
 
 class Unseen(ValueError):
@@ -50,12 +54,38 @@ def described(module: nn.Module) -> str:
     name = f"{kind.__module__}.{kind.__qualname__}({module.extra_repr()})"
     if isinstance(module, torch.fx.GraphModule | torch.jit.ScriptModule):
         return f"{name} {module.code}"  # of a program that was exported or scripted
+    if kind.__module__.startswith("torch.nn.modules."):
+        untold = _untold(module)
+        return f"{name} {_plain(untold, kind.__qualname__)}" if untold else name
     if kind.__module__.partition(".")[0] in ("torch", "rddrs"):
         return name
     attributes = {key: value for key, value in vars(module).items() if key not in OWN}
     if isinstance(content := attributes.get("content"), str):
         return f"{name} {content}"
     return f"{name} {_plain(attributes, f'{kind.__qualname__} has an attribute')}" if attributes else name
+
+
+def _untold(module: nn.Module) -> dict[str, Any]:
+    """The arguments of a module of torch's own that `extra_repr` leaves out, where they are not the defaults.
+
+    Of a pool that is `count_include_pad`, of attention, which tells nothing of itself, `num_heads`.
+    """
+    told, found = module.extra_repr(), {}
+    kept = {name: it for name, it in _arguments(type(module)).items() if name in vars(module)}
+    for name, default in kept.items():
+        value = vars(module)[name]
+        every = (default,) * len(value) if isinstance(value, tuple) else default  # one number an axis
+        usual = told != "" if default is inspect.Parameter.empty else value in (default, every)
+        if f"{name}=" not in told and not usual:
+            found[name] = value
+    return found
+
+
+@cache
+def _arguments(kind: type[nn.Module]) -> dict[str, Any]:
+    """The arguments that a kind of module is made from, and their defaults; recurrent ones name none, and keep one."""
+    found = {name: it.default for name, it in inspect.signature(kind).parameters.items() if name not in IDLE}
+    return {**found, "nonlinearity": "tanh"} if issubclass(kind, nn.RNNBase) else found
 
 
 def _plain(value: Any, place: str, depth: int = 0) -> str:

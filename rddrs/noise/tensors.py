@@ -17,11 +17,15 @@ from rddrs.noise.scale import Scale
 
 
 def from_tensors(tensors: dict[str, Tensor]) -> Scale:
-    """The scale that `Scale.tensors` took apart; raises ValueError where there is none in `tensors`."""
+    """The scale that `Scale.tensors` took apart; raises ValueError where `tensors` are none, or hold more than one."""
+    factors = [f"factor{place}" for place in range(tensors["values"].ndim)] if "values" in tensors else []
+    for kind, others in {"sigma": ["dim"], "values": factors, "theta": [], "triangle": []}.items():
+        if kind in tensors and (odd := sorted({*tensors} - {kind, *others})):
+            raise ValueError(f"beside the tensor {kind} of a scale there are {', '.join(odd)}")
     if "sigma" in tensors:
         return Isotropic(tensors["sigma"].item(), int(tensors["dim"].item()))
     if "values" in tensors:
-        return Kronecker([tensors[f"factor{place}"] for place in range(tensors["values"].ndim)], tensors["values"])
+        return Kronecker([tensors[factor] for factor in factors], tensors["values"])
     if "theta" in tensors:
         return Diagonal(tensors["theta"])
     if "triangle" in tensors:

@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.certification import Bound, Certificate, Severity, Terms, certify
+from rddrs.certification import ABSTAIN, Bound, Certificate, Severity, Terms, certify
 from rddrs.methods import RDDRS, Method, Proposal
 from rddrs.noise import Norm
 from rddrs.records.outcomes import Ledger
@@ -95,6 +95,8 @@ def certify_input(
         raise ValueError(f"method={method!r}: what proposes C is needed, as rddrs.RDDRS()")
     if method.norm != norm:
         raise ValueError(f"method: it proposes for norm={method.norm}, not for {norm}: give both the same")
+    if label is not None and label < 0:
+        raise ValueError(f"label={label}: labels count from 0, and {ABSTAIN} is an abstention")
     reference = None if reference is None else Reference.of(reference)
     if measuring is None and reference is not None:
         measuring, reference = reference.halves

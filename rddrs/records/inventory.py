@@ -29,7 +29,8 @@ FILES = {
     "report.html": UNKNOWN,
     "figures/*": UNKNOWN,
     "figures/audit.*": WRITTEN,
-    "audit.*": WRITTEN,
+    "audit.json": WRITTEN,
+    "audit.parquet": WRITTEN,
 }
 """The files of a run's folder."""
 
@@ -59,8 +60,9 @@ ANYWHERE += ("classifier.checkpoint", "train.start", "data.root", "data.file", "
 
 
 def strangers(names: Iterable[str], known: Mapping[str, str]) -> list[str]:
-    """The names that no pattern stands for."""
-    return [name for name in names if not any(fnmatchcase(name, pattern) for pattern in known)]
+    """The names that no pattern stands for; one of a file in a folder stands for those of that folder alone."""
+    found = ((name, [each for each in known if each.count("/") == name.count("/")]) for name in names)
+    return [name for name, patterns in found if not any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
 def audited(name: str) -> bool:

@@ -16,12 +16,12 @@ from rddrs.digests import file_digest
 from rddrs.files import write_text
 from rddrs.records.binding import Binding
 from rddrs.records.inventory import FILES, strangers
-from rddrs.records.stated import MISSING, Difference, differences, flattened
+from rddrs.records.stated import MISSING, Difference, differences, flattened, read_json
 from rddrs.version import __version__
 
 PACKAGES = ("torch", "numpy", "scipy", "pytorch-lightning", "geomstats", "mlflow")
 NAME = "manifest.json"
-_LATER = (NAME, "mlflow_run_id", "audit.json", "audit.parquet", "audit.png", "audit.svg")
+_LATER = (NAME, "mlflow_run_id", "audit.json", "audit.parquet", "figures/audit.png", "figures/audit.svg")
 
 
 def versions() -> dict[str, str]:
@@ -71,7 +71,7 @@ def manifest_differences(
     `provenance` gives them.
     """
     try:
-        stated = json.loads((folder / NAME).read_text())
+        stated = read_json((folder / NAME).read_text())
         files, made = stated["files"], {name: str(stated["versions"][name]) for name in versions()}
         follows = {
             "run": run or stated["run"],
@@ -114,9 +114,9 @@ def made_elsewhere(folder: Path) -> list[str]:
 
 
 def _files(folder: Path) -> dict[str, str]:
-    paths = (path for path in folder.rglob("*") if path.is_file() and path.name not in _LATER)
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     return {
-        path.relative_to(folder).as_posix(): file_digest(path)
-        for path in sorted(paths)
-        if not path.name.startswith(".")  # being written, or locks
+        name: file_digest(path)
+        for name, path in paths.items()
+        if name not in _LATER and not path.name.startswith(".")  # being written, or locks
     }

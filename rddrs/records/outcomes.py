@@ -13,6 +13,7 @@ from rddrs.archives import Archives
 from rddrs.certification import Certificate
 from rddrs.files import Unreadable, reading, replacing, write_text
 from rddrs.noise import from_tensors
+from rddrs.records.stated import read_json
 from rddrs.records.store import Store, kept, rebuild
 from rddrs.trust import Outcome, certificate_digest
 
@@ -79,7 +80,7 @@ class Ledger:
         with reading(path):
             if text is None:
                 raise FileNotFoundError("there is no such file")
-            header = json.loads(text)
+            header = read_json(text)
             if header["raw"] != certificate_digest(raw):
                 raise Unreadable(f"{path} is of another certificate than that of input {index}: delete {self.path}")
             left = {name: header.pop(name) for name in _LEFT}

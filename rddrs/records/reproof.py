@@ -76,6 +76,9 @@ def examine(
     if certificate.x.shape != x.shape or not torch.equal(certificate.x, x.cpu()):
         return Examined([*found, Difference(file, index, "x", "another input", "that of the data")], None)
     found += [Difference(file, index, name, *pair) for name, pair in certificate.differences(terms).items()]
+    for name, samples in (("selection_counts", certificate.selection_samples), ("counts", certificate.samples)):
+        if sum(getattr(certificate, name)) > samples:
+            found.append(Difference(file, index, name, f"{sum(getattr(certificate, name))} in sum", samples))
     proven = certificate.proven(terms)
     claimed, right = ({name: getattr(it, name) for name in _CLAIMED} for it in (certificate, proven))
     found += differences(file, claimed, right, index)

@@ -1,6 +1,8 @@
 """Where what is shown is not what follows from what was proved; what is unknown is a difference, too."""
 
+import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +14,19 @@ import yaml
 
 MISSING = "nothing"
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_json(text: str) -> Any:
+    """What a text of JSON states; raises ValueError where it states something twice, of which a person reads either."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+            raise ValueError(f"it states {', '.join(twice)} more than once")
+        return found
+
+    return json.loads(text, object_pairs_hook=once)
 
 
 @lru_cache(maxsize=256)

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from rddrs.archives import Archives, Part
 from rddrs.certification import Certificate, PathCertificate, PathTerms
+from rddrs.certification.certify import are_counts
 from rddrs.files import Unreadable, reading, replacing
-from rddrs.noise import Scale, from_tensors, load_scale, save_scale
+from rddrs.noise import Norm, Scale, from_tensors, load_scale, save_scale
 from rddrs.records.binding import Binding
 from rddrs.records.paths import path_kept, path_rebuilt
 from rddrs.records.record import COLUMNS
@@ -43,6 +44,9 @@ def rebuild(x: Tensor, scale: Scale, index: int, values: dict[str, Any]) -> Cert
     """The certificate of which `kept` gave the values."""
     counts = {name: tuple(values[name]) for name in ("selection_counts", "counts")}
     arguments: dict[str, Any] = {**values, **counts}
+    for name, found in counts.items():
+        if not are_counts(found):
+            raise ValueError(f"its {name} are no whole numbers")
     return Certificate(x=x, scale=scale, index=index, **arguments)
 
 
@@ -124,10 +128,10 @@ class Store:
         with replacing(path) as part:
             part.write_bytes(content)
 
-    def _shared_scale(self, digest: str) -> Scale:
+    def _shared_scale(self, digest: str, norm: Norm) -> Scale:
         if digest not in self._scales:
             path = self.places.scale(digest)
-            scale = load_scale(path)
+            scale = load_scale(path, norm)
             with reading(path):
                 if scale.digest != digest:
                     raise ValueError("it holds another scale")
@@ -172,7 +176,12 @@ class Store:
         with self._opened(index) as (part, stated):
             tensors = load(part.read())
             x = tensors.pop("x")
-            scale = self._shared_scale(stated["scale"]) if "scale" in stated else from_tensors(tensors)
+            if "scale" not in stated:
+                scale = from_tensors(tensors)
+            elif tensors:
+                raise ValueError(f"its scale is in another file, and beside x there are {', '.join(tensors)}")
+            else:
+                scale = self._shared_scale(stated["scale"], stated["certificate"]["norm"])
             return rebuild(x, scale, index, stated["certificate"])
 
     def path_certificate(self, index: int, name: str, terms: PathTerms) -> PathCertificate:

@@ -37,6 +37,8 @@ logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # what it
 
 EXPERIMENT = "rddrs"
 _METRICS_A_BATCH = 1_000
+DIGITS = 36
+"""MLflow keeps so many of a digest."""
 COLUMNS = ("certified_accuracy", "acr_ball", "acr_proxy", "fidelity")
 VIEW = json.dumps(
     {
@@ -82,9 +84,14 @@ def follow(path: Path, before: str, now: str) -> None:
 
 @dataclass(frozen=True)
 class Logged:
-    """What MLflow shows of a run: its figures by name and step, parameters, tags, and the folder of its artifacts."""
+    """What MLflow shows of a run: its figures by name and step, parameters, tags, and the folder of its artifacts.
+
+    `latest` are the figures that its tables show, kept apart in its database; among the tags are the `run name` and the
+    `dataset`, a name and a digest, which its pages show beside them.
+    """
 
     metrics: dict[str, dict[int, float]]
+    latest: dict[str, float]
     parameters: dict[str, str]
     tags: dict[str, str]
     artifacts: Path
@@ -104,7 +111,10 @@ def logged(root: Path, run_id: str) -> Logged:
     artifacts = Path(local_file_uri_to_path(run.info.artifact_uri))
     if not artifacts.exists():  # the folder was moved, and no run of it was made since
         artifacts = root.resolve() / "mlartifacts" / run_id / "artifacts"
-    return Logged(metrics, run.data.params, run.data.tags, artifacts)
+    tags = run.data.tags | {"run name": str(run.info.run_name)}
+    if run.inputs is not None and run.inputs.dataset_inputs:
+        tags["dataset"] = " ".join(f"{it.dataset.name} {it.dataset.digest}" for it in run.inputs.dataset_inputs)
+    return Logged(metrics, run.data.metrics, run.data.params, tags, artifacts)
 
 
 def seen_in(root: OutputRoot, places: RunFolder) -> Logged | Difference | None:
@@ -230,7 +240,7 @@ class Tracker:
         inputs = self._client.get_run(self.run_id).inputs
         if inputs is None or not inputs.dataset_inputs:
             source = json.dumps({"name": data})
-            self._client.log_inputs(self.run_id, [DatasetInput(Dataset(data, digest[:36], "local", source))])
+            self._client.log_inputs(self.run_id, [DatasetInput(Dataset(data, digest[:DIGITS], "local", source))])
 
     def link(self, files: Iterable[Path], name: str) -> None:
         """Make files artifacts below the folder `name`, by hard links where the disk can: nothing is copied."""

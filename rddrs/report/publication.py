@@ -16,7 +16,7 @@ from rddrs.files import replacing, write_text
 from rddrs.records.inventory import audited
 from rddrs.records.record import PER_INPUT
 from rddrs.records.run_folder import RunFolder
-from rddrs.records.stated import Difference, as_read, differences, reading_differences, table_differences
+from rddrs.records.stated import Difference, as_read, differences, read_json, reading_differences, table_differences
 from rddrs.report.paths import path_metrics, path_summary
 from rddrs.report.severities import mean_severities
 from rddrs.report.tables import certified_accuracy, evenly, summarize
@@ -115,7 +115,7 @@ def published_differences(
         return table_differences(path.name, pd.read_csv(path), as_read(records))
 
     def summary(path: Path) -> list[Difference]:
-        return differences(path.name, json.loads(path.read_text()), summary_of(records, alpha))
+        return differences(path.name, read_json(path.read_text()), summary_of(records, alpha))
 
     def severities(path: Path) -> list[Difference]:
         stated = pd.read_csv(path).drop(columns=list(left_out), errors="ignore")
@@ -161,6 +161,8 @@ def logged_differences(
             for step in {**expected, **stated}:
                 left, right = ({name: values[step]} if step in values else {} for values in (stated, expected))
                 found += differences("MLflow", left, right, step if name.startswith("input/") else None)
+            if expected and name in shown.latest:
+                found += differences("MLflow", {name: shown.latest[name]}, {name: expected[max(expected)]})
     for kind, *rows in (("params", shown.parameters, parameters), ("tags", shown.tags, tags)):
         left, right = ({key: it for key, it in row.items() if audited(f"{kind}/{key}")} for row in rows)
         found += differences(f"MLflow {kind}", left, right)

@@ -113,7 +113,8 @@ class Reference:
 class Fidelity:
     """Accuracy of G_C on the reference set, relative to that of the isotropic G_sigma, `baseline`: 1 is as good as RS.
 
-    `distribution` is the share of each class among the answers of G_C; a constant classifier has one entry of 1.
+    `distribution` is the share of each class among the answers of G_C; a constant classifier has one entry of 1, and
+    where most draws were answered by NaN they add up to less.
     `inputs` is the size of the set.
     """
 
@@ -148,7 +149,7 @@ class Fidelity:
 def predict(
     smoothed: SmoothedClassifier, inputs: Float[Tensor, "m *shape"], stream: Stream, draws: int = DRAWS
 ) -> Int[Tensor, " m"]:
-    """The answer of G_C at each input: the majority of `draws` noisy answers of a stream."""
+    """The answer of G_C at each input: the majority of `draws` noisy answers of a stream, -1 where that is NaN."""
     scale, family = smoothed.scale.to(inputs.device), smoothed.family
     source = stream.generator(inputs.device)
     shape = inputs.shape[1:]
@@ -163,7 +164,8 @@ def predict(
                 answers.append(torch.nn.functional.one_hot(votes(logits), classes + 1))
             tally = torch.cat(answers) if tally is None else tally + torch.cat(answers)
     assert tally is not None
-    return tally[:, :-1].argmax(dim=1)
+    answers = tally.argmax(dim=1)
+    return torch.where(answers < tally.shape[1] - 1, answers, -1)
 
 
 def fidelity(
@@ -187,7 +189,7 @@ def fidelity(
     answers = predict(smoothed, reference.inputs, Stream(seed, index, purpose), draws)
     accuracy = (answers == reference.labels).double().mean().item()
     classes = int(max(answers.max(), reference.labels.max())) + 1
-    shares = torch.bincount(answers, minlength=classes).double() / len(answers)
+    shares = torch.bincount(answers[answers >= 0], minlength=classes).double() / len(answers)
     baseline = reference.baseline(classifier, sigma, seed, draws, norm)
     return Fidelity(accuracy, baseline, len(answers), tuple(shares.tolist()))
 

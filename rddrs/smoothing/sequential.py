@@ -49,6 +49,7 @@ def _best_evidence(successes: int, samples: int, probability: float) -> float:
 def sequential_lower(successes: int, samples: int, alpha: float) -> float:
     """The largest lower bound that the evidence allows: the p below which every "at most p" is refuted at `alpha`.
 
+    0 where that is below the rounding of 1.
     Valid at level 1 - alpha at all times together, whatever the rule that stopped the sampling.
     """
     from scipy.optimize import root_scalar
@@ -60,4 +61,6 @@ def sequential_lower(successes: int, samples: int, alpha: float) -> float:
     low, high = sys.float_info.epsilon, successes / (samples + 1)
     if successes == 0 or excess(high) >= 0:
         return high
+    if excess(low) <= 0:
+        return 0.0
     return float(root_scalar(excess, bracket=(low, high), method="brentq", xtol=1e-15, rtol=1e-14).root)

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rddrs.certification import Certificate, Proof, Terms
+from rddrs.certification.certify import are_counts
 from rddrs.noise import Grid, Purpose, Stream, require_tensor
 from rddrs.smoothing import (
     Asked,
@@ -183,7 +184,9 @@ def _possible(certificate: Certificate) -> bool:
             Grid(x, scale, step)
     except ValueError:
         return False
-    return certificate.batch > 0 and len(certificate.selection_counts) > 0 and len(x) == scale.dim
+    it, chosen = certificate, certificate.selection_counts
+    counted = are_counts(chosen, it.selection_samples) and are_counts(it.counts, it.samples)
+    return counted and len(chosen) > 0 and it.batch > 0 and len(x) == scale.dim
 
 
 def recount(

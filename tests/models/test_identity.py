@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rddrs.models import Normalized, Perceptron, digest
+from rddrs.models.identity import described
 
 
 class Session:
@@ -50,6 +51,56 @@ def test_a_replaced_file_of_a_runtime_is_another_classifier(tmp_path):
     assert digest(Foreign(files[0], "a")) != digest(Foreign(files[0], "b"))
     with pytest.raises(ValueError, match=r"attribute\['session'\] of the kind .*Session.*string `content`"):
         digest(Foreign(files[0]))
+
+
+def pooled(**settings: object) -> nn.Module:
+    return nn.AvgPool2d(3, 1, 1, **settings)  # pyright: ignore[reportArgumentType]
+
+
+def enlarged(**settings: object) -> nn.Module:
+    return nn.Upsample(scale_factor=2, mode="bilinear", **settings)  # pyright: ignore[reportArgumentType]
+
+
+def recurrent(**settings: object) -> nn.Module:
+    return nn.RNN(8, 8, **settings)  # pyright: ignore[reportArgumentType]
+
+
+def attending(heads: int = 2, **settings: object) -> nn.Module:
+    return nn.TransformerEncoderLayer(8, heads, 8, **settings)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("make", "settings"),
+    [
+        (pooled, {"count_include_pad": False}),
+        (pooled, {"divisor_override": 2}),
+        (enlarged, {"align_corners": True}),
+        (recurrent, {"nonlinearity": "relu"}),
+        (attending, {"heads": 4}),
+        (attending, {"norm_first": True}),
+        (attending, {"activation": "gelu"}),
+    ],
+)
+def test_settings_that_torch_does_not_show_count(make, settings):
+    """Each changes answers, but neither a weight nor what the module of torch prints of itself."""
+
+    def made(**settings: object) -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(make(**settings)).eval()
+
+    assert digest(made(**settings)) != digest(made())
+    assert str(made(**settings)) == str(made())
+
+
+def test_what_torch_shows_is_not_told_twice():
+    """Digests of networks without such settings are what they were: runs of earlier versions stay readable."""
+    for module in (
+        *(nn.Conv2d(2, 2, 3, 2, 1, bias=False), nn.BatchNorm2d(2), nn.ReLU(inplace=True), nn.Hardswish(inplace=True)),
+        *(nn.Linear(2, 2), nn.MaxPool2d(2, ceil_mode=True), nn.AvgPool2d(2), nn.Flatten(), nn.LSTM(2, 2), nn.Dropout()),
+        *(nn.GroupNorm(1, 2), nn.LayerNorm(2), nn.Sequential(nn.Sigmoid()), nn.ModuleList(), nn.PReLU(init=0.1)),
+    ):
+        kind = type(module)
+        assert described(module) == f"{kind.__module__}.{kind.__qualname__}({module.extra_repr()})"
 
 
 def test_normalisation_and_attributes_of_a_users_own_module_count():

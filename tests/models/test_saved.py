@@ -96,6 +96,22 @@ def test_it_is_the_same_again(kind, network, scale_of, tmp_path):
     assert pickle.loads(pickle.dumps(again)).predict(inputs, seed=0).tolist() == again.predict(inputs, seed=0).tolist()
 
 
+def test_axes_in_another_order_are_refused(tmp_path):
+    """The network that was saved fails on channels that come last; the file of it took them for other pixels."""
+    network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(2 * 4 * 6, 4)).eval().requires_grad_(False)
+    smoothed, inputs = rddrs.Smoothed(network, rddrs.Isotropic(0.5, 144)), torch.rand(2, 3, 6, 8)
+    smoothed.save(tmp_path / "model.rddrs", shape=(3, 6, 8))
+    again = rddrs.load(tmp_path / "model.rddrs")
+    for moved in (inputs.movedim(1, -1), inputs.mT):
+        with pytest.raises(
+            ValueError, match=r"inputs of shape \[.*\]: the network takes \[3, 6, 8\], its axes in this"
+        ):
+            again.counts(moved, 10)
+        with pytest.raises(ValueError, match="its axes in this order"):
+            again.certify(moved[0], samples=100)
+    assert torch.equal(again.counts(inputs.flatten(1), 10, seed=0), again.counts(inputs, 10, seed=0))
+
+
 def test_adapters_precision_and_probabilities_are_kept(network, tmp_path):
     inside = Accelerated(Normalized(network, [0.5], [0.25], (1, 2, 6)), "bfloat16")
     wrapped = as_logits(nn.Sequential(inside, nn.Softmax(dim=1)), "probabilities").eval()

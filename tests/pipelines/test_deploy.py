@@ -15,9 +15,10 @@ from torch import nn
 import rddrs
 from pipelines.certify import certify
 from pipelines.command import main
+from pipelines.predict import read
 from pipelines.prepare import Prepared, prepare
 from pipelines.train import train
-from rddrs.data import digits
+from rddrs.data import digits, folder
 from rddrs.models import ResNet, artefact, as_onnx, deployed_in, digest
 from rddrs.models.programs import exported
 from rddrs.records import write_manifest
@@ -256,6 +257,27 @@ def test_the_quantised_network_is_the_certified_one(tmp_path, monkeypatch):
     train(swapped := prepare(settings(*asked, "method=rs")))
     with pytest.raises(ValueError, match="is of another classifier"):
         swapped.store.certificate(0)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA", "I;16"])
+def test_an_image_is_predicted_as_it_was_certified(mode, tmp_path):
+    """What `rddrs predict` reads of a file is what `data=folder` does: transparency, depth, colours and size."""
+    source = np.random.default_rng(0)
+    for name in ("train/a", "train/b", "test/a", "test/b"):
+        (tmp_path / name).mkdir(parents=True)
+        if mode == "I;16":
+            image = Image.fromarray(source.integers(1 << 16, size=(12, 9), dtype=np.uint16))
+        else:
+            image = Image.fromarray(source.integers(256, size=(12, 9, 4), dtype=np.uint8), "RGBA").convert(mode)
+        image.save(tmp_path / name / "1.png", **({"transparency": 0} if mode == "P" else {}))
+    data = folder(str(tmp_path), size=6)
+    smoothed = rddrs.Smoothed(perceptron().eval(), rddrs.Isotropic(0.5, 36), grid=data.grid)
+    smoothed.card |= {"shape": list(data.shape), "data": {"name": "folder", "size": 6}, "range": [0.0, 1.0]}
+    for place, label in enumerate("ab"):
+        torch.testing.assert_close(read(tmp_path / "test" / label / "1.png", smoothed), data.test_inputs[place])
+    smoothed.card["range"] = [0.0, 16.0]
+    with pytest.raises(ValueError, match=r"takes inputs from 0 to 16, images are in \[0, 1\]"):
+        read(tmp_path / "test" / "a" / "1.png", smoothed)
 
 
 def test_what_goes_wrong_is_one_message(work, monkeypatch, capsys):

@@ -89,6 +89,7 @@ LIES: dict[str, tuple[Callable[[Liar], object], str, str]] = {
     "bound of p": (lambda it: it.region(certificate(p_lower=0.999)), REGION, "p_lower"),
     "scale": (lambda it: it.region(enlarged), REGION, "proxy_radius"),
     "counts": (lambda it: it.region(certificate(counts=[500, 0, 0])), REGION, "p_lower"),
+    "more counts than samples": (lambda it: it.region(certificate(counts=[499, 1000, 0])), REGION, "counts"),
     "seed": (lambda it: it.region(certificate(seed=5)), REGION, "seed"),
     "alpha": (lambda it: it.region(certificate(alpha=0.4)), REGION, "alpha"),
     "bound": (lambda it: it.region(certificate(bound="randomized_clopper_pearson")), REGION, "bound"),
@@ -251,6 +252,31 @@ def test_a_lie_is_named(liar: Liar, lie: str) -> None:
     liar.bless()
     places = found(liar)
     assert any(fnmatchcase(it[0], file) and fnmatchcase(it[1], column) for it in places), places
+
+
+def test_lies_beside_what_the_others_are_about_are_named(liar: Liar) -> None:
+    """Each is independent of the others: the figures of MLflow's tables, names, statements twice, files of an audit."""
+    of_run = "WHERE run_uuid = ID"
+    liar.sql(f"UPDATE latest_metrics SET value = 9 {of_run} AND key = 'acr_ball'")
+    liar.sql(f"UPDATE latest_metrics SET value = 9 {of_run} AND key = 'input/radius'")
+    liar.sql(f"UPDATE runs SET name = 'best' {of_run}")
+    inputs = "(SELECT source_id FROM inputs WHERE destination_id = ID)"
+    liar.sql(f"UPDATE datasets SET name = 'imagenet' WHERE dataset_uuid IN {inputs}")
+    liar.text("summary.json", lambda text: text.replace("{", '{"acr_ball": 9.0,', 1))
+    for name in ("audit.csv", "audit.best/records.csv"):
+        (liar.folder / name).parent.mkdir(exist_ok=True)
+        write_text(liar.folder / name, "linf\n0.3\n")
+    liar.bless()
+    tables = {("MLflow", "acr_ball"), ("MLflow", "input/radius"), ("summary.json", "file")}
+    names = {("MLflow tags", "run name"), ("MLflow tags", "dataset")}
+    strange = {("audit.csv", "file"), ("audit.best/records.csv", "file")}
+    assert tables | names | strange <= found(liar)
+
+
+def test_a_statement_of_the_manifest_is_made_once(liar: Liar) -> None:
+    liar.bless()
+    liar.text("manifest.json", lambda text: text.replace("{", '{"run": "best",', 1))
+    assert ("manifest.json", "file") in found(liar)
 
 
 def test_every_cell_of_the_severities_is_checked(liar: Liar) -> None:

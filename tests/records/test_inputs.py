@@ -35,6 +35,11 @@ def test_it_proposes_certifies_and_records(problem):
     assert it.fidelity is None and "fidelity" not in it.record, "nothing to measure it on"
 
 
+def test_an_abstention_is_never_the_right_class(problem):
+    with pytest.raises(ValueError, match="label=-1: labels count from 0"):
+        found(problem, label=-1, method=rddrs.RS(), samples=2)
+
+
 def test_a_record_has_both_ends_of_a_severity_and_says_what_was_only_tested(problem):
     mine = rddrs.Perturbation("mine", lambda x, severity: x + severity, 1, images=False)
     named = [it for it in PERTURBATIONS if it.name == "brightness"]

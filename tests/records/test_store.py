@@ -1,10 +1,13 @@
 """What a run keeps: files that are whole or absent, and read back as they were written."""
 
 import dataclasses
+import json
 import resource
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from rddrs import certify
 from rddrs.files import replacing, write_text
@@ -191,6 +194,50 @@ def test_a_shared_scale_that_is_not_the_stated_one_is_named(store, certified, fl
     path.unlink(missing_ok=True)
     store.save(certificate, record, shared=True)
     assert Store(store.folder).certificate(0).scale.digest == certificate.scale.digest
+
+
+def planted(path, change):
+    """The file of a region or a scale with other tensors, or other statements."""
+    with safe_open(path, "pt") as file:
+        stated, tensors = dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    change(tensors, stated)
+    save_file(tensors, path, stated)
+
+
+def with_counts(**counts):
+    def change(_, stated):
+        stated["certificate"] = json.dumps(json.loads(stated["certificate"]) | counts)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("folder", "change", "told"),
+    [
+        ("regions", lambda tensors, _: tensors.update(linf=torch.ones(1)), "beside x there are linf"),
+        ("regions", with_counts(counts=[499.5, 0]), "its counts are no whole numbers"),
+        ("regions", with_counts(counts=[501, -1]), "its counts"),
+        ("regions", with_counts(selection_counts=["100", "0"]), "its selection_counts"),
+        ("scales", lambda tensors, _: tensors.update(theta=torch.ones(6)), "theta"),
+        ("scales", lambda _, stated: stated.update(norm="l1"), "norm=l1"),
+    ],
+)
+def test_what_belongs_to_no_certificate_is_named(folder, change, told, store, certified):
+    certificate, record = certified()
+    store.save(certificate, record, shared=True)
+    (path,) = (store.folder / folder).iterdir()
+    planted(path, change)
+    with pytest.raises(ValueError, match=told):
+        Store(store.folder).certificate(0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_region_holds_one_scale(kind, store, certified):
+    certificate, record = certified(kind)
+    store.save(certificate, record)
+    planted(store.path(0), lambda tensors, _: tensors.update(another=torch.ones(6)))
+    with pytest.raises(ValueError, match=r"beside the tensor .* of a scale there are another"):
+        store.certificate(0)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -44,6 +44,20 @@ def test_the_fidelity_of_a_constant_classifier_is_the_share_of_its_class(referen
     assert found.distribution == (1.0, 0.0, 0.0)
 
 
+@pytest.mark.parametrize("share", [1.0, 0.7])
+def test_an_answer_of_nan_is_no_right_answer(share, reference):
+    """Where most draws are answered by NaN, G_C answers nothing, whatever the others say; without noise it is right."""
+
+    def failing(inputs):
+        noisy = (inputs - CENTRES[torch.cdist(inputs, CENTRES).argmin(dim=1)]).norm(dim=1) > 0.8
+        kept = torch.arange(len(inputs)) / len(inputs) >= share  # of the reference's inputs in order
+        return torch.where((noisy & ~kept)[:, None], torch.nan, nearest(inputs))
+
+    found = fidelity(failing, Isotropic(5.0, 2), reference, sigma=0.05)
+    assert found.baseline == 1.0 and found.accuracy <= 1 - share
+    assert sum(found.distribution) == pytest.approx(1 - share, abs=0.03)
+
+
 def test_fidelity_is_relative_to_the_isotropic_accuracy(reference):
     wrong = Reference(reference.inputs, (reference.labels + (torch.arange(200) % 2)) % 3)
     found = fidelity(nearest, Isotropic(SIGMA, 2), wrong, sigma=SIGMA)

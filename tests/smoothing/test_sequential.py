@@ -71,6 +71,11 @@ def test_the_lower_bound_is_where_the_evidence_ends(successes, samples):
         assert decide(successes, samples, lower * (1 + 1e-9), ALPHA) != "yes"
 
 
+@pytest.mark.parametrize(("successes", "samples", "alpha"), [(1, 1, 1e-50), (1, 100, 1e-12), (1, 1 << 24, 1e-3)])
+def test_a_bound_that_is_next_to_nothing_is_none(successes, samples, alpha):
+    assert sequential_lower(successes, samples, alpha) == 0.0
+
+
 def test_extreme_targets_are_undecided_or_no():
     assert decide(100_000, 100_000, 1.0, ALPHA) == "undecided"
     assert decide(90_000, 100_000, 1.0, ALPHA) == "no"
