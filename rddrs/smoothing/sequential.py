@@ -49,8 +49,8 @@ def _best_evidence(successes: int, samples: int, probability: float) -> float:
 def sequential_lower(successes: int, samples: int, alpha: float) -> float:
     """The largest lower bound that the evidence allows: the p below which every "at most p" is refuted at `alpha`.
 
-    0 where that is below the rounding of 1.
-    Valid at level 1 - alpha at all times together, whatever the rule that stopped the sampling.
+    0 where that is less than the rounding of 1. Valid at level 1 - alpha at all times together, whatever the rule that
+    stopped the sampling.
     """
     from scipy.optimize import root_scalar
 

@@ -269,7 +269,7 @@ def test_an_image_is_predicted_as_it_was_certified(mode, tmp_path):
             image = Image.fromarray(source.integers(1 << 16, size=(12, 9), dtype=np.uint16))
         else:
             image = Image.fromarray(source.integers(256, size=(12, 9, 4), dtype=np.uint8), "RGBA").convert(mode)
-        image.save(tmp_path / name / "1.png", **({"transparency": 0} if mode == "P" else {}))
+        image.save(tmp_path / name / "1.png", transparency=0 if mode == "P" else None)
     data = folder(str(tmp_path), size=6)
     smoothed = rddrs.Smoothed(perceptron().eval(), rddrs.Isotropic(0.5, 36), grid=data.grid)
     smoothed.card |= {"shape": list(data.shape), "data": {"name": "folder", "size": 6}, "range": [0.0, 1.0]}
