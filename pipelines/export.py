@@ -16,4 +16,6 @@ def export(run: str, file: str, output_root: str) -> None:
     folder = Path(run) if Path(run).is_dir() else Path(output_root) / "runs" / run
     smoothed = open_run(folder).smoothed
     smoothed.save(written)
-    print(f"written to   {file} ({written.stat().st_size:,} bytes): {smoothed.card['certified']}")
+    found = {name: f"{it:.4g}" if isinstance(it, float) else it for name, it in smoothed.card["certified"].items()}
+    print(f"certified    {', '.join(f'{name} {it}' for name, it in found.items() if it is not None)}")
+    print(f"written to   {file} ({written.stat().st_size:,} bytes)")
