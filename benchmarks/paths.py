@@ -129,11 +129,7 @@ def certified(
     network: nn.Module, scale: Scale, data: Dataset, options: argparse.Namespace, clamp: tuple[float, float] | None
 ) -> pd.DataFrame:
     """One row an input; those that are in the file stay. Raises SystemExit where they are of other arguments."""
-    path, chosen = Path(options.write), data.held_out(options.seed)
-    inputs, labels = (chosen.inputs, chosen.labels) if options.held_out else (data.test_inputs, data.test_labels)
-    if options.inputs > len(labels):
-        raise SystemExit(f"--inputs {options.inputs}: there are {len(labels)}: use fewer")
-    indices = [place * len(labels) // options.inputs for place in range(options.inputs)]
+    path, indices = Path(options.write), data.evaluation_indices(options.inputs)
     asked = {name: value for name, value in vars(options).items() if name not in FREE}
     asked |= {"network": digest("weights", network.state_dict()), "noise": scale.digest, "version": rddrs.__version__}
     terms = path.with_name(f"{path.name}.json")
@@ -143,7 +139,7 @@ def certified(
     terms.write_text(json.dumps(asked))
     rows = pd.read_csv(path).to_dict("records") if path.exists() else []
     tasks = (
-        delayed(row_of)(network, scale, inputs[index], int(labels[index]), index, options, clamp)
+        delayed(row_of)(network, scale, data.test_inputs[index], int(data.test_labels[index]), index, options, clamp)
         for index in indices
         if all(row["index"] != index for row in rows)
     )
@@ -248,6 +244,9 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
     else:
         data = mnist(options.root) if options.data == "mnist" else digits()
         network, scale = Training(data, options, clamp).done()
+    if options.held_out:
+        chosen = data.held_out(options.seed)
+        data = Dataset(data.train_inputs, data.train_labels, chosen.inputs, chosen.labels, data.classes)
     table = certified(network, scale, data, options, clamp)
     told(table, options.beside)
     figures = {f"{name} an input": table[name].to_numpy(float).mean() for name in ("samples", "anchors", "seconds")}
