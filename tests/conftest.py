@@ -41,6 +41,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: [not item.nodeid.startswith(folder) for folder in LONG])
 
 
+def pytest_runtest_setup() -> None:
+    checked.calls.clear()
+
+
 @pytest.fixture(scope="session")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with the command `rddrs` of this checkout, and with `warm MODULE` in the place of `python -m MODULE`."""

@@ -1,4 +1,4 @@
-"""What the suite checks at every call of the library: types and sizes, of arguments and of what is returned."""
+"""What the suite checks of the calls of the library: types and sizes, of arguments and of what is returned."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rddrs.noise.precision import rounds_products
 from rddrs.rounding import round_down
-from tests.checked import checked
+from tests.checked import EVERY, FIRST, checked
 
 
 @checked(typechecker=beartype)
@@ -48,6 +48,16 @@ def test_kinds_are_checked_with_arrays_or_without():
         round_down("0.5")  # pyright: ignore
     with pytest.raises(BeartypeCallHintParamViolation):
         rounds_products("x")  # pyright: ignore
+
+
+def test_the_first_calls_of_a_test_are_checked_and_now_and_then_one_of_the_others():
+    refused = []
+    for turn in range(1, 3 * EVERY + 1):
+        try:
+            both(torch.zeros(3), torch.zeros(1))
+        except BeartypeCallHintParamViolation:
+            refused.append(turn)
+    assert refused == [*range(1, FIRST + 1), EVERY, 2 * EVERY, 3 * EVERY]
 
 
 def test_nothing_is_checked_where_it_is_left_out(shapes_unchecked):
