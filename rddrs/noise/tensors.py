@@ -18,17 +18,15 @@ from rddrs.noise.scale import Scale
 
 def from_tensors(tensors: dict[str, Tensor]) -> Scale:
     """The scale that `Scale.tensors` took apart; raises ValueError where `tensors` are none, or hold more than one."""
+    names = sorted(tensors)
     factors = [f"factor{place}" for place in range(tensors["values"].ndim)] if "values" in tensors else []
-    for kind, others in {"sigma": ["dim"], "values": factors, "theta": [], "triangle": []}.items():
-        if kind in tensors and (odd := sorted({*tensors} - {kind, *others})):
-            raise ValueError(f"beside the tensor {kind} of a scale there are {', '.join(odd)}")
-    if "sigma" in tensors:
+    if names == ["dim", "sigma"]:
         return Isotropic(tensors["sigma"].item(), int(tensors["dim"].item()))
-    if "values" in tensors:
+    if names == sorted([*factors, "values"]):
         return Kronecker([tensors[factor] for factor in factors], tensors["values"])
-    if "theta" in tensors:
+    if names == ["theta"]:
         return Diagonal(tensors["theta"])
-    if "triangle" in tensors:
+    if names == ["triangle"]:
         triangle = tensors["triangle"]
         dim = int(((8 * len(triangle) + 1) ** 0.5 - 1) / 2)
         rows, columns = torch.tril_indices(dim, dim)
@@ -36,7 +34,8 @@ def from_tensors(tensors: dict[str, Tensor]) -> Scale:
         matrix[rows, columns] = triangle
         matrix[columns, rows] = triangle
         return Full(matrix)
-    raise ValueError(f"no scale among the tensors {sorted(tensors)}: sigma, values, theta or triangle is needed")
+    kinds = "dim and sigma, values and a factor an axis, theta alone, or triangle alone"
+    raise ValueError(f"no scale has the tensors {', '.join(names) or '(none)'}: it has {kinds}")
 
 
 def save_scale(scale: Scale, path: str | Path, norm: Norm | None = None) -> None:
