@@ -61,7 +61,7 @@ class Store:
     folder: Path
     binding: Binding | None = None
     packed: bool = False
-    _scales: dict[str, Scale] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _scales: dict[tuple[str, Norm], Scale] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def places(self) -> RunFolder:
@@ -129,14 +129,14 @@ class Store:
             part.write_bytes(content)
 
     def _shared_scale(self, digest: str, norm: Norm) -> Scale:
-        if digest not in self._scales:
+        if (digest, norm) not in self._scales:
             path = self.places.scale(digest)
             scale = load_scale(path, norm)
             with reading(path):
                 if scale.digest != digest:
                     raise ValueError("it holds another scale")
-            self._scales[digest] = scale
-        return self._scales[digest]
+            self._scales[digest, norm] = scale
+        return self._scales[digest, norm]
 
     @contextmanager
     def _opened(self, index: int) -> Iterator[tuple[Part, dict[str, Any]]]:
