@@ -52,10 +52,12 @@ def address(root: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", database(root), "--workers=1"]
+    without_jobs = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # each a process, idle here
     with (root / "server.log").open("w") as log:
         server = subprocess.Popen(
-            [*command, "--host=127.0.0.1", f"--port={port}"], stdout=log, stderr=log, start_new_session=True
-        )
+            [*command, "--host=127.0.0.1", f"--port={port}"],
+            env=without_jobs, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
         try:
             wait_for(server, f"http://127.0.0.1:{port}/health", root / "server.log")
             yield f"http://127.0.0.1:{port}/#/experiments/1/runs"
