@@ -250,7 +250,7 @@ def check_asked(
 
 
 def check_within(x: Float[Tensor, "*shape"], clamp: tuple[float, float] | None, index: int) -> None:
-    """Raises ValueError for an input outside of the range that its changes are brought to: none of them is the input."""
+    """Raises ValueError for an input outside of the range that its changes are brought to: none of these is it."""
     if clamp is not None and not clamp[0] <= x.min() <= x.max() <= clamp[1]:
         told = f"input {index} has values from {float(x.min()):g} to {float(x.max()):g}"
         raise ValueError(f"clamp={list(clamp)}: {told}: give the data's own range, or None")
