@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from pipelines.compare import compare_runs
+from pipelines.prepare import prepare
 from pipelines.proof import findings
 from rddrs.files import write_text
 from rddrs.records import ANYWHERE, ComparisonFolder
@@ -252,6 +253,19 @@ def test_a_lie_is_named(liar: Liar, lie: str) -> None:
     liar.bless()
     places = found(liar)
     assert any(fnmatchcase(it[0], file) and fnmatchcase(it[1], column) for it in places), places
+
+
+def test_what_hangs_on_fidelity_is_checked_with_a_tolerance_and_at_inputs_that_are_not_audited(liar: Liar) -> None:
+    """Every number must be of some answers, and all of the same ones."""
+    others = [100, 200]
+    liar.record(fidelity_low=0.9)
+    for index, name in zip(others, ("fidelity", "preferred_share"), strict=True):
+        liar.region(lambda _, stated, name=name: stated["record"].update({name: 0.91234}), index=index)
+    liar.bless()
+    audit = liar.prepared.settings.audit.model_copy(update={"tolerance": 40})
+    wrong = findings(prepare(liar.prepared.settings.model_copy(update={"audit": audit}))).wrong
+    named = {(it.input, it.column) for it in wrong if it.file.startswith("regions/")}
+    assert named == {(INDEX, "fidelity_low"), (100, "fidelity"), (200, "preferred_share")}
 
 
 def test_lies_beside_what_the_others_are_about_are_named(liar: Liar) -> None:
