@@ -1,6 +1,7 @@
 """Whether what a run keeps of its inputs follows from counts, data and configuration; no file is believed."""
 
 import json
+import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -137,7 +138,7 @@ def examine_run(
     for path in (path for folder in kinds for path in _files(folder) if path not in expected):
         wrong.append(Difference(store.places.relative(path), None, "file", "of no input of the run", "nothing"))
     for folder in kinds:
-        wrong += _other_copies(store, folder)
+        wrong += _other_copies(store, folder) + _remains(store, folder, [path.name for path in expected])
     if memory:
         rows, found = memory_again(store, terms, rows, measuring, perturbations)
         wrong += found
@@ -170,6 +171,17 @@ def _other_copies(store: Store, folder: Path) -> list[Difference]:
             if len(parts) > 1 and len({essence(part) for part in parts}) > 1:
                 told = f"{len(parts)} copies that differ"
                 found.append(Difference(store.places.relative(own), None, "file", told, "one"))
+    return found
+
+
+def _remains(store: Store, folder: Path, names: Sequence[str]) -> list[Difference]:
+    """The archives of a folder that end in what is not the beginning of a file of these names."""
+    found = []
+    with suppress(Unreadable):  # which `_files` names
+        for path, rest in sorted(Archives(folder).remains().items()):
+            begun = rest[: tarfile.LENGTH_NAME].rstrip(b"\0").decode(errors="replace")
+            if not (begun in names or (len(rest) < tarfile.LENGTH_NAME and any(it.startswith(begun) for it in names))):
+                found.append(Difference(store.places.relative(path), None, "file", "bytes of no file", MISSING))
     return found
 
 
