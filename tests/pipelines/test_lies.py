@@ -210,6 +210,7 @@ LIES: dict[str, tuple[Callable[[Liar], object], str, str]] = {
     "invented key of config.yaml": (
         lambda it: it.text("config.yaml", lambda t: t + "linf: 0.3\n"), "config.yaml", "linf",
     ),
+    "no configuration": (lambda it: write_text(it.folder / "config.yaml", "sigma: 0.5\nname"), "config.yaml", "file"),
     "a file of its own": (lambda it: (it.folder / "certified.csv").write_text("linf\n0.3\n"), "certified.csv", "file"),
     "a region of no input": (
         lambda it: shutil.copy(it.folder / REGION, it.folder / "regions" / "7.safetensors"), "regions/7.*", "file",
