@@ -47,7 +47,7 @@ def standard_of(prepared: Prepared) -> tuple[str, nn.Module]:
     """
     settings, shipped = prepared.settings, prepared.settings.classifier.pretrained
     grown = isinstance(settings.train, CovarianceTrain) or (shipped is not None and scale_file(shipped).exists())
-    if not grown or settings.classifier.weights is not None:
+    if not grown or settings.classifier.as_it_is:
         return "itself" if grown else "own", prepared.network
     aimed = bool(prepared.threat.perturbations)
     standard = prepared.counterpart if aimed else prepared.beginning

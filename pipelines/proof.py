@@ -24,6 +24,7 @@ from rddrs.records import (
     examine_run,
     made_elsewhere,
     manifest_differences,
+    possible_worth_differences,
     proposal_differences,
     provenance,
     recounted,
@@ -61,6 +62,7 @@ def findings(prepared: Prepared) -> Findings:
     store = Store(folder)
     records, wrong = examined(prepared, store)
     notes = made_elsewhere(prepared.run_folder) + drawn_elsewhere(prepared) + unproposed(prepared)
+    notes += unmeasured(prepared, store)
     if not len(records):
         return Findings(pd.DataFrame(), [], wrong, notes)
     found, told = shown(prepared, records, lambda: counterpart_records(prepared))
@@ -72,9 +74,10 @@ def findings(prepared: Prepared) -> Findings:
         for index in audited_inputs(prepared.indices, settings.audit.inputs, settings.audit.seed)
         if index in readable
     ]
-    wrong += path_differences(prepared, store, sorted(readable - {*chosen}))
+    others, worth = sorted(readable - {*chosen}), worths(prepared, store)
+    wrong += path_differences(prepared, store, others) + [it for index in others for it in worth(index, False)]
     claimed = claims(store, settings.certify.mode)
-    table, found = attacked(prepared, store, chosen, claimed)
+    table, found = attacked(prepared, store, chosen, claimed, worth)
     return Findings(table, overlaps(map(claimed, sorted(chosen)), claimed), wrong + found, notes)
 
 
@@ -85,7 +88,7 @@ def examined(prepared: Prepared, store: Store) -> tuple[pd.DataFrame, list[Diffe
     """
     settings, data, folder = prepared.settings, prepared.data, prepared.places
     known: dict[str, Any] = {"mode": "global" if prepared.method.one_scale else "per_input"}
-    known |= {} if settings.run is not None else {"baseline": standard_of(prepared)[0]}
+    known["baseline"] = relative_to(prepared, store)
     known |= {"paths_of": paths_owner(prepared)} if prepared.paths else {}
     known |= {"batch": settings.certify.batch} if settings.certify.batch else {}
     name = folder.path.name if folder.is_below(prepared.root) else None
@@ -155,6 +158,54 @@ def unproposed(prepared: Prepared) -> list[str]:
     return [f"C, status, sigma_x and iterations are not proposed again: {reason}"] if reason else []
 
 
+def relative_to(prepared: Prepared, store: Store) -> str:
+    """What the fidelity of a run is relative to, by name.
+
+    Of a co-training that was made elsewhere the network that it began with, if the run says so: it is not here.
+    """
+    settings, (name, _) = prepared.settings, standard_of(prepared)
+    if settings.run is None or name != "itself" or settings.classifier.pretrained is not None:
+        return name
+    trained = "as_long" if prepared.threat.perturbations else "start"
+    with suppress(ValueError):  # which `examined` names
+        name = trained if store.record(prepared.indices[0]).get("baseline") == trained else name
+    return name
+
+
+def unmeasured(prepared: Prepared, store: Store) -> list[str]:
+    """What fidelity is relative to, where that is believed: another network's accuracy, which is not here."""
+    stated = relative_to(prepared, store)
+    if stated == standard_of(prepared)[0]:
+        return []
+    return [
+        f"fidelity is relative to a network that is not here (baseline {stated}): its accuracy under isotropic noise "
+        "is believed; the answers under C are measured again"
+    ]
+
+
+def worths(prepared: Prepared, store: Store) -> Callable[[int, bool], list[Difference]]:
+    """Where what the record of an input says of the worth of its C is not so.
+
+    Of a C of the input's own that is not measured again: where no answers have that worth.
+    """
+    settings, (baseline, held_out) = prepared.settings, unseen(prepared)
+    sigma, seed, norm = settings.sigma, settings.seed, settings.certify.norm
+    best, inputs = held_out.baseline(prepared.network, sigma, seed, norm=norm), len(held_out.labels)
+    how = {"tolerance": settings.audit.tolerance, "believed": relative_to(prepared, store) != baseline}
+    shared = prepared.method.same_scale
+
+    def worth(index: int, again: bool) -> list[Difference]:
+        stated = store.record(index)
+        if not (again or shared):
+            return possible_worth_differences(index, stated, best, inputs, **how)
+        measure = shared_fidelity if shared else partial(fidelity, index=index)
+        scale = store.certificate(index).scale
+        measured = measure(prepared.network, scale, held_out, sigma=sigma, seed=seed, norm=norm)
+        return worth_differences(index, stated, measured, **how)
+
+    return worth
+
+
 def proposals(prepared: Prepared, store: Store) -> Callable[[int], list[Difference]]:
     """Where the scale, the status, sigma_x or the iterations of an input are not what the method proposes there."""
     if unproposed(prepared):
@@ -183,13 +234,12 @@ def attacked(
     store: Store,
     chosen: list[int],
     claimed: Callable[[int], Certificate],
+    worth: Callable[[int, bool], list[Difference]],
 ) -> tuple[pd.DataFrame, list[Difference]]:
-    """The audit of the chosen certificates, and where their fidelity is not the one that is stated."""
+    """The audit of the chosen certificates, and where they are not proposed, or worth, what is stated."""
     settings, options = prepared.settings, prepared.settings.audit
     batch = measured_batch(prepared)
-    reference = prepared.reference()
-    baseline, held_out = unseen(prepared)
-    proposed = proposals(prepared, store)
+    reference, proposed = prepared.reference(), proposals(prepared, store)
 
     def one(index: int) -> tuple[dict[str, Any], list[Difference]]:
         certificate = claimed(index)
@@ -208,13 +258,7 @@ def attacked(
             batch=batch,
             seed=options.seed,
         )
-        stated, wrong = store.record(index), proposed(index)
-        if settings.run is None or stated.get("baseline") == baseline:  # else it is of a network that is not here
-            measure = shared_fidelity if prepared.method.same_scale else partial(fidelity, index=index)
-            scale, norm = certificate.scale, settings.certify.norm
-            worth = measure(prepared.network, scale, held_out, sigma=settings.sigma, seed=settings.seed, norm=norm)
-            wrong += worth_differences(index, stated, worth, options.tolerance / len(held_out.labels))
-        flags = [*found.flags, *path_flags(prepared, store, index, batch)]
+        flags, wrong = [*found.flags, *path_flags(prepared, store, index, batch)], proposed(index) + worth(index, True)
         return pd.json_normalize(asdict(found)).iloc[0].to_dict() | {"flags": ", ".join(flags)}, wrong
 
     with worker_pool(settings) as pool, progress_bar() as progress:

@@ -19,7 +19,7 @@ from rddrs.records import (
     provenance,
     reading_differences,
 )
-from rddrs.records.tracking import DIGITS, parameters_of, provenance_tags, seen_in
+from rddrs.records.tracking import DIGITS, namesakes, parameters_of, provenance_tags, seen_in
 from rddrs.report import (
     compared_columns,
     compared_metrics,
@@ -65,6 +65,7 @@ def shown(prepared: Prepared, records: pd.DataFrame, counterpart: Counterpart) -
     if seen:
         parameters = parameters_of(prepared.shown_settings)
         tags = provenance_tags(provenance(folder)) | {"mlflow.runName": folder.name, "stage": "certify"}
+        tags["run status"] = "FINISHED"
         tags |= {"method": settings.method.name, "classifier": prepared.classifier_folder.name, "run name": folder.name}
         if "dataset" in seen.tags:
             tags["dataset"] = f"{settings.data.name} {prepared.binding.data[:DIGITS]}"
@@ -74,6 +75,8 @@ def shown(prepared: Prepared, records: pd.DataFrame, counterpart: Counterpart) -
         stated = replace(seen, parameters=free(seen.parameters))
         check = partial(logged_differences, stated, folder, records, isotropic, alpha, free(parameters), tags, tested)
         wrong += reading_differences("MLflow", check)
+        if others := namesakes(places):
+            notes.append(f"MLflow shows other runs of this name, which are not audited: {', '.join(others)}")
     return wrong, notes
 
 

@@ -59,6 +59,16 @@ class Archives:
         self.names()
         return self._copies
 
+    def remains(self) -> dict[Path, bytes]:
+        """What follows the last complete file of an archive, if anything: a file that was being written, or no file."""
+        self.names()
+        found = {}
+        for path, end in self._ends.items():
+            with path.open("rb") as file:
+                file.seek(end)
+                found[path] = file.read()
+        return {path: rest for path, rest in found.items() if any(rest)}
+
     def find(self, name: str) -> Part | None:
         """Where a file lies, None where it is not there."""
         return self._parts.get(name) or (self._parts.get(name) if name in self.names() else None)

@@ -59,7 +59,7 @@ class Smoothed(SmoothedClassifier):
         how: dict[str, Any] = {"batch": batch, "workers": workers}
         if isinstance(inputs, Tensor) and (inputs.numel() == self.scale.dim or inputs.ndim < 2):
             return certify_together(self.classifier, [inputs], [self.scale], terms, [index], **how)[0]
-        places = range(index, index + len(inputs))
+        places = [index + place for place in range(len(inputs))]
         return certify_together(self.classifier, [*inputs], [self.scale] * len(inputs), terms, places, **how)
 
     def certify_path(

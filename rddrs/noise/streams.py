@@ -54,7 +54,7 @@ class Stream:
     """The random numbers of one purpose for one input; its `path` tells those of its children apart.
 
     The empty path and (0,) are one stream, that of the first micro-batch, as it was before streams had paths. Raises
-    ValueError where a number of the path is not in [0, 2^24).
+    ValueError where seed or index is no whole number, or a number of the path is not in [0, 2^24).
     """
 
     seed: int
@@ -63,6 +63,9 @@ class Stream:
     path: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        for name, value in (("seed", self.seed), ("index", self.index)):
+            if isinstance(value, bool) or not isinstance(value, int | np.integer):
+                raise ValueError(f"{name} must be a whole number, not {value!r}")
         if not all(0 <= number <= LAST_BLOCK for number in self.path):
             raise ValueError(f"path must be of numbers in [0, 2^24), not {self.path}")
 

@@ -1,12 +1,13 @@
 """Whether what a run keeps of its inputs follows from counts, data and configuration; no file is believed."""
 
 import json
+import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeGuard
 
 import pandas as pd
 import torch
@@ -21,7 +22,7 @@ from rddrs.records.binding import Binding
 from rddrs.records.inputs import remembered
 from rddrs.records.outcomes import Ledger
 from rddrs.records.record import STATED, derived, path_column, path_columns, worth
-from rddrs.records.stated import MISSING, Difference, differences
+from rddrs.records.stated import MISSING, Difference, differences, same
 from rddrs.records.store import Store, essence
 from rddrs.smoothing import Classifier, Fidelity, Reference
 from rddrs.threats import PERTURBATIONS, Perturbation
@@ -137,7 +138,7 @@ def examine_run(
     for path in (path for folder in kinds for path in _files(folder) if path not in expected):
         wrong.append(Difference(store.places.relative(path), None, "file", "of no input of the run", "nothing"))
     for folder in kinds:
-        wrong += _other_copies(store, folder)
+        wrong += _other_copies(store, folder) + _remains(store, folder, [path.name for path in expected])
     if memory:
         rows, found = memory_again(store, terms, rows, measuring, perturbations)
         wrong += found
@@ -173,18 +174,77 @@ def _other_copies(store: Store, folder: Path) -> list[Difference]:
     return found
 
 
-def worth_differences(index: int, stated: Mapping[str, Any], measured: Fidelity, tolerance: float) -> list[Difference]:
+def _remains(store: Store, folder: Path, names: Sequence[str]) -> list[Difference]:
+    """The archives of a folder that end in what is not the beginning of a file of these names."""
+    found = []
+    with suppress(Unreadable):  # which `_files` names
+        for path, rest in sorted(Archives(folder).remains().items()):
+            begun = rest[: tarfile.LENGTH_NAME].rstrip(b"\0").decode(errors="replace")
+            if not (begun in names or (len(rest) < tarfile.LENGTH_NAME and any(it.startswith(begun) for it in names))):
+                found.append(Difference(store.places.relative(path), None, "file", "bytes of no file", MISSING))
+    return found
+
+
+def worth_differences(
+    index: int, stated: Mapping[str, Any], measured: Fidelity, *, tolerance: int = 0, believed: bool = False
+) -> list[Difference]:
     """Where what a record says of the worth of G_C is not what was measured again.
 
-    With a tolerance, a fidelity that differs by no more than that is enough.
+    With a tolerance so many answers, under C and under isotropic noise, may be others: all that is stated must follow
+    from the same ones. Where it is `believed`, the accuracy under isotropic noise may be any.
     """
-    value = stated.get("fidelity")
-    if tolerance > 0 and isinstance(value, (int, float)) and abs(value - measured.value) <= tolerance:
-        return []
-    right = worth(measured)
-    return differences(
-        f"regions/{index}.safetensors", {name: stated.get(name, MISSING) for name in right}, right, index
-    )
+    fitting = _fitting(stated, measured, tolerance, measured.inputs if believed else tolerance)
+    right = {**worth(fitting or measured)}
+    shares, label, share = measured.distribution, *(stated.get(name) for name in _PREFERRED)
+    if tolerance and isinstance(label, int) and 0 <= label < len(shares) and _is_share(share, measured.inputs):
+        other = max(abs(share - shares[label]), abs(share - max(shares))) * measured.inputs
+        right |= dict(zip(_PREFERRED, (label, share), strict=True)) if other < tolerance + 0.5 else {}
+    return _stated_differences(index, stated, right)
+
+
+def possible_worth_differences(
+    index: int, stated: Mapping[str, Any], baseline: float, inputs: int, *, tolerance: int = 0, believed: bool = False
+) -> list[Difference]:
+    """Where the worth of G_C that a record states is that of no answers to so many inputs; none are asked for."""
+    standard = inputs if believed else tolerance
+    fitting = _fitting(stated, Fidelity(0.0, baseline, inputs, (0.0,)), inputs, standard)
+    right: dict[str, Any] = {"fidelity": f"a ratio of shares of {inputs}"}
+    if fitting is not None:
+        right = {name: value for name, value in worth(fitting).items() if name not in _PREFERRED}
+    if not _is_share(stated.get("preferred_share"), inputs):
+        right["preferred_share"] = f"a share of {inputs}"
+    return _stated_differences(index, stated, right)
+
+
+_PREFERRED = ("preferred_class", "preferred_share")
+
+
+def _is_share(value: Any, inputs: int) -> TypeGuard[float]:
+    """Whether it can be the share of some of so many inputs."""
+    return isinstance(value, int | float) and 0 <= value <= 1 and abs(value * inputs - round(value * inputs)) < 1e-6
+
+
+def _fitting(stated: Mapping[str, Any], measured: Fidelity, right: int, standard: int) -> Fidelity | None:
+    """The fidelity that is stated, if it is one with so many other answers, under C and under isotropic noise, at most.
+
+    Of several the one whose interval is stated.
+    """
+    value, many, found = stated.get("fidelity"), measured.inputs, None
+    if not isinstance(value, int | float) or not 0 <= value <= many:
+        return None
+    accurate, best = (round(share * many) for share in (measured.accuracy, measured.baseline))
+    for count in range(max(0, best - standard), min(many, best + standard) + 1):
+        answers = round(value * max(count, 1))
+        if answers <= many and abs(answers - accurate) <= right and same(value, answers / max(count, 1)):
+            found = Fidelity(answers / many, count / many, many, measured.distribution)
+            if all(same(stated.get(name), it) for name, it in worth(found).items() if name not in _PREFERRED):
+                break
+    return found
+
+
+def _stated_differences(index: int, stated: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
+    said = {name: stated.get(name, MISSING) for name in right}
+    return differences(f"regions/{index}.safetensors", said, right, index)
 
 
 def memory_again(

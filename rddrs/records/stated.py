@@ -99,7 +99,7 @@ def reading_differences(file: str, check: Callable[[], list[Difference]]) -> lis
     """What a check of a file finds; where the file cannot be read, that."""
     try:
         return check()
-    except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, yaml.YAMLError) as error:
         return [Difference(file, None, "file", f"{type(error).__name__}: {error}", "one that can be read")]
 
 

@@ -40,6 +40,8 @@ _METRICS_A_BATCH = 1_000
 DIGITS = 36
 """MLflow keeps so many of a digest."""
 COLUMNS = ("certified_accuracy", "acr_ball", "acr_proxy", "fidelity")
+_BESIDE = ("run name", "run status", "dataset")
+"""What its pages show of a run beside its tags."""
 VIEW = json.dumps(
     {
         "searchFilter": "tags.stage = 'certify'",
@@ -86,8 +88,8 @@ def follow(path: Path, before: str, now: str) -> None:
 class Logged:
     """What MLflow shows of a run: its figures by name and step, parameters, tags, and the folder of its artifacts.
 
-    `latest` are the figures that its tables show, kept apart in its database; among the tags are the `run name` and the
-    `dataset`, a name and a digest, which its pages show beside them.
+    `latest` are the figures that its tables show, kept apart in its database; among the tags are the `run name`, the
+    `run status` and the `dataset`, a name and a digest, which its pages show beside them.
     """
 
     metrics: dict[str, dict[int, float]]
@@ -111,7 +113,9 @@ def logged(root: Path, run_id: str) -> Logged:
     artifacts = Path(local_file_uri_to_path(run.info.artifact_uri))
     if not artifacts.exists():  # the folder was moved, and no run of it was made since
         artifacts = root.resolve() / "mlartifacts" / run_id / "artifacts"
-    tags = run.data.tags | {"run name": str(run.info.run_name)}
+    status = run.info.status if run.info.lifecycle_stage == "active" else run.info.lifecycle_stage
+    tags = {f"tag {name}" if name in _BESIDE else name: value for name, value in run.data.tags.items()}
+    tags |= {"run name": str(run.info.run_name), "run status": status}
     if run.inputs is not None and run.inputs.dataset_inputs:
         tags["dataset"] = " ".join(f"{it.dataset.name} {it.dataset.digest}" for it in run.inputs.dataset_inputs)
     return Logged(metrics, run.data.metrics, run.data.params, tags, artifacts)
@@ -125,6 +129,14 @@ def seen_in(root: OutputRoot, places: RunFolder) -> Logged | Difference | None:
         return logged(root.path, places.mlflow_run.read_text())
     except (OSError, ValueError) as error:
         return Difference("mlflow_run_id", None, "file", str(error), "the run's id in MLflow")
+
+
+def namesakes(places: RunFolder) -> list[str]:
+    """The ids of other runs that MLflow shows by a run's name."""
+    client = MlflowClient(database(places.root.path))
+    everywhere = [it.experiment_id for it in client.search_experiments()]
+    named = client.search_runs(everywhere, f"attributes.run_name = '{places.name}'")
+    return sorted({it.info.run_id for it in named} - {places.mlflow_run.read_text()})
 
 
 def parameters_of(parameters: dict[str, Any]) -> dict[str, str]:

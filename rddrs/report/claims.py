@@ -18,6 +18,9 @@ from rddrs.rounding import round_down, round_up
 FAR, NEAR = 3.0, 0.5
 """Above FAR, and up to NEAR, the paper speaks of the proxy radius; it says "small R" of the second."""
 
+PAIRS = 6
+"""Of fewer inputs there is no verdict: by chance all of five differences have one sign with a probability of 1/16."""
+
 Areas = Callable[[Float[ndarray, " n"]], Float[ndarray, " n"]]
 """Of the proxy radius of each input: what it adds to the area below the curve of certified accuracy."""
 
@@ -37,7 +40,8 @@ def verdicts(runs: Mapping[str, Run], own: str = "rddrs_paper") -> list[dict[str
 
     RDDRS is the run called `own`. `difference` is the mean over the inputs that both runs have of what the second's
     curve has more than the first's, with its 95 % interval (Student, paired). A claim `holds` where the whole interval
-    is on its side, `fails` where it is on the other, and is `open` else. `vacuous` names the runs of the two whose
+    is on its side, `fails` where it is on the other, and is `open` else: where all differences are equal, too, which
+    give no interval. The verdict on fewer than six inputs is `too few`. `vacuous` names the runs of the two whose
     fidelity is below 0.9: their volume says little.
     """
     order, above = ("rs", "ddrs", "ancer", own), ("ancer", own)
@@ -66,9 +70,10 @@ def _verdict(claim: str, first: Run, second: Run, area: Areas, sign: int) -> dic
     radii = [(table["proxy_radius"] * table["correct"]).loc[shared].to_numpy(float) for table in tables]
     more = area(radii[1]) - area(radii[0])
     mean, reach = float(more.mean()), math.nan
-    if len(more) > 1:
+    if len(more) > 1 and np.ptp(more) > 1e-9 * np.abs(more).max():  # else they are equal up to rounding
         reach = float(t.ppf(0.975, len(more) - 1) * sem(more))
     fidelities = [float(table["fidelity"].loc[shared].to_numpy().mean()) for table in tables]
+    verdict = "holds" if sign * mean > reach else "fails" if -sign * mean > reach else "open"
     return {
         "sigma": second.sigma,
         "claim": claim,
@@ -76,7 +81,7 @@ def _verdict(claim: str, first: Run, second: Run, area: Areas, sign: int) -> dic
         "difference": mean,
         "low": mean - reach,
         "high": mean + reach,
-        "verdict": "holds" if sign * mean > reach else "fails" if -sign * mean > reach else "open",
+        "verdict": verdict if len(more) >= PAIRS else "too few",
         "vacuous": " ".join(
             run.method for run, it in zip((first, second), fidelities, strict=True) if it < LOW_FIDELITY
         ),

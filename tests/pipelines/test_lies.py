@@ -10,11 +10,13 @@ import pandas as pd
 import pytest
 
 from pipelines.compare import compare_runs
+from pipelines.prepare import prepare
 from pipelines.proof import findings
 from rddrs.files import write_text
 from rddrs.records import ANYWHERE, ComparisonFolder
 from rddrs.records.inventory import FILES, MLFLOW, SIDE_BY_SIDE
 from rddrs.records.record import STATED
+from rddrs.records.tracking import Tracker
 from rddrs.report import comparison_differences
 from tests.pipelines.liars import INDEX, Liar
 
@@ -208,6 +210,7 @@ LIES: dict[str, tuple[Callable[[Liar], object], str, str]] = {
     "invented key of config.yaml": (
         lambda it: it.text("config.yaml", lambda t: t + "linf: 0.3\n"), "config.yaml", "linf",
     ),
+    "no configuration": (lambda it: write_text(it.folder / "config.yaml", "sigma: 0.5\nname"), "config.yaml", "file"),
     "a file of its own": (lambda it: (it.folder / "certified.csv").write_text("linf\n0.3\n"), "certified.csv", "file"),
     "a region of no input": (
         lambda it: shutil.copy(it.folder / REGION, it.folder / "regions" / "7.safetensors"), "regions/7.*", "file",
@@ -254,23 +257,44 @@ def test_a_lie_is_named(liar: Liar, lie: str) -> None:
     assert any(fnmatchcase(it[0], file) and fnmatchcase(it[1], column) for it in places), places
 
 
+def test_what_hangs_on_fidelity_is_checked_with_a_tolerance_and_at_inputs_that_are_not_audited(liar: Liar) -> None:
+    """Every number must be of some answers, and all of the same ones."""
+    others = [100, 200]
+    liar.record(fidelity_low=0.9)
+    for index, name in zip(others, ("fidelity", "preferred_share"), strict=True):
+        liar.region(lambda _, stated, name=name: stated["record"].update({name: 0.91234}), index=index)
+    liar.bless()
+    audit = liar.prepared.settings.audit.model_copy(update={"tolerance": 40})
+    wrong = findings(prepare(liar.prepared.settings.model_copy(update={"audit": audit}))).wrong
+    named = {(it.input, it.column) for it in wrong if it.file.startswith("regions/")}
+    assert named == {(INDEX, "fidelity_low"), (100, "fidelity"), (200, "preferred_share")}
+
+
 def test_lies_beside_what_the_others_are_about_are_named(liar: Liar) -> None:
-    """Each is independent of the others: the figures of MLflow's tables, names, statements twice, files of an audit."""
+    """Each is independent of the others: the figures of MLflow's tables, names, statements twice, strange files."""
     of_run = "WHERE run_uuid = ID"
     liar.sql(f"UPDATE latest_metrics SET value = 9 {of_run} AND key = 'acr_ball'")
     liar.sql(f"UPDATE latest_metrics SET value = 9 {of_run} AND key = 'input/radius'")
-    liar.sql(f"UPDATE runs SET name = 'best' {of_run}")
+    liar.sql(f"UPDATE runs SET name = 'best', status = 'FAILED' {of_run}")
+    liar.sql("INSERT INTO tags (key, value, run_uuid) VALUES ('dataset', 'imagenet', ID)")
+    again = Tracker(liar.root, liar.folder.name, liar.root / "note", {}).run_id
     inputs = "(SELECT source_id FROM inputs WHERE destination_id = ID)"
     liar.sql(f"UPDATE datasets SET name = 'imagenet' WHERE dataset_uuid IN {inputs}")
     liar.text("summary.json", lambda text: text.replace("{", '{"acr_ball": 9.0,', 1))
     for name in ("audit.csv", "audit.best/records.csv"):
         (liar.folder / name).parent.mkdir(exist_ok=True)
         write_text(liar.folder / name, "linf\n0.3\n")
+    for name, content in (("0", b"linf 0.3"), ("1", bytes(512) + b"linf 0.3"), ("2", b"100.safetensors")):
+        (liar.folder / "regions" / f"{name}.tar").write_bytes(content)
     liar.bless()
+    told = findings(liar.prepared)
+    named = {(it.file, it.column) for it in told.wrong}
     tables = {("MLflow", "acr_ball"), ("MLflow", "input/radius"), ("summary.json", "file")}
-    names = {("MLflow tags", "run name"), ("MLflow tags", "dataset")}
+    names = {("MLflow tags", name) for name in ("run name", "run status", "dataset", "tag dataset")}
     strange = {("audit.csv", "file"), ("audit.best/records.csv", "file")}
-    assert tables | names | strange <= found(liar)
+    strange |= {("regions/0.tar", "file"), ("regions/1.tar", "file")}
+    assert tables | names | strange <= named and ("regions/2.tar", "file") not in named, "which was being written"
+    assert f"MLflow shows other runs of this name, which are not audited: {again}" in told.notes
 
 
 def test_a_statement_of_the_manifest_is_made_once(liar: Liar) -> None:

@@ -22,8 +22,9 @@ from mlflow import MlflowClient
 from pipelines.audit import audit
 from pipelines.certify import Maker, certify, processes
 from pipelines.errors import SettingsError
-from pipelines.means import share_scale
+from pipelines.means import share_scale, standard_of
 from pipelines.prepare import Prepared, prepare
+from pipelines.proof import findings
 from pipelines.report import report
 from pipelines.run import run
 from pipelines.train import train
@@ -34,6 +35,7 @@ from rddrs.records.store import COLUMNS, Store
 from rddrs.records.tracking import database
 from rddrs.smoothing import SmoothedClassifier, predict
 from rddrs.trust import certificate_digest
+from tests.pipelines.liars import Liar
 from tests.pipelines.processes import heed_ctrl_c
 from tests.pipelines.test_config import settings
 
@@ -285,6 +287,17 @@ def test_one_scale_for_all_inputs_is_trained_with_the_network_and_kept(root: Pat
     assert not prepared.network.training
     start = prepare(settings(*SMALL, "method=rs", f"output_root={root}"))
     assert_fidelity_relative_to(start, "start", prepared)
+    weights = prepared.classifier_folder / "weights.safetensors"
+    given = [f"run={prepared.run_folder}", f"classifier.checkpoint={weights}", "audit.inputs=1", "audit.samples=100"]
+    elsewhere = prepare(settings(*given, f"output_root={root / 'elsewhere'}"))
+    assert standard_of(elsewhere) == ("itself", elsewhere.network)
+    found = findings(elsewhere)
+    assert not found.wrong and any("(baseline start): its accuracy" in note for note in found.notes)
+    liar = Liar(root, prepared)
+    liar.region(lambda _, stated: stated["record"].update(baseline="as_long"), index=prepared.indices[-1])
+    liar.region(lambda _, stated: stated["record"].update(fidelity=0.9), index=prepared.indices[-2])
+    named = {(it.input, it.column) for it in findings(elsewhere).wrong if it.file.startswith("regions/")}
+    assert named - {(None, "sha256")} == {(prepared.indices[-1], "baseline"), (prepared.indices[-2], "fidelity")}
 
 
 def assert_fidelity_relative_to(other: Prepared, name: str, prepared: Prepared) -> None:

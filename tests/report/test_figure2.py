@@ -45,12 +45,20 @@ def test_what_is_said_of_large_and_of_small_radii(ancer, own, far, near):
     assert beyond["vacuous"] == "rddrs"
 
 
-def test_wrong_answers_have_no_radius_and_one_input_decides_nothing():
-    runs = {"rs": made("rs", [0.4, 0.4, 0.4]), "ddrs": made("ddrs", [9.0, 9.1, 9.2])}
+def test_wrong_answers_have_no_radius_and_a_few_inputs_decide_nothing():
+    runs = {"rs": made("rs", [0.4, 0.4, 0.4, 0.5, 0.4, 0.4]), "ddrs": made("ddrs", [9.0, 9.1, 9.2, 9.0, 9.0, 9.0])}
     runs["ddrs"].records["correct"] = False
     assert [row["verdict"] for row in verdicts(runs)] == ["fails"]
-    assert [row["verdict"] for row in verdicts({"rs": made("rs", [0.4]), "ddrs": made("ddrs", [9.0])})] == ["open"]
+    for few in (1, 2, 5):
+        fewer = {"rs": made("rs", drawn(0.4, few)), "ddrs": made("ddrs", drawn(9.0, few))}
+        assert [row["verdict"] for row in verdicts(fewer)] == ["too few"]
     assert verdicts({"rs": made("rs", [0.4]), "ddrs": made("ddrs", [9.0], first=5)}) == []
+
+
+def test_equal_differences_have_no_interval_and_decide_nothing():
+    radii = drawn(2.0, 12)
+    (row,) = verdicts({"rs": made("rs", radii), "ddrs": made("ddrs", radii + 0.1)})
+    assert row["verdict"] == "open" and math.isnan(row["low"]) and math.isnan(row["high"])
 
 
 def test_the_share_of_a_ball_inside_a_region():
