@@ -117,7 +117,7 @@ def certify_path(
     |C^-1 delta| < slack, that the answer withstands all along the path: epsilon / min(lambda) for an l2 ball.
 
     Raises ValueError for arguments out of range, a perturbation without a bound of its variation or for other inputs,
-    an input that is not finite float32 or float64 or not within `clamp`, and what is no classifier, as `certify` does.
+    an input that is not finite float32 or float64, and what is no classifier, as `certify` does.
     """
     if not isinstance(smoothed, SmoothedClassifier):
         told = f"smoothed is a {type(smoothed).__name__}"
@@ -138,7 +138,6 @@ def certify_path(
     x = owned_input(x, index)
     if x.numel() != smoothed.scale.dim:
         raise ValueError(f"x has {x.numel()} entries, the scale has dimension {smoothed.scale.dim}: they must be equal")
-    check_within(x, clamp, index)
     check_contract(smoothed.classifier, x, threads=workers > 1)
     scale = smoothed.scale.to(x.device, x.dtype)  # what is certified is the C that the noise is made with
     certified = SmoothedClassifier(smoothed.classifier, scale, smoothed.norm, smoothed.grid)
@@ -247,13 +246,6 @@ def check_asked(
             raise ValueError(f"{it.name}: low <= 0 <= high and low < high are needed, not {start:g} and {end:g}")
         if start < 0 and not it.two_sided:
             raise ValueError(f"{it.name} has no negative severities: low must be 0, not {start:g}")
-
-
-def check_within(x: Float[Tensor, "*shape"], clamp: tuple[float, float] | None, index: int) -> None:
-    """Raises ValueError for an input outside of the range that its changes are brought to: none of these is it."""
-    if clamp is not None and not clamp[0] <= x.min() <= x.max() <= clamp[1]:
-        told = f"input {index} has values from {float(x.min()):g} to {float(x.max()):g}"
-        raise ValueError(f"clamp={list(clamp)}: {told}: give the data's own range, or None")
 
 
 def _scalar(ends: Severities) -> float | Severities:

@@ -15,7 +15,7 @@ from rddrs.certification import ABSTAIN, Cell, PathCertificate, PathTerms
 from rddrs.certification.budgets import budget_of, share
 from rddrs.certification.cells import Course, Ruler, needed
 from rddrs.certification.path_certificate import PathStatus, severities_of
-from rddrs.certification.paths import check_asked, check_within, feared, selection
+from rddrs.certification.paths import check_asked, feared, selection
 from rddrs.certification.trees import Tree, placed
 from rddrs.certification.walks import WAVE
 from rddrs.noise import LAST_BLOCK, Purpose, Stream
@@ -145,7 +145,6 @@ def _possible(path: PathCertificate) -> bool:
     try:
         low, high = map(severities_of, path.asked)
         check_asked(path.perturbations, low, high, path.alpha, path.slack, path.clamp, path.rounding, path.grid)
-        check_within(path.x, path.clamp, path.index)
         cells = [(cell.low, cell.high) for cell in path.cells]
         pairs = [(severities_of(path.low), severities_of(path.high)), *cells]
         whole = [path.test_samples, path.budget, path.selection_samples, path.batch]
