@@ -333,8 +333,8 @@ def test_weights_do_not_depend_on_the_cores(root: Path) -> None:
     """Sums of two threads are rounded otherwise: training and the one C have a number of threads of their own."""
     found, keys, before = {}, set(), torch.get_num_threads()
     for threads, own in ((1, 1), (2, 1), (1, 2)):
-        asked = ["data=digits", "train.epochs=4", "method=rddrs_global", "method.rounds=1", f"train.threads={own}"]
-        asked += ["method.iterations=3", "method.outer=256"]
+        asked = ["data=digits", "train.epochs=1", "method=rddrs_global", "method.rounds=1", f"train.threads={own}"]
+        asked += ["method.iterations=1", "method.outer=256"]
         prepared = prepare(settings(*asked, f"output_root={root}"))
         torch.set_num_threads(threads)
         try:
