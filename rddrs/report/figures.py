@@ -16,10 +16,10 @@ from numpy import ndarray
 from rddrs.certification import ABSTAIN
 from rddrs.records.record import measured
 from rddrs.report.curves import RADIUS_NAMES, accuracy_figure, are_balls, banded, comparison_figure, probability_figure
-from rddrs.report.gains import same_inputs, severity_figure
+from rddrs.report.gains import severity_figure
 from rddrs.report.shapes import eigenvector_figure
 from rddrs.report.style import PALETTE, PANELS, SOFT, WIDTH, a_row_each, looks, name_below, panels, some, styled
-from rddrs.report.tables import Run, baseline_of, evenly, labels
+from rddrs.report.tables import Run, alike, baseline_of, evenly, labels, same_inputs, shared_inputs
 
 LETTERS = 24
 """As many as stand beside a panel of half a page's column."""
@@ -187,10 +187,10 @@ def comparison_figures(runs: Sequence[Run]) -> dict[str, Figure]:
     for sigma in sorted({run.sigma for run in runs}):
         members = [run for run in runs if run.sigma == sigma]
         base = baseline_of(members)
-        pairs += [(base, run) for run in members if run is not base and _shared([base, run])]
+        pairs += [(base, run) for run in members if run is not base and shared_inputs([base, run])]
     pairs = some(pairs)
     members = some([run for run in runs if run.sigma == min(run.sigma for run in runs)])
-    shared = _shared(members)
+    shared = shared_inputs(members)
     rows = [(run, shared[len(shared) // 2]) for run in members] if shared else []
     return {
         "certified_accuracy": comparison_figure(runs),
@@ -210,17 +210,15 @@ def left_out(runs: Sequence[Run]) -> list[str]:
         found.append(
             f"Figures name {PANELS} of {len(told)} runs, evenly spaced: the others are grey, the tables have all."
         )
+    if len({*alike(runs)}) > len({run.sigma for run in runs}):
+        found.append("Tables: not all runs of a sigma have the same inputs; the best is marked among those that have.")
     for run in runs:
         base, told = baseline_of([it for it in runs if it.sigma == run.sigma]), f"{names[run]} at sigma {run.sigma:g}"
         if base.method == "rs" and measured(run.records) and not same_inputs(run, base):
             found.append(f"Severities: {told} is not set against RS, which has other inputs.")
-        if not _shared([base, run]):
+        if not shared_inputs([base, run]):
             found.append(f"Scatter: {told} has no input in common with {names[base]}.")
     return found
-
-
-def _shared(runs: Sequence[Run]) -> list[int]:
-    return sorted(set.intersection(*(set(run.records["index"].tolist()) for run in runs)))
 
 
 CAPTIONS = {
@@ -229,7 +227,7 @@ CAPTIONS = {
     "confidence": "Share of inputs whose lower bound of p_A, the probability of the right class under noise, is at "
     "most so much; what begins above 0 is wrong or abstained. A mean radius rewards the easy inputs, at the right.",
     "severities": "Mean certified severity of named perturbations, 0 where the answer is wrong, largest first. "
-    "Lines: 95 % bootstrap intervals over the inputs.",
+    "Lines: 95 % bootstrap intervals over the inputs; an arrow where one has no end.",
     "radii": "How many inputs have which radius. Abstentions have radius 0.",
     "spectra": "Eigenvalues of the noise scale C, sorted: median over inputs, band from 10 % to 90 %.",
     "fidelity": "Accuracy of the smoothed classifier on other inputs, relative to isotropic noise, against the size of "

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from rddrs.report.gains import mean_interval
-from rddrs.report.tables import Run, confidence_band, fidelity_interval, labels, standard_name, summarize
-from rddrs.rounding import round_down, round_up
+from rddrs.report.tables import Run, confidence_band, fidelity_interval, interval, labels, standard_name, summarize
+from rddrs.rounding import round_down
 from rddrs.version import __version__
 
 
@@ -59,10 +59,9 @@ def tiles(run: Run, isotropic: Run | None = None) -> list[dict[str, str]]:
 
 
 def _tile(
-    name: str, summary: dict[str, Any], other: dict[str, Any] | None, key: str, interval: tuple[float, float]
+    name: str, summary: dict[str, Any], other: dict[str, Any] | None, key: str, ends: tuple[float, float]
 ) -> dict[str, str]:
-    low, high = interval
-    told = {"name": name, "value": round_down(summary[key]), "interval": f"{round_down(low)}-{round_up(high)}"}
+    told = {"name": name, "value": round_down(summary[key]), "interval": interval(*ends)}
     if other is None:
         return told | {"versus": ""}
     more = round_down(summary[key] - other[key])

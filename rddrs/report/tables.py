@@ -175,10 +175,15 @@ def standard_name(records: pd.DataFrame) -> str:
     return STANDARDS.get(records["baseline"].iloc[0], "RS") if "baseline" in records else "RS"
 
 
+def interval(low: float, high: float, digits: int = 3) -> str:
+    """An interval as text, rounded outward; "-" where there is none."""
+    return "-" if math.isnan(low) else f"{round_down(low, digits)}-{round_up(high, digits)}"
+
+
 def fidelity_interval(summary: Mapping[str, Any]) -> str:
     """The interval of a fidelity as text, rounded outward; "-" where there is none."""
     low, high = (summary.get(name, math.nan) for name in FIDELITY[1:])
-    return "-" if math.isnan(low) else f"{round_down(low, 2)}-{round_up(high, 2)}"
+    return interval(low, high, 2)
 
 
 def labels(runs: Sequence[Run]) -> dict[Run, str]:
@@ -190,6 +195,33 @@ def labels(runs: Sequence[Run]) -> dict[Run, str]:
 def baseline_of(runs: Sequence[Run]) -> Run:
     """The run that others are compared with: the first of RS, else the first."""
     return next((run for run in runs if run.method == "rs"), runs[0])
+
+
+def shared_inputs(runs: Sequence[Run]) -> list[int]:
+    """The indices of the inputs that all runs have; none where their data differ, so that an index is not one input.
+
+    That is where labels do, or the length of the first input, which a rotation of the data keeps.
+    """
+    labelled = [dict(zip(run.records["index"].tolist(), run.records["label"], strict=True)) for run in runs]
+    shared = sorted(set.intersection(*map(set, labelled)))
+    if any(each[index] != labelled[0][index] for each in labelled[1:] for index in shared):
+        return []
+    if len(runs) > 1 and shared:
+        lengths = [run.load(shared[0])[0].double().norm().item() for run in runs]
+        return shared if np.allclose(lengths, lengths[0], rtol=1e-4) else []
+    return shared
+
+
+def same_inputs(run: Run, other: Run) -> bool:
+    """Whether two runs are of the same inputs, so that their means can be set against each other."""
+    return run is other or len(shared_inputs([run, other])) == len(run.records) == len(other.records)
+
+
+def alike(runs: Sequence[Run]) -> list[int]:
+    """For every run the place of the first of the same sigma and inputs: the best is sought among those alone."""
+    return [
+        next(place for place, it in enumerate(runs) if it.sigma == run.sigma and same_inputs(it, run)) for run in runs
+    ]
 
 
 BALLS = (0.25, 0.5, 0.75, 1.0)

@@ -53,7 +53,7 @@ from rddrs.report.gains import gain, severity_figure
 from rddrs.report.headline import headline, tiles
 from rddrs.report.sheet import accuracy_cells, best_of, comparison_cells, severity_cells
 from rddrs.report.style import some, vector_bytes
-from rddrs.report.tables import HEADINGS, confidence_band, fidelity_interval
+from rddrs.report.tables import HEADINGS, alike, confidence_band, fidelity_interval, shared_inputs
 
 ALPHA = 1e-3
 SIGMA = 0.5
@@ -288,8 +288,29 @@ def test_runs_without_common_inputs_are_compared(runs):
     moved = Run("moved", "ancer", SIGMA, other, lambda index: runs["full"].load(index - 1))
     assert "scatter" not in comparison_figures([runs["full"], moved])
     found = left_out([runs["isotropic"], moved])
+    assert found.pop(0).startswith("Tables: not all runs of a sigma have the same inputs")
     assert len(found) == 2 and all("ancer at sigma 0.5" in it for it in found)
     assert left_out([runs["isotropic"], runs["full"]]) == []
+
+
+def test_an_index_of_other_data_is_another_input(runs):
+    """Runs of two data sets stood in one scatter, as times each other's severities, and one was the best of a sigma."""
+    first, second = runs["isotropic"], runs["full"]
+    turned = torch.eye(16).roll(1, 0)  # of a rotation of the data the inputs are the same
+    rotated = replace(
+        second, load=lambda index: ((turned @ second.load(index)[0].flatten()).view(1, 4, 4), full(16, 0))
+    )
+    labelled = replace(second, records=second.records.assign(label=second.records["label"] + 1))
+    other = replace(second, load=lambda index: (second.load(index)[0] + 1, full(16, 0)))
+    few = replace(second, records=second.records[:10])
+    assert alike([first, second, rotated, labelled, other, few]) == [0, 0, 0, 3, 4, 5]
+    assert shared_inputs([first, few]) == few.records["index"].to_list()
+    for run in (labelled, other):
+        assert (
+            not {"scatter", "eigenvectors"} & {*comparison_figures([first, run])} and len(left_out([first, run])) == 3
+        )
+        assert not any(cells[2] for cells in (comparison_cells([first, run]), severity_cells([first, run])) if cells)
+    assert severity_figure([first, other]).axes[0].get_xscale() == "linear"
 
 
 def test_a_gain_is_a_ratio_of_means_and_its_interval_is_scipys():
@@ -303,6 +324,19 @@ def test_a_gain_is_a_ratio_of_means_and_its_interval_is_scipys():
     ).confidence_interval
     assert (low, high) == pytest.approx((found.low, found.high), abs=0.02)
     assert gain(base, base) == pytest.approx((1, 1, 1)) and np.isnan(gain(values, 0 * base)[0])
+
+
+def test_an_interval_has_an_end_where_there_is_one(runs):
+    """Three in ten resamples of three inputs lack the only one of which RS certifies anything: 0 to infinity, not 3."""
+    assert gain(np.ones(3), np.array([0.0, 0.0, 1.0])) == (3.0, 1.0, np.inf)
+    assert gain(np.array([1.2]))[0] == 1.2 and np.isnan(gain(np.array([1.2]))[1:]).all(), (
+        "one input says nothing of others"
+    )
+    base = runs["isotropic"].records.assign(severity_mine=[1.0, *[0.0] * 19], correct=True)
+    figure = severity_figure([replace(runs["isotropic"], records=base), runs["full"]])
+    arrows = [line for line in figure.axes[0].lines if line.get_marker() == ">" and np.isfinite(line.get_xdata()).any()]
+    assert len(arrows) == 1 and np.isfinite(figure.axes[0].get_xlim()).all()
+    assert {tile["interval"] for tile in tiles(runs["single"]) if "radius" in tile["name"]} == {"-"}
 
 
 @pytest.mark.parametrize("dim", [2, 5, 16, 100])
