@@ -32,7 +32,8 @@ def headline(runs: Sequence[Run], made: str = "") -> tuple[str, str]:
     terms = []
     if samples := each("certify", "samples"):
         alpha = f", each false with probability at most alpha = {_span(each('certify', 'alpha'))}"
-        terms.append(f"n = {_span(samples)} samples an input{alpha}")
+        most = "at most " if any(it["certify"].get("target_radius") for it in stated if "certify" in it) else ""
+        terms.append(f"n = {most}{_span(samples)} samples an input{alpha}")
     return sentence, "; ".join([*terms, f"rddrs {__version__}", *([made] if made else [])])
 
 

@@ -406,6 +406,8 @@ def test_a_comparison_says_between_what_its_runs_lie(runs):
     assert headline([one, one])[1].startswith(
         "n = 1,000 samples an input, each false with probability at most alpha = 0.001;"
     )
+    targeted = "{certify: {samples: 1000, alpha: 0.001, target_radius: 0.5}}"
+    assert headline([replace(one, configuration=targeted)])[1].startswith("n = at most 1,000 samples an input")
 
 
 def test_a_page_says_first_what_was_certified_and_how_sure_it_is(runs, tmp_path):
