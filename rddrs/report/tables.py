@@ -217,10 +217,26 @@ def same_inputs(run: Run, other: Run) -> bool:
     return run is other or len(shared_inputs([run, other])) == len(run.records) == len(other.records)
 
 
+def kind_of(run: Run) -> tuple[float, str]:
+    """Sigma and the norm of the radii: those of two norms are not to be compared."""
+    return run.sigma, run.records["norm"].iloc[0] if "norm" in run.records else "l2"
+
+
+def of_a_kind(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs of every sigma, ascending, and norm, by the title of their panel, which names a norm beside another."""
+    kinds = sorted({*map(kind_of, runs)})
+    several = len({norm for _, norm in kinds}) > 1
+    return {
+        rf"$\sigma$ = {kind[0]:g}" + (f", {kind[1]}" if several else ""): [run for run in runs if kind_of(run) == kind]
+        for kind in kinds
+    }
+
+
 def alike(runs: Sequence[Run]) -> list[int]:
-    """For every run the place of the first of the same sigma and inputs: the best is sought among those alone."""
+    """For every run the place of the first of its kind with the same inputs: the best is sought among those alone."""
     return [
-        next(place for place, it in enumerate(runs) if it.sigma == run.sigma and same_inputs(it, run)) for run in runs
+        next(place for place, it in enumerate(runs) if kind_of(it) == kind_of(run) and same_inputs(it, run))
+        for run in runs
     ]
 
 

@@ -36,6 +36,7 @@ from rddrs.report import (
     eigenvector_figure,
     histogram_figure,
     left_out,
+    log_summary,
     path_table,
     region_figure,
     round_down,
@@ -311,6 +312,20 @@ def test_an_index_of_other_data_is_another_input(runs):
         )
         assert not any(cells[2] for cells in (comparison_cells([first, run]), severity_cells([first, run])) if cells)
     assert severity_figure([first, other]).axes[0].get_xscale() == "linear"
+
+
+def test_radii_of_two_norms_are_not_compared(runs):
+    """A radius of l1 is no length: it stood in one panel with those of l2, and was the best of a sigma."""
+    first, second = runs["isotropic"], runs["full"]
+    other = replace(second, records=second.records.assign(norm="l1"))
+    titles = [panel.get_title("left") for panel in comparison_figure([first, other]).axes]
+    assert [title.rpartition(", ")[2] for title in titles] == ["l1", "l1", "l2"]
+    assert alike([first, other]) == [0, 1] and not comparison_cells([first, other])[2]
+    assert [panel.get_title("left") for panel in comparison_figure([first, second], "ball_radius").axes] == [
+        r"$\sigma$ = 0.5"
+    ]
+    with pytest.raises(ValueError, match="the radii of b are of l1, those of logs of l2"):
+        log_summary({"a": first.records, "b": other.records})
 
 
 def test_a_gain_is_a_ratio_of_means_and_its_interval_is_scipys():
