@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from numpy import ndarray
 
-from rddrs.records.record import is_tested, measured, severity_column
-from rddrs.report.severities import unit_of
+from rddrs.records.record import measured, severity_column
+from rddrs.report.severities import told_name, unit_of
 from rddrs.report.style import PALETTE, SOFT, a_row_each, looks, name_below, styled
 from rddrs.report.tables import Run, baseline_of, same_inputs
 from rddrs.rounding import round_down
@@ -113,7 +113,7 @@ def severity_figure(runs: Sequence[Run]) -> Figure:
 def _row(shown: Sequence[Run], name: str) -> str:
     """The name of a row, and where it stands for one run what its mean is."""
     holding = [run for run in shown if severity_column(name) in run.records]
-    told = name.replace("_", " ") + (", tested" if any(is_tested(run.records, name) for run in holding) else "")
+    told = told_name(name, (run.records for run in holding))
     if len(shown) > 1 or not holding:
         return told
     return f"{told}  {round_down(float(held(holding[0].records, name).mean()))} {unit_of(name)}".rstrip()

@@ -8,7 +8,7 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from rddrs.report.severities import mean_severities, unit_of
+from rddrs.report.severities import mean_severities, told_name, unit_of
 from rddrs.report.tables import (
     HEADINGS,
     RADII,
@@ -93,7 +93,8 @@ def severity_cells(runs: Sequence[Run]) -> Cells | None:
     for row, name in enumerate(names):
         values = [means.get(name, float("nan")) for *_, means in pairs]
         best |= {(row, place + 1) for place in best_of(np.nan_to_num(values, nan=-1.0).tolist(), groups)}
-        rows.append([name.replace("_", " "), *map(round_down, values), unit_of(name)])
+        told = told_name(name, (run.records for run in runs))
+        rows.append([told, *map(round_down, values), unit_of(name)])
     return headings, rows, best
 
 

@@ -457,6 +457,9 @@ def test_the_best_of_each_sigma_are_marked_and_no_column_is_all_0(runs):
     assert best_of([0.29, 1.0021, 1.0029], [0, 0, 0]) == {1, 2} and not best_of([1.0021, 1.0029], [0, 0]), "as shown"
     _, (brightness, *_), best = severity_cells(compared) or ([], [[]], set())
     assert brightness[0] == "brightness" and any(row == 0 for row, _ in best)
+    tested = replace(runs["full"], records=runs["full"].records.assign(severity_mine_tested=True))
+    _, rows, _ = severity_cells([runs["isotropic"], tested]) or ([], [], set())
+    assert [row[0] for row in rows] == ["brightness", "mine, tested"], "of a run of several, too"
 
 
 @pytest.mark.parametrize("kind", KINDS)
