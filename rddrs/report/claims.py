@@ -37,8 +37,8 @@ def verdicts(runs: Mapping[str, Run], own: str = "rddrs_paper") -> list[dict[str
 
     RDDRS is the run called `own`. `difference` is the mean over the inputs that both runs have of what the second's
     curve has more than the first's, with its 95 % interval (Student, paired). A claim `holds` where the whole interval
-    is on its side, `fails` where it is on the other, and is `open` else. `vacuous` names the runs of the two whose
-    fidelity is below 0.9: their volume says little.
+    is on its side, `fails` where it is on the other, and is `open` else, as where all differences are the same.
+    `vacuous` names the runs of the two whose fidelity is below 0.9: their volume says little.
     """
     order, above = ("rs", "ddrs", "ancer", own), ("ancer", own)
     claims: list[tuple[str, tuple[str, str], Areas, int]] = [
@@ -66,7 +66,7 @@ def _verdict(claim: str, first: Run, second: Run, area: Areas, sign: int) -> dic
     radii = [(table["proxy_radius"] * table["correct"]).loc[shared].to_numpy(float) for table in tables]
     more = area(radii[1]) - area(radii[0])
     mean, reach = float(more.mean()), math.nan
-    if len(more) > 1:
+    if np.ptp(more) > 1e-9:  # one difference, or the same ones, say nothing of how much others differ
         reach = float(t.ppf(0.975, len(more) - 1) * sem(more))
     fidelities = [float(table["fidelity"].loc[shared].to_numpy().mean()) for table in tables]
     return {

@@ -46,11 +46,17 @@ def test_what_is_said_of_large_and_of_small_radii(ancer, own, far, near):
 
 
 def test_wrong_answers_have_no_radius_and_one_input_decides_nothing():
-    runs = {"rs": made("rs", [0.4, 0.4, 0.4]), "ddrs": made("ddrs", [9.0, 9.1, 9.2])}
+    runs = {"rs": made("rs", [0.4, 0.5, 0.6]), "ddrs": made("ddrs", [9.0, 9.1, 9.2])}
     runs["ddrs"].records["correct"] = False
     assert [row["verdict"] for row in verdicts(runs)] == ["fails"]
     assert [row["verdict"] for row in verdicts({"rs": made("rs", [0.4]), "ddrs": made("ddrs", [9.0])})] == ["open"]
     assert verdicts({"rs": made("rs", [0.4]), "ddrs": made("ddrs", [9.0], first=5)}) == []
+
+
+def test_the_same_difference_of_two_inputs_has_no_interval():
+    """As where all samples answer alike: every radius is the largest that there is."""
+    (row,) = verdicts({"rs": made("rs", [1.9, 1.9]), "ddrs": made("ddrs", [3.2, 3.2])})
+    assert row["verdict"] == "open" and np.isnan(row["low"])
 
 
 def test_the_share_of_a_ball_inside_a_region():
