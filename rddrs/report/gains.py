@@ -57,8 +57,8 @@ def gain(
 
 
 def mean_interval(values: Float[ndarray, " n"]) -> tuple[float, float]:
-    """The 95 % bootstrap interval of the mean of the values."""
-    return gain(values)[1:]
+    """The 95 % bootstrap interval of the mean of the values; NaN where all are the same, as no resample differs."""
+    return gain(values)[1:] if np.ptp(values) > 0 else (np.nan, np.nan)
 
 
 @styled
