@@ -122,6 +122,14 @@ def doubts(network: nn.Module, settings: Settings, data: Dataset) -> list[str]:
         found = range_doubts(reference.inputs, tests.to(settings.device), settings.sigma, data.train_inputs.binary)
     except ValueError as error:
         raise SettingsError(str(error)) from error
+    low, high = (it.item() for it in reference.inputs.aminmax())
+    span, normalize = high - low, settings.classifier.normalize
+    centred = all(low - span <= mean <= high + span for mean in normalize.mean or ())
+    if not (centred and all(span / 500 <= it <= 2 * span for it in normalize.std or ())):
+        found.append(
+            f"classifier.normalize: mean={normalize.mean} std={normalize.std}, and the inputs go from {low:g} to "
+            f"{high:g}: are these in other units, as numbers up to 255 are?"
+        )
     given = [f"{key}={file}" for key, file in settings.given.items()]
     logits = answers(network, reference.inputs)
     if settings.classifier.output == "logits" and are_probabilities(logits):

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.noise import Full, Kronecker, rotate, spd
+from rddrs.noise import Full, Isotropic, Kronecker, Scale, rotate, spd
 from rddrs.threats import VOLUME, Threat
 
 SMALLEST, SMALLEST_FULL, EPSILON = 1e-12, 1e-4, 1e-8
@@ -146,6 +146,15 @@ class KroneckerFlat(Flat):
 
     def scale(self, a: Float[Tensor, " d"], floor: float) -> Kronecker:
         return Kronecker(self._factors, (self._values * a.exp().view_as(self._values)).clamp_min(floor))
+
+
+def raised(scale: Scale, floor: float) -> Scale:
+    """A scale, isotropic, full or Kronecker, with its eigenvalues raised to the floor."""
+    if isinstance(scale, Isotropic):
+        return Isotropic(max(floor, scale.geometric_mean), scale.dim)
+    if isinstance(scale, Kronecker):
+        return Kronecker(scale.factors, scale.values.clamp_min(floor))
+    return Full(spd.compose(*spd.floored_spectrum(scale.matrix, floor)).to(scale.matrix.dtype))
 
 
 def weighed(threat: Threat, rows: Sequence[Tensor], like: Float[Tensor, " d"]) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rddrs.methods.ascent import BACKTRACKS, climb, height, margin_radius, margins
 from rddrs.methods.base import Method, Problem, Proposal
-from rddrs.methods.flats import Flat, flat_at
+from rddrs.methods.flats import Flat, flat_at, raised
 from rddrs.methods.global_scale import GlobalScale
 from rddrs.methods.guard import Guard
 from rddrs.methods.moments import moment_of, slopes, spreads_of, trace
@@ -82,6 +82,7 @@ class RDDRS(Method):
                 status = "stalled"
                 break
             scale = kept
+        start = raised(start, floor) if floor > problem.sigma else start
         if guard.kept == 0 and not guard.offer(start) and status == "stalled":
             status = "refused"
         return Proposal(guard.best, status, sigma_x, (turn + 1) * self.iterations)

@@ -63,6 +63,9 @@ def exp(
 
     Raises FloatingPointError where the result is not finite and positive definite.
     """
+    if len(base) == 1:  # geomstats takes some roots of [1, 1] for numbers
+        tangent = torch.block_diag(tangent, tangent.new_zeros(1, 1))
+        return exp(torch.block_diag(base, base.new_ones(1, 1)), tangent, metric)[:1, :1]
     gs, step = geomstats()[0], metric_of(metric, len(base))
     point, vector = (gs.array(matrix.double().cpu().numpy()) for matrix in (base, tangent))
     left = f"the {metric} exponential left the manifold"
@@ -113,6 +116,9 @@ def geometric_mean(first: Float[Tensor, "d d"], second: Float[Tensor, "d d"]) ->
 
     Raises FloatingPointError where a matrix is not positive definite.
     """
+    if len(first) == 1:
+        first, second = (torch.block_diag(it, it.new_ones(1, 1)) for it in (first, second))
+        return geometric_mean(first, second)[:1, :1]
     gs, metric = geomstats()[0], metric_of("affine_invariant", len(first))
     start, end = (gs.array(matrix.double().cpu().numpy()) for matrix in (first, second))
     try:

@@ -70,7 +70,7 @@ def _verdict(claim: str, first: Run, second: Run, area: Areas, sign: int) -> dic
     radii = [(table["proxy_radius"] * table["correct"]).loc[shared].to_numpy(float) for table in tables]
     more = area(radii[1]) - area(radii[0])
     mean, reach = float(more.mean()), math.nan
-    if len(more) > 1 and np.ptp(more) > 1e-9 * np.abs(more).max():  # else they are equal up to rounding
+    if np.ptp(more) > 1e-9 * np.abs(more).max():  # else they are equal up to rounding, or there is one
         reach = float(t.ppf(0.975, len(more) - 1) * sem(more))
     fidelities = [float(table["fidelity"].loc[shared].to_numpy().mean()) for table in tables]
     verdict = "holds" if sign * mean > reach else "fails" if -sign * mean > reach else "open"

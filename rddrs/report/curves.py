@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from numpy import ndarray
 
 from rddrs.report.style import PALETTE, SOFT, a_row_each, looks, name_below, styled
-from rddrs.report.tables import Run, baseline_of, confidence_band, probabilities, share_at_least
+from rddrs.report.tables import Run, baseline_of, confidence_band, of_a_kind, probabilities, share_at_least
 
 RADIUS_NAMES = {
     "ball_radius": r"ball radius  $\rho\,\lambda_{\min}$",
@@ -84,40 +84,38 @@ def accuracy_figure(run: Run, isotropic: Run | None = None) -> Figure:
 
 @styled
 def comparison_figure(runs: Sequence[Run], column: str | None = None) -> Figure:
-    """Certified accuracy, a panel for every sigma and radius, one line a run; of one radius with `column`.
+    """Certified accuracy, a panel for every sigma, norm and radius, one line a run; of one radius with `column`.
 
-    Regions of one sigma that are all balls have one panel. The paper's figure 2. The band is that of the first run that
+    Regions of one kind that are all balls have one panel. The paper's figure 2. The band is that of the first run that
     is not the baseline.
     """
-    look, panels = looks(runs), list[tuple[list[Run], str, str]]()
-    for sigma in sorted({run.sigma for run in runs}):
-        members = [run for run in runs if run.sigma == sigma]
+    look, panels = looks(runs), list[tuple[str, list[Run], str, str]]()
+    for title, members in of_a_kind(runs).items():
         if column is None and all(are_balls(run.records) for run in members):
-            panels.append((members, "ball_radius", "radius, ball and proxy"))
+            panels.append((title, members, "ball_radius", "radius, ball and proxy"))
         else:
-            panels += [(members, each, RADIUS_NAMES[each]) for each in ([column] if column else RADIUS_NAMES)]
+            panels += [(title, members, each, RADIUS_NAMES[each]) for each in ([column] if column else RADIUS_NAMES)]
     figure, axes = a_row_each(len(panels), height=2.9)
-    for panel, (members, each, name) in zip(axes, panels, strict=True):
+    for panel, (title, members, each, name) in zip(axes, panels, strict=True):
         chosen = banded(members)
         for run in members:
             draw_shares(panel, _certified(run, each), run is chosen, **look[run])
         name_ends(panel)
-        panel.set(title=rf"$\sigma$ = {members[0].sigma:g}", xlabel=name, ylabel="certified accuracy")
+        panel.set(title=title, xlabel=name, ylabel="certified accuracy")
     return figure
 
 
 @styled
 def probability_figure(runs: Sequence[Run]) -> Figure:
-    """The empirical cumulative distribution of p_A, 0 where the answer is wrong or abstained: a panel for every sigma.
+    """The empirical cumulative distribution of p_A, 0 where the answer is wrong or abstained, a panel a sigma and norm.
 
     What a curve begins with at 1/2 is not certified. The band, as that of `comparison_figure`, is 95 %.
     """
     import seaborn as sns
 
-    sigmas, look = sorted({run.sigma for run in runs}), looks(runs)
-    figure, axes = a_row_each(len(sigmas), height=2.9)
-    for panel, sigma in zip(axes, sigmas, strict=True):
-        members = [run for run in runs if run.sigma == sigma]
+    kinds, look = of_a_kind(runs), looks(runs)
+    figure, axes = a_row_each(len(kinds), height=2.9)
+    for panel, (title, members) in zip(axes, kinds.items(), strict=True):
         for run in members:
             values = np.clip(probabilities(run.records), 0.5, ONE)
             sns.ecdfplot(x=values, ax=panel, **look[run])
@@ -126,7 +124,7 @@ def probability_figure(runs: Sequence[Run]) -> Figure:
                 lower, upper = confidence_band(counts.cumsum() / len(values), len(values))
                 panel.fill_between(places, lower, upper, step="post", alpha=0.15, linewidth=0, color=look[run]["color"])
         panel.set_xscale("logit")
-        panel.set(xlim=(0.5, ONE), ylim=(0, 1.02), title=rf"$\sigma$ = {sigma:g}")
+        panel.set(xlim=(0.5, ONE), ylim=(0, 1.02), title=title)
         panel.set(xlabel="lower bound of $p_A$", ylabel="share of inputs up to it")
         panel.xaxis.set_major_locator(FixedLocator([0.5, 0.9, 0.99, 0.999, 0.9999]))
         panel.xaxis.set_major_formatter("{x:g}")

@@ -16,10 +16,10 @@ from numpy import ndarray
 from rddrs.certification import ABSTAIN
 from rddrs.records.record import measured
 from rddrs.report.curves import RADIUS_NAMES, accuracy_figure, are_balls, banded, comparison_figure, probability_figure
-from rddrs.report.gains import same_inputs, severity_figure
+from rddrs.report.gains import severity_figure
 from rddrs.report.shapes import eigenvector_figure
 from rddrs.report.style import PALETTE, PANELS, SOFT, WIDTH, a_row_each, looks, name_below, panels, some, styled
-from rddrs.report.tables import Run, baseline_of, evenly, labels
+from rddrs.report.tables import Run, alike, baseline_of, evenly, labels, of_a_kind, same_inputs, shared_inputs
 
 LETTERS = 24
 """As many as stand beside a panel of half a page's column."""
@@ -33,13 +33,13 @@ def outcomes(records: pd.DataFrame) -> Sequence[str]:
     return np.where(records["prediction"] == ABSTAIN, "abstained", answered).tolist()
 
 
-def _panel_a_sigma(runs: Sequence[Run], height: float = 3.4) -> tuple[Figure, list[tuple[Axes, list[Run]]]]:
-    """One titled panel for every sigma, ascending, with the runs that belong in it."""
-    sigmas = sorted({run.sigma for run in runs})
-    figure, axes = a_row_each(len(sigmas), height)
-    for panel, sigma in zip(axes, sigmas, strict=True):
-        panel.set_title(rf"$\sigma$ = {sigma:g}")
-    return figure, [(panel, [run for run in runs if run.sigma == it]) for panel, it in zip(axes, sigmas, strict=True)]
+def _panel_a_kind(runs: Sequence[Run], height: float = 3.4) -> tuple[Figure, list[tuple[Axes, list[Run]]]]:
+    """One titled panel for every sigma and norm with the runs that belong in it."""
+    kinds = of_a_kind(runs)
+    figure, axes = a_row_each(len(kinds), height)
+    for panel, title in zip(axes, kinds, strict=True):
+        panel.set_title(title)
+    return figure, list(zip(axes, kinds.values(), strict=True))
 
 
 @styled
@@ -82,11 +82,11 @@ def spectra(run: Run, count: int = 32) -> Float[ndarray, "n d"]:
 
 @styled
 def spectrum_figure(runs: Sequence[Run], count: int = 32) -> Figure:
-    """The sorted eigenvalues of C, median over the inputs, one panel a sigma, one line a run.
+    """The sorted eigenvalues of C, median over the inputs, one panel a sigma and norm, one line a run.
 
     The band, of one run a panel, is from 10 % to 90 % of the inputs.
     """
-    figure, titled = _panel_a_sigma(runs)
+    figure, titled = _panel_a_kind(runs)
     look = looks(runs)
     for axes, members in titled:
         chosen = banded(members)
@@ -109,8 +109,8 @@ def spectrum_figure(runs: Sequence[Run], count: int = 32) -> Figure:
 
 @styled
 def fidelity_figure(runs: Sequence[Run]) -> Figure:
-    """Fidelity of every input against its proxy radius, one panel a sigma: does a large region still mean something?"""
-    figure, titled = _panel_a_sigma(runs)
+    """Fidelity of every input against its proxy radius, a panel a sigma and norm: does a large region say much?"""
+    figure, titled = _panel_a_kind(runs)
     look, names = looks(runs), labels(runs)
     markers = dict(zip(dict.fromkeys(names.values()), cycle("osD^vPX"), strict=False))
     for axes, members in titled:
@@ -179,18 +179,17 @@ def run_figures(run: Run, isotropic: Run | None = None) -> dict[str, Figure]:
 def comparison_figures(runs: Sequence[Run]) -> dict[str, Figure]:
     """The figures of several runs, by the name that their files take.
 
-    The scatter sets every run against the baseline of its sigma, RS where it is there, where they share inputs; the
+    The scatter sets every run against the baseline of its kind, RS where it is there, where they share inputs; the
     eigenvectors are those of one input that all the runs of the first sigma share. Both show at most `PANELS` of them,
     evenly spaced.
     """
     pairs = []
-    for sigma in sorted({run.sigma for run in runs}):
-        members = [run for run in runs if run.sigma == sigma]
+    for members in of_a_kind(runs).values():
         base = baseline_of(members)
-        pairs += [(base, run) for run in members if run is not base and _shared([base, run])]
+        pairs += [(base, run) for run in members if run is not base and shared_inputs([base, run])]
     pairs = some(pairs)
     members = some([run for run in runs if run.sigma == min(run.sigma for run in runs)])
-    shared = _shared(members)
+    shared = shared_inputs(members)
     rows = [(run, shared[len(shared) // 2]) for run in members] if shared else []
     return {
         "certified_accuracy": comparison_figure(runs),
@@ -210,17 +209,19 @@ def left_out(runs: Sequence[Run]) -> list[str]:
         found.append(
             f"Figures name {PANELS} of {len(told)} runs, evenly spaced: the others are grey, the tables have all."
         )
+    if len({*alike(runs)}) > len({run.sigma for run in runs}):
+        found.append(
+            "Tables: not all runs of a sigma have the same inputs, and radii of one norm; the best is marked among "
+            "those that have."
+        )
+    bases = {run: baseline_of(members) for members in of_a_kind(runs).values() for run in members}
     for run in runs:
         base, told = baseline_of([it for it in runs if it.sigma == run.sigma]), f"{names[run]} at sigma {run.sigma:g}"
         if base.method == "rs" and measured(run.records) and not same_inputs(run, base):
             found.append(f"Severities: {told} is not set against RS, which has other inputs.")
-        if not _shared([base, run]):
-            found.append(f"Scatter: {told} has no input in common with {names[base]}.")
+        if not shared_inputs([bases[run], run]):
+            found.append(f"Scatter: {told} has no input in common with {names[bases[run]]}.")
     return found
-
-
-def _shared(runs: Sequence[Run]) -> list[int]:
-    return sorted(set.intersection(*(set(run.records["index"].tolist()) for run in runs)))
 
 
 CAPTIONS = {
@@ -229,7 +230,7 @@ CAPTIONS = {
     "confidence": "Share of inputs whose lower bound of p_A, the probability of the right class under noise, is at "
     "most so much; what begins above 0 is wrong or abstained. A mean radius rewards the easy inputs, at the right.",
     "severities": "Mean certified severity of named perturbations, 0 where the answer is wrong, largest first. "
-    "Lines: 95 % bootstrap intervals over the inputs.",
+    "Lines: 95 % bootstrap intervals over the inputs; an arrow where one has no end.",
     "radii": "How many inputs have which radius. Abstentions have radius 0.",
     "spectra": "Eigenvalues of the noise scale C, sorted: median over inputs, band from 10 % to 90 %.",
     "fidelity": "Accuracy of the smoothed classifier on other inputs, relative to isotropic noise, against the size of "

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from numpy import ndarray
 
-from rddrs.records.record import is_tested, measured, severity_column
-from rddrs.report.severities import unit_of
+from rddrs.records.record import measured, severity_column
+from rddrs.report.severities import told_name, unit_of
 from rddrs.report.style import PALETTE, SOFT, a_row_each, looks, name_below, styled
-from rddrs.report.tables import Run, baseline_of
+from rddrs.report.tables import Run, baseline_of, same_inputs
 from rddrs.rounding import round_down
 
 RESAMPLES = 999
@@ -39,23 +39,26 @@ def gain(
 ) -> tuple[float, float, float]:
     """The mean of the values, over that of `base` where there is one, and its 95 % bootstrap interval over the inputs.
 
-    Values and base are of the same inputs, which are drawn together. NaN where the base is 0.
+    Values and base are of the same inputs, which are drawn together. NaN where the base is 0; of one input there is no
+    interval, and one has no end, infinity, where inputs with a base may well be missing.
     """
     shares = resampled(len(values), seed)
     over, means = (1.0, 1.0) if base is None else (base.mean(), shares @ base)
     with np.errstate(divide="ignore", invalid="ignore"):
         found = shares @ values / means
         at = float(values.mean() / over)
-    found = found[np.isfinite(found)]
-    if not np.isfinite(at) or len(found) == 0:
+    if not np.isfinite(at):
         return np.nan, np.nan, np.nan
-    low, high = np.quantile(found, [0.025, 0.975])
-    return at, float(low), float(high)
+    if len(values) == 1:
+        return at, np.nan, np.nan
+    found = np.sort(found[~np.isnan(found)])
+    reach = int(0.025 * (len(found) - 1))
+    return at, float(found[reach]), float(found[-1 - reach])
 
 
 def mean_interval(values: Float[ndarray, " n"]) -> tuple[float, float]:
-    """The 95 % bootstrap interval of the mean of the values."""
-    return gain(values)[1:]
+    """The 95 % bootstrap interval of the mean of the values; NaN where all are the same, as no resample differs."""
+    return gain(values)[1:] if np.ptp(values) > 0 else (np.nan, np.nan)
 
 
 @styled
@@ -63,7 +66,8 @@ def severity_figure(runs: Sequence[Run]) -> Figure:
     """Mean certified severities of every perturbation, one panel a sigma, one row a perturbation, largest first.
 
     Where isotropic noise of the same sigma, and inputs, is among the runs: how many times those of it the others are.
-    Else as a share of the largest severity of an input. Intervals: 95 % bootstrap over the inputs.
+    Else as a share of the largest severity of an input. Intervals: 95 % bootstrap over the inputs; an arrow is the end
+    of one that has none.
     """
     names = list(dict.fromkeys(name for run in runs for name in measured(run.records)))
     sigmas, look = sorted({run.sigma for run in runs}), looks(runs)
@@ -83,12 +87,15 @@ def severity_figure(runs: Sequence[Run]) -> Figure:
             found = {run: {name: _of_largest(run, name) for name in names} for run in members}
             panel.set_xlabel("mean certified severity, as a share of the largest of an input", loc="right")
         means = {name: [values[name][0] for values in found.values()] for name in names}
+        ends = np.array([values[name] for values in found.values() for name in names])
+        edge = 2 * ends[np.isfinite(ends)].max(initial=1.0)  # where an interval that has no end is cut off
         order = sorted(names, key=lambda name: np.nan_to_num(np.mean(means[name]), nan=-1.0))
         for place, (run, values) in enumerate(found.items()):
             at, low, high = np.array([values[name] for name in order]).T
             rows = np.arange(len(order)) + 0.5 * (place - (len(found) - 1) / 2) / len(found)
             color = look[run]["color"] if len(runs) > 1 else PALETTE[0]
-            panel.hlines(rows, low, high, color=color, linewidth=1.4, alpha=0.7)
+            panel.hlines(rows, low, np.minimum(high, edge), color=color, linewidth=1.4, alpha=0.7)
+            panel.plot(np.where(high > edge, edge, np.nan), rows, ">", color=color, markersize=4)
             panel.plot(at, rows, "o", color=color, markersize=4, label=look[run]["label"])
         panel.set_yticks(range(len(order)), [_row([*found], name) for name in order])
         panel.set_ylim(-0.8, len(order) - 0.2)
@@ -106,15 +113,10 @@ def severity_figure(runs: Sequence[Run]) -> Figure:
 def _row(shown: Sequence[Run], name: str) -> str:
     """The name of a row, and where it stands for one run what its mean is."""
     holding = [run for run in shown if severity_column(name) in run.records]
-    told = name.replace("_", " ") + (", tested" if any(is_tested(run.records, name) for run in holding) else "")
+    told = told_name(name, (run.records for run in holding))
     if len(shown) > 1 or not holding:
         return told
     return f"{told}  {round_down(float(held(holding[0].records, name).mean()))} {unit_of(name)}".rstrip()
-
-
-def same_inputs(run: Run, other: Run) -> bool:
-    """Whether two runs are of the same inputs, so that their means can be set against each other."""
-    return set(run.records["index"]) == set(other.records["index"])
 
 
 def _against(run: Run, base: Run, name: str) -> tuple[float, float, float]:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from rddrs.report.gains import mean_interval
-from rddrs.report.tables import Run, confidence_band, fidelity_interval, labels, standard_name, summarize
-from rddrs.rounding import round_down, round_up
+from rddrs.report.tables import Run, confidence_band, fidelity_interval, interval, labels, standard_name, summarize
+from rddrs.rounding import round_down
 from rddrs.version import __version__
 
 
@@ -32,7 +32,8 @@ def headline(runs: Sequence[Run], made: str = "") -> tuple[str, str]:
     terms = []
     if samples := each("certify", "samples"):
         alpha = f", each false with probability at most alpha = {_span(each('certify', 'alpha'))}"
-        terms.append(f"n = {_span(samples)} samples an input{alpha}")
+        most = "at most " if any(it["certify"].get("target_radius") for it in stated if "certify" in it) else ""
+        terms.append(f"n = {most}{_span(samples)} samples an input{alpha}")
     return sentence, "; ".join([*terms, f"rddrs {__version__}", *([made] if made else [])])
 
 
@@ -59,10 +60,9 @@ def tiles(run: Run, isotropic: Run | None = None) -> list[dict[str, str]]:
 
 
 def _tile(
-    name: str, summary: dict[str, Any], other: dict[str, Any] | None, key: str, interval: tuple[float, float]
+    name: str, summary: dict[str, Any], other: dict[str, Any] | None, key: str, ends: tuple[float, float]
 ) -> dict[str, str]:
-    low, high = interval
-    told = {"name": name, "value": round_down(summary[key]), "interval": f"{round_down(low)}-{round_up(high)}"}
+    told = {"name": name, "value": round_down(summary[key]), "interval": interval(*ends)}
     if other is None:
         return told | {"versus": ""}
     more = round_down(summary[key] - other[key])

@@ -21,9 +21,12 @@ def log_summary(curves: Mapping[str, pd.DataFrame]) -> list[dict[str, str | int 
     """A row a log: inputs, the average certified radius, and the certified accuracy at radii of the literature.
 
     A log has the columns `radius`, in the input's units, and `correct`. The ACR of one with infinite radii is infinite.
+    Raises ValueError where a column `norm` says that its radii are not of l2, as those of the literature are.
     """
     rows = []
     for name, log in curves.items():
+        if "norm" in log and set(log["norm"]) != {"l2"}:
+            raise ValueError(f"logs: the radii of {name} are of {log['norm'].iloc[0]}, those of logs of l2")
         shares = certified_accuracy(log, RADII, "radius")
         acr = float(np.where(log["correct"], log["radius"], 0.0).mean())
         accuracy = {f"certified_at_{radius:g}": float(share) for radius, share in zip(RADII, shares, strict=True)}

@@ -22,7 +22,8 @@ from rddrs.records.record import path_column, path_names
 from rddrs.report.severities import unit_of
 from rddrs.report.sheet import Cells
 from rddrs.report.style import a_row_each, looks, name_below, styled
-from rddrs.report.tables import Run, confidence_band, labels, needed, round_down
+from rddrs.report.tables import Run, confidence_band, labels, needed
+from rddrs.rounding import round_down, round_up
 from rddrs.smoothing import Classifier
 
 
@@ -67,7 +68,7 @@ _HEADINGS = ["certified as a whole", "from", "to", "share", "95 % band", "sample
 def _row(name: str, values: Mapping[str, Any]) -> list[str]:
     """A path of `path_summary` under those headings; shares are rounded down, the upper end of their band up."""
     low, high = (", ".join(f"{each:g}" for each in np.atleast_1d(end)) for end in values["asked"])
-    band = f"{round_down(values['share_low'])} to {1 - float(round_down(1 - values['share_high'])):.3f}"
+    band = f"{round_down(values['share_low'])} to {round_up(values['share_high'])}"
     told = name.replace("_", " ").replace("+", " + ")
     return [told, low, high, round_down(values["share"]), band, f"{values['samples']:.0f}"]
 

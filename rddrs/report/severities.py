@@ -1,9 +1,11 @@
 """What certificates mean for a person: certified severities of named perturbations (METHOD sections 4.5, 13)."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
-from rddrs.records.record import measured, severity_column
+from rddrs.records.record import is_tested, measured, severity_column
 from rddrs.threats import PERTURBATIONS
 
 _UNITS = {each.name: each.unit for each in PERTURBATIONS}
@@ -12,6 +14,11 @@ _UNITS = {each.name: each.unit for each in PERTURBATIONS}
 def unit_of(name: str) -> str:
     """The unit of a named perturbation's severity; empty for one of a user's own."""
     return _UNITS.get(name, "")
+
+
+def told_name(name: str, tables: Iterable[pd.DataFrame]) -> str:
+    """The perturbation as a row of a table is named: that it was only tested is said where it was, of any records."""
+    return name.replace("_", " ") + (", tested" if any(is_tested(records, name) for records in tables) else "")
 
 
 def mean_severities(records: pd.DataFrame) -> dict[str, float]:

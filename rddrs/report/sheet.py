@@ -8,19 +8,21 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from rddrs.report.severities import mean_severities, unit_of
+from rddrs.report.severities import mean_severities, told_name, unit_of
 from rddrs.report.tables import (
     HEADINGS,
     RADII,
     Run,
+    alike,
     certified_accuracy,
     compare,
     confidence_band,
+    interval,
     labels,
     needed,
     shown,
 )
-from rddrs.rounding import round_down, round_up
+from rddrs.rounding import round_down
 
 Cells = tuple[list[str], list[list[str]], set[tuple[int, int]]]
 """Headings, rows, and the places (row, column) of the best."""
@@ -28,12 +30,6 @@ Cells = tuple[list[str], list[list[str]], set[tuple[int, int]]]
 
 NARROWEST = 6
 """No column of severities, 0.000 and a space, takes less of a terminal."""
-
-
-def interval_of(share: float, inputs: int) -> str:
-    """The 95 % Clopper-Pearson interval of a share of the inputs, rounded outward."""
-    low, high = (float(bound[0]) for bound in confidence_band(np.array([share]), inputs))
-    return f"{round_down(low)}-{round_up(high)}"
 
 
 def best_of(values: Sequence[float], groups: Sequence[float]) -> set[int]:
@@ -47,24 +43,25 @@ def best_of(values: Sequence[float], groups: Sequence[float]) -> set[int]:
 
 
 def comparison_cells(runs: Sequence[Run]) -> Cells:
-    """A row a run: what `compare` has, certified accuracy with its interval; the best of each sigma are marked."""
+    """A row a run: what `compare` has, certified accuracy with its interval; the best of those `alike` are marked."""
     table = compare(runs)
     headings = [heading.replace("-\n", "").replace("\n", " ") for heading in HEADINGS.values()]
-    rows, names = shown(table), [*HEADINGS]
+    rows, names, groups = shown(table), [*HEADINGS], alike(runs)
     place = names.index("certified_accuracy")
     for row, run, share in zip(rows, runs, table["certified_accuracy"], strict=True):
-        row[place] += f" ({interval_of(share, len(run.records))})"
+        low, high = (float(bound[0]) for bound in confidence_band(np.array([share]), len(run.records)))
+        row[place] += f" ({interval(low, high)})"
     best = {
         (row, names.index(name))
         for name in ("certified_accuracy", "acr_proxy", "acr_ball", "fidelity")
-        for row in best_of(table[name].tolist(), table["sigma"].tolist())
+        for row in best_of(table[name].tolist(), groups)
     }
     return headings, rows, best
 
 
 def accuracy_cells(runs: Sequence[Run]) -> Cells:
-    """Two rows a run: certified accuracy at each radius that an input reaches; the best of a sigma are marked."""
-    kinds, pairs = ("ball", "proxy"), list(labels(runs).items())
+    """Two rows a run: certified accuracy at each radius that an input reaches; the best of those alike are marked."""
+    kinds, pairs, groups = ("ball", "proxy"), list(labels(runs).items()), alike(runs)
     shares = np.array(
         [certified_accuracy(run.records, RADII, f"{kind}_radius") for kind in kinds for run, _ in pairs]
     ).reshape(len(kinds), len(pairs), len(RADII))
@@ -72,7 +69,7 @@ def accuracy_cells(runs: Sequence[Run]) -> Cells:
     rows, best = [], set()
     for kind, each in zip(kinds, shares, strict=True):
         for column, place in enumerate(used):
-            found = best_of(each[:, place].tolist(), [run.sigma for run in runs])
+            found = best_of(each[:, place].tolist(), groups)
             best |= {(len(rows) + row, column + 3) for row in found}
         rows += [
             [label, f"{run.sigma:g}", kind, *(round_down(row[place]) for place in used)]
@@ -82,7 +79,7 @@ def accuracy_cells(runs: Sequence[Run]) -> Cells:
 
 
 def severity_cells(runs: Sequence[Run]) -> Cells | None:
-    """A row a perturbation, a column a run: mean certified severities; the best of each sigma are marked.
+    """A row a perturbation, a column a run: mean certified severities; the best of those alike are marked.
 
     None where no run has severities.
     """
@@ -90,14 +87,14 @@ def severity_cells(runs: Sequence[Run]) -> Cells | None:
     names = list(dict.fromkeys(name for *_, means in pairs for name in means))
     if not names:
         return None
-    sigmas = [run.sigma for run in runs]
-    several = len({*sigmas}) > 1
+    several, groups = len({run.sigma for run in runs}) > 1, alike(runs)
     headings = ["perturbation", *(f"{label}, {run.sigma:g}" if several else label for label, run, _ in pairs), "unit"]
     rows, best = [], set()
     for row, name in enumerate(names):
         values = [means.get(name, float("nan")) for *_, means in pairs]
-        best |= {(row, place + 1) for place in best_of(np.nan_to_num(values, nan=-1.0).tolist(), sigmas)}
-        rows.append([name.replace("_", " "), *map(round_down, values), unit_of(name)])
+        best |= {(row, place + 1) for place in best_of(np.nan_to_num(values, nan=-1.0).tolist(), groups)}
+        told = told_name(name, (run.records for run in runs))
+        rows.append([told, *map(round_down, values), unit_of(name)])
     return headings, rows, best
 
 

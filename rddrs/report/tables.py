@@ -175,10 +175,15 @@ def standard_name(records: pd.DataFrame) -> str:
     return STANDARDS.get(records["baseline"].iloc[0], "RS") if "baseline" in records else "RS"
 
 
+def interval(low: float, high: float, digits: int = 3) -> str:
+    """An interval as text, rounded outward; "-" where there is none."""
+    return "-" if math.isnan(low) else f"{round_down(low, digits)}-{round_up(high, digits)}"
+
+
 def fidelity_interval(summary: Mapping[str, Any]) -> str:
     """The interval of a fidelity as text, rounded outward; "-" where there is none."""
     low, high = (summary.get(name, math.nan) for name in FIDELITY[1:])
-    return "-" if math.isnan(low) else f"{round_down(low, 2)}-{round_up(high, 2)}"
+    return interval(low, high, 2)
 
 
 def labels(runs: Sequence[Run]) -> dict[Run, str]:
@@ -190,6 +195,49 @@ def labels(runs: Sequence[Run]) -> dict[Run, str]:
 def baseline_of(runs: Sequence[Run]) -> Run:
     """The run that others are compared with: the first of RS, else the first."""
     return next((run for run in runs if run.method == "rs"), runs[0])
+
+
+def shared_inputs(runs: Sequence[Run]) -> list[int]:
+    """The indices of the inputs that all runs have; none where their data differ, so that an index is not one input.
+
+    That is where labels do, or the length of the first input, which a rotation of the data keeps.
+    """
+    labelled = [dict(zip(run.records["index"].tolist(), run.records["label"], strict=True)) for run in runs]
+    shared = sorted(set.intersection(*map(set, labelled)))
+    if any(each[index] != labelled[0][index] for each in labelled[1:] for index in shared):
+        return []
+    if len(runs) > 1 and shared:
+        lengths = [run.load(shared[0])[0].double().norm().item() for run in runs]
+        return shared if np.allclose(lengths, lengths[0], rtol=1e-4) else []
+    return shared
+
+
+def same_inputs(run: Run, other: Run) -> bool:
+    """Whether two runs are of the same inputs, so that their means can be set against each other."""
+    return run is other or len(shared_inputs([run, other])) == len(run.records) == len(other.records)
+
+
+def kind_of(run: Run) -> tuple[float, str]:
+    """Sigma and the norm of the radii: those of two norms are not to be compared."""
+    return run.sigma, run.records["norm"].iloc[0] if "norm" in run.records else "l2"
+
+
+def of_a_kind(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs of every sigma, ascending, and norm, by the title of their panel, which names a norm beside another."""
+    kinds = sorted({*map(kind_of, runs)})
+    several = len({norm for _, norm in kinds}) > 1
+    return {
+        rf"$\sigma$ = {kind[0]:g}" + (f", {kind[1]}" if several else ""): [run for run in runs if kind_of(run) == kind]
+        for kind in kinds
+    }
+
+
+def alike(runs: Sequence[Run]) -> list[int]:
+    """For every run the place of the first of its kind with the same inputs: the best is sought among those alone."""
+    return [
+        next(place for place, it in enumerate(runs) if kind_of(it) == kind_of(run) and same_inputs(it, run))
+        for run in runs
+    ]
 
 
 BALLS = (0.25, 0.5, 0.75, 1.0)

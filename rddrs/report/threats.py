@@ -16,7 +16,8 @@ from rddrs.pictures.images import picture
 from rddrs.records.record import is_tested, severity_column
 from rddrs.report.severities import mean_severities, unit_of
 from rddrs.report.style import panels, styled
-from rddrs.report.tables import Run, confidence_band, round_down
+from rddrs.report.tables import Run, confidence_band
+from rddrs.rounding import round_down, round_up
 from rddrs.threats import Perturbation, stored
 
 SHARES = (0.0, 0.5, 1.0, 2.0)
@@ -91,7 +92,7 @@ def threat_cells(summary: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         cells += [round_down(row["rs"]), round_down(row["ratio"], 2)] if compared else []
         cells.append(row["unit"])
         if asked and np.isfinite(row["at"]):
-            band = f"{round_down(row['low'])} to {1 - float(round_down(1 - row['high'])):.3f}"
+            band = f"{round_down(row['low'])} to {round_up(row['high'])}"
             cells += [f"{row['at']:g}", f"{round_down(row['share'])} ({band})"]
         rows.append(cells + [""] * (len(headings) - len(cells)))
     return headings, rows

@@ -81,7 +81,8 @@ class NoisyTraining(lightning.LightningModule):
             optimizer = torch.optim.SGD(weights, lr=rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
         if schedule == "constant":
             return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
+        if (steps := int(self.trainer.estimated_stepping_batches)) == 1:  # that of one_cycle would be its end's, near 0
+            return optimizer
         if schedule == "linear":
             rates = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
         elif schedule == "step":

@@ -259,6 +259,19 @@ def test_a_floor_by_number(linear, floor):
     assert scale.eigenvalues[0] >= floor - 1e-6
 
 
+@pytest.mark.parametrize(
+    "start", [Full(torch.tensor([0.5, *[0.6] * 9]).diag()), Kronecker([torch.eye(10)], torch.tensor([0.5, *[0.6] * 9]))]
+)
+def test_a_floor_above_sigma_is_one_where_the_start_alone_is_kept(start):
+    """The global scale has the floor sigma; an ascent of absurd steps ends with nothing else."""
+    network, x, reference = fooled_problem()
+    method = RDDRS(floor=0.55, gamma=50.0, guard=0.9)
+    assert method.shared_scale is not None
+    method.shared_scale.adopt(network, start, sigma=0.5)
+    scale = method.propose(network, x, sigma=0.5, reference=reference).scale
+    assert scale.eigenvalues[0].item() == pytest.approx(0.55, rel=1e-6)
+
+
 def test_a_network_that_can_be_fooled():
     """Unguarded, the noise grows until G_C answers class 0 everywhere; guarded, it does not."""
     network, x, reference = fooled_problem()

@@ -65,6 +65,17 @@ def test_exp_is_that_of_geomstats_and_scipy(spd_matrix, metric, dim):
 
 
 @every_metric
+def test_numbers_are_matrices_of_one_row(metric):
+    """geomstats 2.8 raises at [1, 1]: networks of one number had no paper ascent and no aim of a full C."""
+    base, tangent = torch.tensor([[2.0]], dtype=torch.float64), torch.tensor([[0.3]], dtype=torch.float64)
+    expected = scipy_exp(base.numpy(), tangent.numpy(), metric)
+    np.testing.assert_allclose(spd.exp(base, tangent, metric).numpy(), expected, rtol=1e-8)
+    assert spd.geometric_mean(base, 4 * base).item() == pytest.approx(4.0)
+    with pytest.raises(FloatingPointError, match="left the manifold"):
+        spd.geometric_mean(base, -base)
+
+
+@every_metric
 def test_exp_at_a_scale_that_the_floor_made(metric):
     """Repeated eigenvalues, as the floor makes them, beside large ones: a condition number of 10^4."""
     vectors = torch.linalg.qr(tangent_vector(8, seed=1)).Q

@@ -262,6 +262,9 @@ def test_what_may_be_right_is_said(tmp_path: Path) -> None:
     assert brought(tmp_path, {}).notes == (), "bytes are in [0, 1]"
     (note,) = brought(tmp_path, {name: pictures()[name].astype(float) for name in ("x_train", "x_test")}).notes
     assert "go from 0 to 249: sigma=0.5 is far too small" in note
+    for mean, std, count in ((0, 1, 0), (0.4, 0.03, 0), (120, 70, 1), (0.4, 70, 1), (0.4, 0.001, 1)):
+        notes = brought(tmp_path, {}, f"classifier.normalize.mean=[{mean}]", f"classifier.normalize.std=[{std}]").notes
+        assert len(notes) == count and all("are these in other units" in note for note in notes)
     torch.manual_seed(0)
     torch.save({"state_dict": ResNet((1, 8, 8), 2, 8).state_dict()}, tmp_path / "weights.pt")
     given = ["classifier=resnet", "classifier.depth=8", f"classifier.checkpoint={tmp_path / 'weights.pt'}"]

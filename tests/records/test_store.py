@@ -236,7 +236,7 @@ def test_a_region_holds_one_scale(kind, store, certified):
     certificate, record = certified(kind)
     store.save(certificate, record)
     planted(store.path(0), lambda tensors, _: tensors.update(another=torch.ones(6)))
-    with pytest.raises(ValueError, match="no scale has the tensors .*another"):
+    with pytest.raises(ValueError, match=r"no scale has the tensors .*another"):
         store.certificate(0)
 
 

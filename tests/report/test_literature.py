@@ -35,6 +35,7 @@ def test_only_what_the_literature_measured_stands_beside_it():
         run("f", classifier={"checkpoint": "own.safetensors"}),
         run("g", certify={"target_radius": 0.5}),
         run("h", sigma=0.3),
+        run("j", certify={"alpha": 0.1}),
         run("i", classifier={"pretrained": "mnist-lenet-consistency-cotrained-sigma0.5"}),
     ]
     assert literature(others).empty

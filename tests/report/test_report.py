@@ -36,6 +36,7 @@ from rddrs.report import (
     eigenvector_figure,
     histogram_figure,
     left_out,
+    log_summary,
     path_table,
     region_figure,
     round_down,
@@ -53,7 +54,7 @@ from rddrs.report.gains import gain, severity_figure
 from rddrs.report.headline import headline, tiles
 from rddrs.report.sheet import accuracy_cells, best_of, comparison_cells, severity_cells
 from rddrs.report.style import some, vector_bytes
-from rddrs.report.tables import HEADINGS, confidence_band, fidelity_interval
+from rddrs.report.tables import HEADINGS, alike, confidence_band, fidelity_interval, shared_inputs
 
 ALPHA = 1e-3
 SIGMA = 0.5
@@ -288,8 +289,43 @@ def test_runs_without_common_inputs_are_compared(runs):
     moved = Run("moved", "ancer", SIGMA, other, lambda index: runs["full"].load(index - 1))
     assert "scatter" not in comparison_figures([runs["full"], moved])
     found = left_out([runs["isotropic"], moved])
+    assert found.pop(0).startswith("Tables: not all runs of a sigma have the same inputs")
     assert len(found) == 2 and all("ancer at sigma 0.5" in it for it in found)
     assert left_out([runs["isotropic"], runs["full"]]) == []
+
+
+def test_an_index_of_other_data_is_another_input(runs):
+    """Runs of two data sets stood in one scatter, as times each other's severities, and one was the best of a sigma."""
+    first, second = runs["isotropic"], runs["full"]
+    turned = torch.eye(16).roll(1, 0)  # of a rotation of the data the inputs are the same
+    rotated = replace(
+        second, load=lambda index: ((turned @ second.load(index)[0].flatten()).view(1, 4, 4), full(16, 0))
+    )
+    labelled = replace(second, records=second.records.assign(label=second.records["label"] + 1))
+    other = replace(second, load=lambda index: (second.load(index)[0] + 1, full(16, 0)))
+    few = replace(second, records=second.records[:10])
+    assert alike([first, second, rotated, labelled, other, few]) == [0, 0, 0, 3, 4, 5]
+    assert shared_inputs([first, few]) == few.records["index"].to_list()
+    for run in (labelled, other):
+        assert (
+            not {"scatter", "eigenvectors"} & {*comparison_figures([first, run])} and len(left_out([first, run])) == 3
+        )
+        assert not any(cells[2] for cells in (comparison_cells([first, run]), severity_cells([first, run])) if cells)
+    assert severity_figure([first, other]).axes[0].get_xscale() == "linear"
+
+
+def test_radii_of_two_norms_are_not_compared(runs):
+    """A radius of l1 is no length: it stood in one panel with those of l2, and was the best of a sigma."""
+    first, second = runs["isotropic"], runs["full"]
+    other = replace(second, records=second.records.assign(norm="l1"))
+    titles = [panel.get_title("left") for panel in comparison_figure([first, other]).axes]
+    assert [title.rpartition(", ")[2] for title in titles] == ["l1", "l1", "l2"]
+    assert alike([first, other]) == [0, 1] and not comparison_cells([first, other])[2]
+    assert [panel.get_title("left") for panel in comparison_figure([first, second], "ball_radius").axes] == [
+        r"$\sigma$ = 0.5"
+    ]
+    with pytest.raises(ValueError, match="the radii of b are of l1, those of logs of l2"):
+        log_summary({"a": first.records, "b": other.records})
 
 
 def test_a_gain_is_a_ratio_of_means_and_its_interval_is_scipys():
@@ -303,6 +339,20 @@ def test_a_gain_is_a_ratio_of_means_and_its_interval_is_scipys():
     ).confidence_interval
     assert (low, high) == pytest.approx((found.low, found.high), abs=0.02)
     assert gain(base, base) == pytest.approx((1, 1, 1)) and np.isnan(gain(values, 0 * base)[0])
+
+
+def test_an_interval_has_an_end_where_there_is_one(runs):
+    """Three in ten resamples of three inputs lack the only one of which RS certifies anything: 0 to infinity, not 3."""
+    assert gain(np.ones(3), np.array([0.0, 0.0, 1.0])) == (3.0, 1.0, np.inf)
+    assert gain(np.array([1.2]))[0] == 1.2 and np.isnan(gain(np.array([1.2]))[1:]).all(), (
+        "one input says nothing of others"
+    )
+    base = runs["isotropic"].records.assign(severity_mine=[1.0, *[0.0] * 19], correct=True)
+    figure = severity_figure([replace(runs["isotropic"], records=base), runs["full"]])
+    arrows = [line for line in figure.axes[0].lines if line.get_marker() == ">" and np.isfinite(line.get_xdata()).any()]
+    assert len(arrows) == 1 and np.isfinite(figure.axes[0].get_xlim()).all()
+    for kind in ("single", "abstained"):
+        assert {tile["interval"] for tile in tiles(runs[kind]) if "radius" in tile["name"]} == {"-"}
 
 
 @pytest.mark.parametrize("dim", [2, 5, 16, 100])
@@ -372,6 +422,8 @@ def test_a_comparison_says_between_what_its_runs_lie(runs):
     assert headline([one, one])[1].startswith(
         "n = 1,000 samples an input, each false with probability at most alpha = 0.001;"
     )
+    targeted = "{certify: {samples: 1000, alpha: 0.001, target_radius: 0.5}}"
+    assert headline([replace(one, configuration=targeted)])[1].startswith("n = at most 1,000 samples an input")
 
 
 def test_a_page_says_first_what_was_certified_and_how_sure_it_is(runs, tmp_path):
@@ -406,6 +458,9 @@ def test_the_best_of_each_sigma_are_marked_and_no_column_is_all_0(runs):
     assert best_of([0.29, 1.0021, 1.0029], [0, 0, 0]) == {1, 2} and not best_of([1.0021, 1.0029], [0, 0]), "as shown"
     _, (brightness, *_), best = severity_cells(compared) or ([], [[]], set())
     assert brightness[0] == "brightness" and any(row == 0 for row, _ in best)
+    tested = replace(runs["full"], records=runs["full"].records.assign(severity_mine_tested=True))
+    _, rows, _ = severity_cells([runs["isotropic"], tested]) or ([], [], set())
+    assert [row[0] for row in rows] == ["brightness", "mine, tested"], "of a run of several, too"
 
 
 @pytest.mark.parametrize("kind", KINDS)

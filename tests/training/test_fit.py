@@ -1,10 +1,16 @@
-"""Training stays on the device that it is given."""
+"""Training stays on the device that it is given, and its steps have a length."""
 
 from contextlib import nullcontext
 
+import pytest
 import torch
+from torch import nn
 
+from rddrs import Isotropic, Reference
+from rddrs.data import Stored
 from rddrs.training import fit
+from rddrs.training.noisy import NoisyTraining
+from rddrs.training.options import TrainingOptions
 
 
 def test_a_fit_takes_its_own_device_and_no_other_of_its_kind(monkeypatch):
@@ -18,3 +24,15 @@ def test_a_fit_takes_its_own_device_and_no_other_of_its_kind(monkeypatch):
     for device in ("cpu", "cuda:1"):
         fit.random_numbers_kept(device)
     assert kept == [{"devices": []}, {"devices": [1], "device_type": "cuda"}]
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "step", "one_cycle"])
+def test_a_fit_of_one_step_takes_it(schedule, tmp_path):
+    """Fewer inputs than a batch for one epoch, as in a round of co-training; a step of Adam is as long as the rate."""
+    network = nn.Linear(3, 2)
+    before, inputs, labels = network.weight.detach().clone(), torch.rand(9, 3), torch.arange(9) % 2
+    options = TrainingOptions(learning_rate=0.01, schedule=schedule)
+    held = Reference(inputs[:2], labels[:2])
+    module = NoisyTraining(network, Stored(inputs), labels, Isotropic(0.1, 3), held, options)
+    fit.fit(module, epochs=1, folder=tmp_path)
+    assert (network.weight - before).abs().max().item() == pytest.approx(0.01, rel=1e-2)

@@ -55,6 +55,20 @@ def test_the_loss_has_a_gradient_and_the_logits_are_those_of_every_copy(objectiv
 
 
 @every_objective
+def test_every_layer_stays_in_its_mode(objective, batch):
+    """A frozen layer is in eval mode in training: attacks put it back into train mode, and its statistics moved."""
+    statistics, last = nn.BatchNorm1d(6).double(), nn.Linear(6, CLASSES).double()
+    with torch.no_grad():  # all copies of class 1 are right: those that cat_rs attacks
+        last.weight.zero_()
+        last.bias.copy_(torch.tensor([0.0, 9.0, 0.0, 0.0]))
+    network = nn.Sequential(nn.Flatten(), statistics, nn.Dropout(0.1), last).train()
+    statistics.eval()
+    evaluate(objective, network, (batch[0], torch.ones_like(batch[1])))
+    assert [module.training for module in network] == [True, False, True, True]
+    assert statistics.get_buffer("num_batches_tracked") == 0
+
+
+@every_objective
 def test_a_small_step_lowers_the_loss(objective, network, batch):
     """A small one: the hinge of macer jumps where a step makes one more input right."""
     optimizer = torch.optim.SGD(network.parameters(), 1e-4)

@@ -1,7 +1,22 @@
-"""A step of projected gradient ascent in an l2 ball: what adversarial objectives share."""
+"""A step of projected gradient ascent in an l2 ball, and the network that is attacked: what such objectives share."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """The network in eval mode; afterwards every layer is in its own: frozen ones stay in eval mode in training."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def stepped(

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from rddrs.training.objectives.attack import stepped
+from rddrs.training.objectives.attack import evaluating, stepped
 from rddrs.training.objectives.base import Noise, Objective, copies
 
 
@@ -47,9 +47,9 @@ class CatRS(Objective):
         if self.weight == 0 or not sure.any():
             return low.mean(), logits
         target = logits[:, sure].detach().softmax(dim=2).mean(dim=0)
-        training = network.training
-        worst = self._attack(network.eval(), inputs[sure], drawn[:, sure], target)
-        high = _divergences(network.train(training), inputs[sure], worst, target).amax(dim=0)
+        with evaluating(network):
+            worst = self._attack(network, inputs[sure], drawn[:, sure], target)
+        high = _divergences(network, inputs[sure], worst, target).amax(dim=0)
         return low.mean() + self.weight * high.sum() / len(labels), logits
 
     def _attack(

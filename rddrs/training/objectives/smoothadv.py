@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from rddrs.training.objectives.attack import stepped
+from rddrs.training.objectives.attack import evaluating, stepped
 from rddrs.training.objectives.base import Noise, Objective, copies
 
 
@@ -36,9 +36,9 @@ class SmoothAdv(Objective):
     ) -> tuple[Float[Tensor, ""], Float[Tensor, "m n k"]]:
         drawn = noise(self.copies)
         epsilon = self.epsilon * min(1.0, (epoch + 1) / max(self.warm_up, 1))
-        training = network.training
-        attack = self._attack(network.eval(), inputs, labels, drawn, epsilon)
-        logits = copies(network.train(training), inputs + attack, drawn)
+        with evaluating(network):
+            attack = self._attack(network, inputs, labels, drawn, epsilon)
+        logits = copies(network, inputs + attack, drawn)
         return nn.functional.cross_entropy(logits.flatten(0, 1), labels.repeat(self.copies)), logits
 
     def _attack(
