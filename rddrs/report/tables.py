@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,16 @@ class Run:
     def stated(self) -> Mapping[str, Any]:
         """What its configuration states; empty where there is none."""
         return configuration_in(self.configuration)
+
+    @cached_property
+    def labelled(self) -> dict[int, int]:
+        """The label of every input by its index."""
+        return dict(zip(self.records["index"].tolist(), self.records["label"].tolist(), strict=True))
+
+    @cached_property
+    def first_length(self) -> float:
+        """The l2 norm of the input with the lowest index: a rotation of the data keeps it."""
+        return _length(self, min(self.labelled))
 
 
 def summarize(records: pd.DataFrame) -> dict[str, int | float]:
@@ -197,24 +208,32 @@ def baseline_of(runs: Sequence[Run]) -> Run:
     return next((run for run in runs if run.method == "rs"), runs[0])
 
 
+_LENGTHS = 1e-4
+"""Lengths of one input differ less, relatively, also where it was rotated in float32."""
+
+
 def shared_inputs(runs: Sequence[Run]) -> list[int]:
     """The indices of the inputs that all runs have; none where their data differ, so that an index is not one input.
 
     That is where labels do, or the length of the first input, which a rotation of the data keeps.
     """
-    labelled = [dict(zip(run.records["index"].tolist(), run.records["label"], strict=True)) for run in runs]
-    shared = sorted(set.intersection(*map(set, labelled)))
-    if any(each[index] != labelled[0][index] for each in labelled[1:] for index in shared):
+    shared = sorted(set.intersection(*(set(run.labelled) for run in runs)))
+    if any(run.labelled[index] != runs[0].labelled[index] for run in runs[1:] for index in shared):
         return []
     if len(runs) > 1 and shared:
-        lengths = [run.load(shared[0])[0].double().norm().item() for run in runs]
-        return shared if np.allclose(lengths, lengths[0], rtol=1e-4) else []
+        lengths = [_length(run, shared[0]) for run in runs]
+        return shared if np.allclose(lengths, lengths[0], rtol=_LENGTHS) else []
     return shared
 
 
 def same_inputs(run: Run, other: Run) -> bool:
     """Whether two runs are of the same inputs, so that their means can be set against each other."""
-    return run is other or len(shared_inputs([run, other])) == len(run.records) == len(other.records)
+    alike = run.labelled == other.labelled
+    return run is other or (alike and math.isclose(run.first_length, other.first_length, rel_tol=_LENGTHS))
+
+
+def _length(run: Run, index: int) -> float:
+    return run.load(index)[0].double().norm().item()
 
 
 def kind_of(run: Run) -> tuple[float, str]:
