@@ -207,7 +207,7 @@ def test_a_network_that_answers_with_the_rows_of_another_thread_is_found_before_
 
 
 @pytest.mark.parametrize(
-    "change", ["data", "vector", "assign", "module", "parameter", "buffer", "setting", "attribute"]
+    "change", ["data", "vector", "assign", "module", "parameter", "buffer", "setting", "attribute", "hook"]
 )
 def test_an_accelerated_network_never_answers_with_what_it_was(change):
     torch.manual_seed(0)
@@ -242,6 +242,8 @@ def test_an_accelerated_network_never_answers_with_what_it_was(change):
         network.normalize.get_buffer("running_mean").data.add_(2)
     elif change == "setting":
         network.bend.negative_slope = 5
+    elif change == "hook":
+        network.last.register_forward_hook(lambda module, given, answer: -answer)
     else:
         network.factor = -1.0
     network.requires_grad_(False)
