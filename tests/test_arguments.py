@@ -46,6 +46,10 @@ def own(function: Any = lambda x, s: x + s, limit: float = 1.0, variation: Any =
         (lambda: rddrs.Smoothed(NETWORK, SCALE, grid=-1.0), "grid=-1.0: a finite step above 0"),
         (lambda: Smoothed(NETWORK, SCALE, grid="1/255"), "grid='1/255': a finite step above 0"),
         (lambda: SMOOTHED.predict(INPUTS, samples=1.5), "samples must be a whole number, not 1.5"),
+        (
+            lambda: SMOOTHED.predict(INPUTS, seed=np.random.RandomState(0)),
+            "seed must be a whole number, not RandomState",
+        ),
         (lambda: SMOOTHED.predict([X, torch.rand(5)]), "inputs of the shapes (4,), (5,): one shape"),
         (lambda: SMOOTHED.save("model.rddrs", shape=(5,)), "shape=[5] has 5 entries, the scale 4"),
         (lambda: CERTIFICATE.contains(X), "points of shape [4]: [n, 4] is needed; one point is point[None]"),

@@ -144,10 +144,10 @@ class SmoothedClassifier(nn.Module):
         ValueError for inputs that are no finite floating-point tensors of the scale's dimension, for one off the grid,
         and for answers that are not logits.
         """
-        for name, value in {"samples": samples, "batch": batch}.items():
+        for name, value in {"samples": samples, "batch": batch, "seed": 0 if seed is None else seed}.items():
             if not isinstance(value, int | np.integer):
                 raise ValueError(f"{name} must be a whole number, not {value!r}")
-            if value < 1:
+            if value < 1 and name != "seed":
                 raise ValueError(f"{name} must be at least 1, not {value}")
         check_evaluates(self.classifier)
         if len(inputs) == 0:
