@@ -49,6 +49,10 @@ def own(function: Any = lambda x, s: x + s, limit: float = 1.0, variation: Any =
         (lambda: SMOOTHED.predict(INPUTS, seed=1.5), "seed must be a whole number, not 1.5"),
         (lambda: SMOOTHED.certify(INPUTS, index=1.5, samples=10), "index must be a whole number, not 1.5"),
         (lambda: certified(index=1.5), "index must be a whole number, not 1.5"),
+        (
+            lambda: SMOOTHED.predict(INPUTS, seed=np.random.RandomState(0)),
+            "seed must be a whole number, not RandomState",
+        ),
         (lambda: SMOOTHED.predict([X, torch.rand(5)]), "inputs of the shapes (4,), (5,): one shape"),
         (lambda: SMOOTHED.save("model.rddrs", shape=(5,)), "shape=[5] has 5 entries, the scale 4"),
         (lambda: CERTIFICATE.contains(X), "points of shape [4]: [n, 4] is needed; one point is point[None]"),

@@ -49,14 +49,17 @@ def read_log(path: str | Path) -> pd.DataFrame:
 
     Times are seconds or h:m:s, `correct` is 0/1 or True/False, columns may be missing but for label, predict, radius
     and correct, further ones are left out. A negative radius, which is how some write that nothing is certified, is 0
-    and not correct; an infinite one stays. Raises ValueError, with the file and the line, where it is no such log.
+    and not correct, nor is a prediction of another class than the label; an infinite radius stays. Raises ValueError,
+    with the file and the line, where it is no such log or has an input twice.
     """
     lines = Path(path).read_text().splitlines()
     names = lines[0].split() if lines else []
     missing = [name for name in ("label", "predict", "radius", "correct") if name not in names]
     if missing:
         raise ValueError(f"{path}: it is no log: its first line names no column {', '.join(missing)}")
-    rows = []
+    if len(set(names)) < len(names):
+        raise ValueError(f"{path}: it is no log: its first line names a column twice")
+    rows, known = [], set[int]()
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
             continue
@@ -64,7 +67,11 @@ def read_log(path: str | Path) -> pd.DataFrame:
         try:
             if len(values) != len(names):
                 raise ValueError(f"{len(values)} values for {len(names)} columns")
-            rows.append(_row(dict(zip(names, map(str.strip, values), strict=True)), len(rows)))
+            row = _row(dict(zip(names, map(str.strip, values), strict=True)), len(rows))
+            if row["index"] in known:
+                raise ValueError(f"input {row['index']} has been before")
+            known.add(int(row["index"]))
+            rows.append(row)
         except ValueError as error:
             raise ValueError(f"{path}: line {number}: {error}") from error
     if not rows:
@@ -78,14 +85,21 @@ def _row(values: dict[str, str], place: int) -> dict[str, int | float | bool]:
         raise ValueError(f"correct is {values['correct']}: 0 or 1, True or False is needed")
     if math.isnan(radius):
         raise ValueError("the radius is no number")
+    label, prediction = _whole(values["label"]), _whole(values["predict"])
     return {
-        "index": int(values.get("idx", place)),
-        "label": int(float(values["label"])),
-        "prediction": int(float(values["predict"])),
+        "index": _whole(values.get("idx", str(place))),
+        "label": label,
+        "prediction": prediction,
         "radius": max(0.0, radius),
-        "correct": correct in ("1", "1.0", "true") and radius >= 0,
+        "correct": correct in ("1", "1.0", "true") and radius >= 0 and label == prediction,
         "seconds": _seconds(values["time"]) if "time" in values else math.nan,
     }
+
+
+def _whole(text: str) -> int:
+    if not float(text).is_integer():
+        raise ValueError(f"{text} is no whole number")
+    return int(float(text))
 
 
 def _seconds(text: str) -> float:

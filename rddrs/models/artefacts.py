@@ -21,6 +21,9 @@ from rddrs.models.programs import opened
 FILES = re.compile(rb"\b(torch|aten)\.(save|from_file)\b")
 """What TorchScript calls to write a file or to map one."""
 
+ELSEWHERE = re.compile(rb"\x6a.{1,2}\x0a\x08location\x12", re.DOTALL)
+"""How a tensor of an ONNX file, its field 13, says that another file holds its numbers."""
+
 
 class Artefact(nn.Module):
     """A network that a file holds: maps inputs [n, *shape] to logits [n, k].
@@ -139,6 +142,7 @@ class Onnx(Artefact):
             import onnxruntime
         except ImportError as error:
             raise ValueError("an ONNX file needs onnxruntime: pip install 'rddrs[onnx]'") from error
+        refuse_elsewhere(self.content)
         self._runtime, self._local = onnxruntime, threading.local()
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
@@ -164,7 +168,7 @@ class Onnx(Artefact):
     def answer(self, inputs: Tensor) -> Tensor:
         given = inputs.detach().cpu().contiguous().numpy().astype(self._type, copy=False)
         found = self._session.run(None, {self._name: given})[0]
-        return torch.from_numpy(np.asarray(found)).to(inputs)
+        return as_precise(torch.from_numpy(np.asarray(found)), inputs)
 
 
 class OpenVino(Artefact):
@@ -178,6 +182,7 @@ class OpenVino(Artefact):
             import openvino  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise ValueError("classifier.runtime=openvino needs it: pip install 'rddrs[openvino]'") from error
+        refuse_elsewhere(self.content)
         self._core, self._local = openvino.Core(), threading.local()
         self._model = model = self._core.read_model(self.content, b"")
         if len(model.inputs) != 1:
@@ -197,7 +202,18 @@ class OpenVino(Artefact):
     def answer(self, inputs: Tensor) -> Tensor:
         given = inputs.detach().cpu().contiguous().numpy().astype(self._type, copy=False)
         found = self._request.infer([given])[0]
-        return torch.from_numpy(np.array(found)).to(inputs)
+        return as_precise(torch.from_numpy(np.array(found)), inputs)
+
+
+def refuse_elsewhere(content: bytes) -> None:
+    """Raise ValueError for an ONNX file of which another file holds weights, which its digest would say nothing of."""
+    if ELSEWHERE.search(content):
+        raise ValueError("its weights lie in another file: rddrs.models.artefact(FILE) brings them together")
+
+
+def as_precise(logits: Tensor, inputs: Tensor) -> Tensor:
+    """Logits on the inputs' device, at least as precise as they: rounded ones could tie, and tell another class."""
+    return logits.to(inputs.device, torch.promote_types(logits.dtype, inputs.dtype))
 
 
 RUNTIMES: dict[str, type[Artefact]] = {"onnxruntime": Onnx, "openvino": OpenVino}
@@ -226,7 +242,7 @@ def artefact(
 def _whole(file: Path) -> bytes:
     """The bytes of a file, with the weights that an ONNX file keeps in another one."""
     content = file.read_bytes()
-    if file.suffix != Onnx.suffix or b"location" not in content:
+    if not ELSEWHERE.search(content) or zipfile.is_zipfile(file):
         return content
     try:
         import onnx

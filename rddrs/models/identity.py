@@ -36,7 +36,8 @@ def digest(network: nn.Module, inputs: Float[Tensor, "n *shape"] | None = None) 
     """
     try:
         modules = [f"{name}: {described(module)}" for name, module in network.named_modules()]
-        modules += [it for it in [source_digest({type(module).__module__ for module in network.modules()})] if it]
+        own = [it for module in network.modules() for it in (type(module), *_added(module))]
+        modules += [it for it in [source_digest({_home(each) for each in own})] if it]
         tensors = {**dict(network.named_buffers()), **network.state_dict()}
     except Unseen as unseen:
         if inputs is None:
@@ -49,7 +50,25 @@ def digest(network: nn.Module, inputs: Float[Tensor, "n *shape"] | None = None) 
 
 
 def described(module: nn.Module) -> str:
-    """A module's class, settings and, where it is a user's own, attributes; raises Unseen."""
+    """A module's class, settings, hooks and, where it is a user's own, attributes; raises Unseen."""
+    added = [[it, *(cell.cell_contents for cell in getattr(it, "__closure__", None) or ())] for it in _added(module)]
+    return f"{_described(module)} {_plain(added, 'a hook')}" if added else _described(module)
+
+
+def _added(module: nn.Module) -> list[Any]:
+    """What was put around the forward of this one module, or in its place, but by torch."""
+    found = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
+    if not isinstance(module, torch.jit.ScriptModule) and "forward" in vars(module):
+        found.append(vars(module)["forward"])
+    return [it for it in found if _home(it).partition(".")[0] != "torch"]
+
+
+def _home(it: Any) -> str:
+    """The module that it, or its class, is written in."""
+    return getattr(it, "__module__", None) or ""
+
+
+def _described(module: nn.Module) -> str:
     kind = type(module)
     name = f"{kind.__module__}.{kind.__qualname__}({module.extra_repr()})"
     if isinstance(module, torch.fx.GraphModule | torch.jit.ScriptModule):

@@ -25,7 +25,7 @@ from rddrs.models.accelerated import Accelerated
 from rddrs.models.adapters import Adapter, LogProbabilities, Normalized
 from rddrs.models.artefacts import Artefact, Exported, OpenVino, Scripted, from_bytes
 from rddrs.models.deployed import Deployed
-from rddrs.models.programs import exported
+from rddrs.models.programs import check_same, exported
 from rddrs.noise import FAMILIES, Kronecker, Scale, from_tensors
 from rddrs.version import __version__
 
@@ -36,7 +36,10 @@ CARD, SCALE, WEIGHTS, NETWORK = "card.json", "scale.safetensors", "weights.safet
 def write(
     path: str | Path, classifier: Any, scale: Scale, card: Mapping[str, Any], target: Mapping[str, Any] | None
 ) -> None:
-    """Write the file, all of it or nothing; raises ValueError where the network can neither be exported nor named."""
+    """Write the file, all of it or nothing.
+
+    Raises ValueError where the network can neither be exported nor named, or what the file makes is not the network.
+    """
     inner, adapters = _taken_apart(classifier)
     if isinstance(inner, torch.jit.ScriptModule):
         buffer = io.BytesIO()
@@ -64,6 +67,11 @@ def write(
         "target": dict(target) if target is not None and WEIGHTS in members else None,
         "digests": {name: hashlib.sha256(content).hexdigest() for name, content in members.items()},
     }
+    if adapters or WEIGHTS in members:  # what is a program was compared when it was exported
+        try:
+            check_same(_network(members, facts), classifier, shape)
+        except AssertionError as error:
+            raise ValueError(f"what the file makes answers otherwise than the classifier: {error}") from error
     members = {CARD: json.dumps(facts, indent=1).encode(), **members}
     with replacing(Path(path)) as part, zipfile.ZipFile(part, "w") as archive:
         for name, content in members.items():
@@ -83,20 +91,25 @@ def read(path: str | Path) -> tuple[nn.Module, Scale, dict[str, Any]]:
                 raise ValueError(f"its part {name} is not the one that was written")
         if card["norm"] not in FAMILIES or not (card["grid"] is None or 0 < card["grid"] < math.inf):
             raise ValueError(f"its norm is {card['norm']!r}, its grid {card['grid']!r}")
-        scale, shape = from_tensors(safetensors.torch.load(members[SCALE])), tuple(card["shape"])
-        if WEIGHTS in members:
-            network = _made(card["target"])
-            network.load_state_dict(safetensors.torch.load(members[WEIGHTS]))
-        else:
-            name = next(name for name in members if name.startswith(NETWORK))
-            runtime = "openvino" if name == NETWORK + OpenVino.suffix else "onnxruntime"
-            network = from_bytes(members[name], shape, runtime)
-        for adapter in card["adapters"]:
-            network = _around(network, adapter, shape)
-        return network.eval().requires_grad_(False), scale, card
+        return _network(members, card), from_tensors(safetensors.torch.load(members[SCALE])), card
     except Exception as error:  # whatever the parsers of damaged bytes raise
         told = [*str(error).strip().splitlines(), type(error).__name__][0]
         raise Unreadable(f"{path} cannot be read as the file of a smoothed classifier: {told}") from error
+
+
+def _network(members: Mapping[str, bytes], card: Mapping[str, Any]) -> nn.Module:
+    """The network that the members of a file make."""
+    shape = tuple(card["shape"])
+    if WEIGHTS in members:
+        network = _made(card["target"])
+        network.load_state_dict(safetensors.torch.load(members[WEIGHTS]))
+    else:
+        name = next(name for name in members if name.startswith(NETWORK))
+        runtime = "openvino" if name == NETWORK + OpenVino.suffix else "onnxruntime"
+        network = from_bytes(members[name], shape, runtime)
+    for adapter in card["adapters"]:
+        network = _around(network, adapter, shape)
+    return network.eval().requires_grad_(False)
 
 
 def input_shape(classifier: Any, scale: Scale) -> tuple[int, ...]:

@@ -28,7 +28,7 @@ class Diagonal(Scale):
         return len(self._theta)
 
     @cached_property
-    def eigenvalues(self) -> Float[Tensor, " d"]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def _ascending(self) -> Float[Tensor, " d"]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self._theta.double().sort().values
 
     def spread(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
@@ -45,7 +45,7 @@ class Diagonal(Scale):
         return self.eigenvalues[0].item()
 
     def deviations(self) -> Float[Tensor, " d"]:
-        return self._theta.double()
+        return self.theta.double()
 
     def axes(self, first: int, last: int = 0) -> list[Axis]:
         order = self._theta.double().argsort(descending=True).tolist()

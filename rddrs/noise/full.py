@@ -52,7 +52,7 @@ class Full(Scale):
         return values, 4 * self.dim * torch.finfo(torch.float64).eps * values[-1].item()
 
     @cached_property
-    def eigenvalues(self) -> Float[Tensor, " d"]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def _ascending(self) -> Float[Tensor, " d"]:  # pyright: ignore[reportIncompatibleMethodOverride]
         values, error = self._spectrum
         return (values - error).clamp_min(torch.finfo(torch.float64).tiny)
 
@@ -68,7 +68,7 @@ class Full(Scale):
         return error / (1 - error) if error < 1 else math.inf
 
     @cached_property
-    def cholesky(self) -> Float[Tensor, "d d"]:
+    def _cholesky(self) -> Float[Tensor, "d d"]:
         """The lower Cholesky factor of C, float64."""
         return torch.linalg.cholesky(self._matrix.double())
 
@@ -84,12 +84,12 @@ class Full(Scale):
 
     def whiten(self, delta: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         # As cholesky_solve does, which copies the factor at every call.
-        half = torch.linalg.solve_triangular(self.cholesky, delta.double().mT, upper=False)
-        return torch.linalg.solve_triangular(self.cholesky.mT, half, upper=True).mT
+        half = torch.linalg.solve_triangular(self._cholesky, delta.double().mT, upper=False)
+        return torch.linalg.solve_triangular(self._cholesky.mT, half, upper=True).mT
 
     @cached_property
     def cross_polytope(self) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
-        inverse = torch.cholesky_inverse(self.cholesky)
+        inverse = torch.cholesky_inverse(self._cholesky)
         condition = self.norm / self.eigenvalues[0].item()
         slack = 4 * self.dim * condition * torch.finfo(torch.float64).eps
         return max(0.0, (1 - slack) / inverse.abs().sum(dim=0).max().item())

@@ -20,10 +20,11 @@ class Isotropic(Scale):
     def __post_init__(self) -> None:
         if not isinstance(self.dim, int | np.integer) or self.dim < 1:
             raise ValueError(f"dim={self.dim!r}: the number of an input's entries is needed: x.numel()")
-        positive("sigma", torch.tensor(float(self.sigma)))
+        object.__setattr__(self, "sigma", float(self.sigma))
+        positive("sigma", torch.tensor(self.sigma, dtype=torch.float64))
 
     @property
-    def eigenvalues(self) -> Float[Tensor, " d"]:
+    def _ascending(self) -> Float[Tensor, " d"]:
         return torch.full((self.dim,), self.sigma, dtype=torch.float64)
 
     @property
@@ -48,7 +49,7 @@ class Isotropic(Scale):
         return self.eigenvalues[0].item()
 
     def deviations(self) -> Float[Tensor, " d"]:
-        return self.eigenvalues
+        return self._ascending
 
     def axes(self, first: int, last: int = 0) -> list[Axis]:
         return [Axis(rank, self.sigma, unit(rank - 1, self.dim)) for rank in ranks(self.dim, first, last)]

@@ -9,6 +9,7 @@ orthogonal matrix nearest to Q; its eigenvalues are bounded from below, so that 
 """
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
@@ -63,7 +64,7 @@ class Kronecker(Scale):
         return self._values.numel()
 
     @cached_property
-    def eigenvalues(self) -> Float[Tensor, " d"]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def _ascending(self) -> Float[Tensor, " d"]:  # pyright: ignore[reportIncompatibleMethodOverride]
         least = math.prod(torch.linalg.matrix_norm(factor.double(), -2).item() for factor in self._factors)
         return self._values.double().flatten().sort().values * min(1.0, least)
 
@@ -158,10 +159,9 @@ class Kronecker(Scale):
         return Kronecker(self._factors, factor * self._values)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Kronecker":
-        moved = self._values.to(device, dtype or self._values.dtype)
-        if moved is self._values:
-            return self
-        return Kronecker([factor.to(moved.device, dtype or factor.dtype) for factor in self._factors], moved)
+        before = (*self._factors, self._values)
+        *factors, values = after = [it.to(device, dtype or it.dtype) for it in before]
+        return self if all(map(operator.is_, before, after)) else Kronecker(factors, values)
 
     def tensors(self) -> dict[str, Tensor]:
         return {"values": self.values, **{f"factor{place}": factor for place, factor in enumerate(self.factors)}}

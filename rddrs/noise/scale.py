@@ -33,7 +33,7 @@ class Scale(ABC):
     """A symmetric positive definite d x d noise scale C, in the input's own units; `matrix` is C, dense.
 
     A scale owns its numbers: it copies those that it is made from, and a change of those that it hands out (`matrix`,
-    `theta`, `tensors()`) does not change it. Inputs and noise may have any layout in memory.
+    `eigenvalues`, `tensors()`) does not change it. Inputs and noise may have any layout in memory.
     """
 
     dim: int
@@ -46,9 +46,14 @@ class Scale(ABC):
         )
 
     @property
-    @abstractmethod
     def eigenvalues(self) -> Float[Tensor, " d"]:
         """The eigenvalues lambda of C, ascending, float64; where they must be computed, lower bounds of them."""
+        return self._ascending.clone()
+
+    @property
+    @abstractmethod
+    def _ascending(self) -> Float[Tensor, " d"]:
+        """The eigenvalues, which nobody else sees."""
 
     @property
     def rounding(self) -> float:

@@ -6,13 +6,14 @@ earlier calls or on another thread are of no such function, and their counts wou
 
 from collections.abc import Iterator
 from functools import partial
-from threading import Lock
+from math import inf
+from threading import Lock, current_thread, main_thread
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.smoothing.cores import on_single_cores
+from rddrs.smoothing.cores import is_alone, on_single_cores
 from rddrs.smoothing.edge import Classifier, Known, logits_of, networks_of
 
 ROWS, KEPT = 8, 2
@@ -21,23 +22,26 @@ ROWS, KEPT = 8, 2
 THREADS, ROUNDS = 2, 12
 
 ROUNDING, LOW_PRECISION, SAME = 1e-3, 0.05, 1e-5
-"""How far answers may differ, as a share of the largest logit, where another number of rows or another place among
+"""How far answers may differ, as a share of the logits that decide, where another number of rows or another place among
 them lets a float32 network, or one of half precision, round otherwise; and where nothing does."""
 
 RULE = "an answer must depend on its own input alone, or nothing is proven"
 
-_tried, _trying = Known(), Lock()
+_tried = Known()
 
 
 def check_contract(classifier: Classifier, x: Float[Tensor, "*shape"], threads: bool = False) -> None:
-    """Raises ValueError where answers depend on other rows, on chance, or, for `threads`, on a call of another thread.
+    """Raises ValueError where answers depend on other rows, on chance, or, in `threads`, on which of them asks.
 
     Tried on rows around `x`, once for a classifier object and a kind of input. A row is compared with itself in the
-    same place among other rows, which leaves no room for rounding, in another place, and alone. A classifier may change
-    what it is handed, and may answer in the same memory at every call. Not every breach can be found in this way.
+    same place among other rows, which leaves no room for rounding, in another place, and alone. Two threads ask at once
+    where there are `threads`, or this is one of several: neither the main thread nor the only one of a pool. A
+    classifier may change what it is handed, and may answer in the same memory at every call. Not every breach can be
+    found in this way.
     """
-    with _trying:
-        known, key = _tried.of(classifier), (tuple(x.shape), x.dtype, x.device)
+    threads = threads or not (current_thread() is main_thread() or is_alone())
+    known, key = _tried.of(classifier), (tuple(x.shape), x.dtype, x.device)
+    with known.setdefault(Lock, Lock()):  # its own: it may ask other classifiers, which are tried then
         if key not in known:
             on_single_cores(partial(_check_rows, classifier), [_rows(x)])
             known[key] = True
@@ -107,14 +111,19 @@ def _check_threads(classifier: Classifier, rows: Float[Tensor, "n *shape"]) -> N
         if not all(_agree(logits, each, SAME) for each in answers):
             raise ValueError(
                 "classifier: two threads that call it at once get other answers than one (a session, a buffer or "
-                f"activations that it keeps on itself): {RULE}; give each thread its own, or use one worker"
+                f"activations that it keeps on itself, a setting of one thread): {RULE}; give each thread its own, "
+                "or use one worker"
             )
 
 
 def _agree(first: Float[Tensor, "n k"], second: Float[Tensor, "n k"], tolerance: float) -> bool:
-    """Whether logits are the same up to a share of the largest that is finite."""
-    largest = first.nan_to_num(0, 0, 0).abs().max().item()
-    return torch.allclose(first.double(), second.double(), rtol=0, atol=tolerance * largest, equal_nan=True)
+    """Whether logits are the same up to a share of the largest that may decide, the first two of a row.
+
+    Others, as the -1e9 of a class that is masked, have no say in it: they may differ by a share of themselves, too.
+    """
+    finite = first.double().masked_fill(~first.isfinite(), -inf)
+    deciding = finite.topk(2).values.nan_to_num(0, 0, 0).abs().max().item()
+    return torch.allclose(first.double(), second.double(), tolerance, tolerance * deciding, equal_nan=True)
 
 
 def _rounds_to_half(classifier: Classifier, logits: Float[Tensor, "n k"]) -> bool:

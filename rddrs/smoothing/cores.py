@@ -4,25 +4,32 @@ import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from threading import Lock, Thread
+from functools import partial
+from threading import Lock, Thread, local
 from typing import TypeVar
 
 import torch
 
-_starting = Lock()
+_starting, _pool = Lock(), local()
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 
 def worker_threads(count: int) -> ThreadPoolExecutor:
     """A pool of threads in each of which torch computes on one core; other threads keep the cores that they have."""
-    return ThreadPoolExecutor(count, initializer=_one_core)
+    return ThreadPoolExecutor(count, initializer=partial(_begin, count))
+
+
+def is_alone() -> bool:
+    """Whether this thread is the only one of its pool of `worker_threads`."""
+    return getattr(_pool, "threads", 0) == 1
 
 
 def on_single_cores(function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
-    """function(part) for every part, each in a thread of one core: in this one where it has one core and one part."""
-    if len(parts) == 1 and torch.get_num_threads() == 1:
-        return [function(parts[0])]
+    """function(part) for every part, each in a thread of one core: one part in this one, whose settings it may have."""
+    if len(parts) == 1:
+        with _on_one_core():
+            return [function(parts[0])]
     with ThreadPoolExecutor(len(parts), initializer=_as_the_caller()) as pool:
         return list(pool.map(function, parts))
 
@@ -36,6 +43,19 @@ def on_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _on_one_core() -> Iterator[None]:
+    """Have torch compute on one core in this thread alone meanwhile."""
+    before = torch.get_num_threads()
+    if before > 1:
+        _one_core()
+    try:
+        yield
+    finally:
+        if before > 1:
+            torch.set_num_threads(before)
 
 
 def keep_freed_memory() -> None:
@@ -68,6 +88,11 @@ def _as_the_caller() -> Callable[[], None]:
                 torch.cuda.set_stream(stream)
 
     return begin
+
+
+def _begin(threads: int) -> None:
+    _pool.threads = threads
+    _one_core()
 
 
 def _one_core() -> None:

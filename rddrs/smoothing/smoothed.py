@@ -62,7 +62,8 @@ class SmoothedClassifier(nn.Module):
         if grid is not None and (isinstance(grid, str) or not 0 < grid < math.inf):
             raise ValueError(f"grid={grid!r}: a finite step above 0 is needed, or None")
         check_evaluates(classifier)
-        self.classifier, self.scale, self.grid = classifier, scale, grid
+        self.classifier, self.scale = classifier, scale
+        self.grid = None if grid is None else float(grid)
         self.norm: Norm = norm
         self.training = False
 

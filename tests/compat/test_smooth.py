@@ -68,6 +68,7 @@ HEAD = "idx\tlabel\tpredict\tradius\tcorrect\ttime\n"
 DIALECTS = {
     "clock": HEAD + "0\t7\t7\t1.23\t1\t0:0:15.5\n20\t2\t-1\t0\t0\t1 day, 0:00:01\n",
     "seconds": HEAD + "0\t7\t7\t1.23\tTrue\t15.5\n20\t2\t-1\t-0.4\tFalse\t86401\n",
+    "wrong": HEAD + "0.0\t7.0\t7\t1.23\t1\t15.5\n20\t2\t3\t0\t1\t86401\n",  # called correct
     "infinite": "idx label predict radius correct gap time\n0 7 7 inf 1 2.0 15.5\n\n20 2 3 -1.0 1 0.0 24:00:01\n",
 }
 
@@ -89,6 +90,10 @@ def test_published_logs_are_read(dialect, tmp_path):
         ("idx\tlabel\tpredict\tradius\tcorrect\n0\t1\t1\t0.5\tperhaps\n", "line 2: correct is perhaps"),
         ("idx\tlabel\tpredict\tradius\tcorrect\n0\t1\t1\n", "line 2: 3 values for 5"),
         ("idx\tlabel\tpredict\tradius\tcorrect\n", "without a line"),
+        ("idx label predict radius correct radius\n0 1 1 0.5 1 9\n", "names a column twice"),
+        ("idx label predict radius correct\n0 1 1 0.5 1\n0 1 1 0.5 1\n", "line 3: input 0 has been before"),
+        ("idx label predict radius correct\n0 1.7 1 0.5 1\n", "line 2: 1.7 is no whole number"),
+        ("idx label predict radius correct\n0 inf 1 0.5 1\n", "line 2: inf is no whole number"),
     ],
 )
 def test_what_is_no_log_is_one_error(text, told, tmp_path):

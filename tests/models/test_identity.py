@@ -117,3 +117,19 @@ def test_normalisation_and_attributes_of_a_users_own_module_count():
     kinds += [Settings(f=torch.tanh), Settings(of={"a": {1, 2}}), Settings(of={"a": {1, 3}})]
     assert len({digest(each) for each in kinds}) == len(kinds)
     assert digest(Settings(of={"a": {1, 2}})) == digest(Settings(of={"a": {2, 1}}))
+
+
+def test_hooks_and_a_forward_that_is_put_in_its_place_count():
+    def hooked(factor: float | None = None, add: str = "register_forward_hook") -> nn.Module:
+        torch.manual_seed(0)
+        layer = nn.Linear(2, 2)
+        if factor is not None:
+            getattr(layer, add)(lambda *given: tuple(factor * it for it in given[-1]))
+        return nn.Sequential(layer)
+
+    replaced = hooked()
+    next(replaced.children()).forward = pooled
+    before = "register_forward_pre_hook"
+    kinds = [hooked(), hooked(1.0), hooked(2.0), replaced]
+    assert len({digest(each) for each in kinds}) == len(kinds)
+    assert digest(hooked(2.0)) == digest(hooked(2.0)) and digest(hooked(2.0, before)) != digest(hooked())

@@ -16,8 +16,19 @@ import torch
 from torch import nn
 
 import rddrs
-from rddrs.models import Accelerated, Normalized, Onnx, OpenVino, Perceptron, ResNet, artefact, as_logits, digest
-from rddrs.models.programs import check, exported
+from rddrs.models import (
+    Accelerated,
+    Normalized,
+    Onnx,
+    OpenVino,
+    Perceptron,
+    ResNet,
+    Rotated,
+    artefact,
+    as_logits,
+    digest,
+)
+from rddrs.models.programs import check, check_same, exported
 
 ROOT = Path(__file__).parents[2]
 KINDS = ("isotropic", "diagonal", "full", "kronecker")
@@ -124,12 +135,12 @@ def test_adapters_precision_and_probabilities_are_kept(network, tmp_path):
 class Branching(nn.Module):
     """What torch.export refuses: it looks at the numbers."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, factor: float = 1.0) -> None:
         super().__init__()
-        self.linear = nn.Linear(width, 2)
+        self.linear, self.factor = nn.Linear(width, 2), factor
 
     def forward(self, inputs):
-        return self.linear(inputs) if inputs.sum() > 0 else self.linear(inputs.abs())
+        return self.factor * (self.linear(inputs) if inputs.sum() > 0 else self.linear(inputs.abs()))
 
 
 def test_what_cannot_be_exported_is_made_by_its_class(tmp_path):
@@ -141,9 +152,39 @@ def test_what_cannot_be_exported_is_made_by_its_class(tmp_path):
     smoothed.save(path, target={"_target_": f"{Branching.__module__}.Branching", "width": 4})
     again, inputs = rddrs.load(path), torch.randn(5, 4)
     assert torch.equal(again.classifier(inputs), network(inputs))
-    smoothed.save(path, target={"_target_": "os.system", "command": "touch /tmp/run"})
+    code = {"_target_": "os.system", "command": "touch /tmp/run"}
+    with pytest.raises(ValueError, match=r"os\.system.*no torch\.nn\.Module"):
+        smoothed.save(path, target=code)
+    rewritten(path, lambda members: members.update({"card.json": told(members, target=code)}))
     with pytest.raises(ValueError, match=r"os\.system.*no torch\.nn\.Module"):
         rddrs.load(path)
+
+
+def told(members: dict[str, bytes], **changes: object) -> bytes:
+    return json.dumps({**json.loads(members["card.json"]), **changes}).encode()
+
+
+def test_what_the_file_would_make_answers_as_what_was_certified(tmp_path):
+    """A setting that the target leaves out, and an adapter that a file cannot hold, are seen when it is written."""
+    network = Branching(4, factor=-1.0).eval()
+    target = {"_target_": f"{Branching.__module__}.Branching", "width": 4}
+    with pytest.raises(ValueError, match="what the file makes answers otherwise"):
+        rddrs.Smoothed(network, rddrs.Isotropic(0.5, 4)).save(tmp_path / "a.rddrs", target=target)
+    (tmp_path / "a.pt2").write_bytes(exported(nn.Linear(4, 2).eval(), (4,)))
+    inside = Rotated(artefact(tmp_path / "a.pt2"), torch.eye(4)).eval()
+    with pytest.raises(ValueError, match="inside Rotated, which a file cannot hold"):
+        rddrs.Smoothed(inside, rddrs.Isotropic(0.5, 4)).save(tmp_path / "a.rddrs")
+    assert not (tmp_path / "a.rddrs").exists()
+
+
+def test_a_program_of_small_logits_is_compared_too():
+    """What is made of a network is compared by a share of its logits."""
+    network = nn.Linear(4, 2).eval().requires_grad_(False)
+    network.weight.mul_(1e-6)
+    network.bias.mul_(1e-6)
+    check_same(network, network, (4,))
+    with pytest.raises(AssertionError):
+        check_same(lambda inputs: -network(inputs), network, (4,))
 
 
 def rewritten(path: Path, change) -> None:
@@ -309,6 +350,37 @@ def write_onnx(network: nn.Module, path: Path, rows: int | None = None) -> None:
     answer = helper.make_tensor_value_info(name, TensorProto.FLOAT, [rows or "n", 3])
     graph = helper.make_graph(nodes, "network", [given], [answer], tensors)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+
+
+def test_an_onnx_file_whose_weights_lie_elsewhere_is_read_with_them_or_refused(network, tmp_path, monkeypatch):
+    """Its own bytes would not tell one network from another: onnxruntime reads the other file where it is run."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(tmp_path)
+    write_onnx(network, tmp_path / "whole.onnx")
+    onnx.save(onnx.load("whole.onnx"), "parted", save_as_external_data=True, location="weights", size_threshold=0)
+    with pytest.raises(ValueError, match="its weights lie in another file"):
+        Onnx(Path("parted").read_bytes())
+    inputs, found = torch.randn(7, 1, 2, 6), artefact("parted")
+    Path("weights").write_bytes(bytes(Path("weights").stat().st_size))
+    assert torch.equal(found(inputs), artefact("whole.onnx")(inputs))
+    assert artefact("parted").content_digest != found.content_digest
+
+
+def test_precise_logits_of_an_onnx_file_are_not_rounded_to_a_tie(network, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    write_onnx(network, path := tmp_path / "network.onnx")
+    model = onnx.load(path)
+    (answer,), double = model.graph.output, onnx.TensorProto.DOUBLE
+    one = onnx.helper.make_tensor("one", double, [], [1e9])
+    model.graph.initializer.append(one)
+    model.graph.node.append(onnx.helper.make_node("Cast", [answer.name], ["precise"], to=double))
+    model.graph.node.append(onnx.helper.make_node("Add", ["precise", "one"], ["shifted"]))
+    answer.CopyFrom(onnx.helper.make_tensor_value_info("shifted", double, ["n", 3]))
+    onnx.save(model, path)
+    inputs = torch.randn(7, 1, 2, 6)
+    assert torch.equal(artefact(path)(inputs).argmax(dim=1), network(inputs).argmax(dim=1))
 
 
 def test_a_network_for_a_fixed_number_of_inputs_is_given_as_many(network, tmp_path):

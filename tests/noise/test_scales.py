@@ -1,6 +1,7 @@
 """Laws of every noise scale: what it does is what its dense matrix C does."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -187,14 +188,20 @@ def test_shapes_are_checked_while_testing(scale_of):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_a_scale_owns_its_numbers(spd_matrix, dtype):
+def test_a_scale_owns_its_numbers(spd_matrix, dtype, shapes_unchecked):
     matrix = spd_matrix(4, seed=2).to(dtype)
     theta, z = torch.rand(4, dtype=dtype) + 0.5, torch.randn(3, 4, dtype=dtype)
-    for given, scale in ((theta, Diagonal(theta)), (matrix, Full(matrix)), (theta, Diagonal(theta).to("cpu"))):
+    sigma: Any = torch.rand((), dtype=dtype) + 0.5
+    for given, scale in (
+        *((theta, Diagonal(theta)), (matrix, Full(matrix)), (theta, Diagonal(theta).to("cpu"))),
+        *((sigma, Isotropic(sigma, 4)), (theta, Kronecker([torch.eye(4, dtype=dtype)], theta))),
+    ):
         noise, eigenvalues, white = scale.spread(z), scale.eigenvalues.clone(), scale.whiten(z)
         handed = [
             given,
             scale.matrix,
+            scale.eigenvalues,
+            scale.deviations(),
             *scale.tensors().values(),
             *([scale.theta] if isinstance(scale, Diagonal) else []),
         ]
@@ -209,6 +216,15 @@ def test_a_scale_owns_its_numbers(spd_matrix, dtype):
 def test_a_scale_needs_no_gradient(spd_matrix):
     for scale in (Diagonal(torch.ones(2, requires_grad=True)), Full(spd_matrix(2, seed=0).requires_grad_())):
         assert not scale.matrix.requires_grad
+
+
+def test_factors_of_another_precision_are_rounded_with_the_values():
+    """The noise is made with them rounded: what is certified would else be too long by 1e-5 here."""
+    factor = torch.linalg.qr(torch.randn(8, 8, dtype=torch.float64))[0]
+    scale = Kronecker([factor], torch.logspace(0, -4, 8)).to("cpu", torch.float32)
+    delta = torch.randn(1, 8, dtype=torch.float64)
+    white = (delta @ torch.linalg.inv(factor.float().double()).mT) / scale.values.double()
+    assert_close(scale.whiten(delta), white, torch.float64)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,6 +3,7 @@
 import math
 import random
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -10,10 +11,10 @@ import torch
 from scipy.stats import binom
 from torch import Tensor, nn
 
-from rddrs import RS, Full, Isotropic, audit, certify
+from rddrs import RS, Full, Isotropic, Smoothed, audit, certify
 from rddrs.models import Accelerated
 from rddrs.noise import LAST_BLOCK, Purpose, Stream
-from rddrs.smoothing import check_contract
+from rddrs.smoothing import check_contract, on_threads, worker_threads
 
 DIM, ALPHA = 8, 0.02
 WEIGHT = torch.zeros(DIM, 2)
@@ -206,7 +207,7 @@ def test_a_network_that_answers_with_the_rows_of_another_thread_is_found_before_
 
 
 @pytest.mark.parametrize(
-    "change", ["data", "vector", "assign", "module", "parameter", "buffer", "setting", "attribute"]
+    "change", ["data", "vector", "assign", "module", "parameter", "buffer", "setting", "attribute", "hook"]
 )
 def test_an_accelerated_network_never_answers_with_what_it_was(change):
     torch.manual_seed(0)
@@ -241,6 +242,8 @@ def test_an_accelerated_network_never_answers_with_what_it_was(change):
         network.normalize.get_buffer("running_mean").data.add_(2)
     elif change == "setting":
         network.bend.negative_slope = 5
+    elif change == "hook":
+        network.last.register_forward_hook(lambda module, given, answer: -answer)
     else:
         network.factor = -1.0
     network.requires_grad_(False)
@@ -276,3 +279,58 @@ def test_of_an_ill_conditioned_scale_no_ball_and_no_length_is_overstated(conditi
         delta = torch.randn(dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
         true = mpmath.norm(exact**-1 * mpmath.matrix(delta.tolist()))
         assert scale.whiten(delta[None]).norm().item() * (1 + scale.rounding) >= true
+
+
+class Masked(StatisticsOfTheBatch):
+    """Has a third class, which it never answers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.pad(super().forward(x), (0, 1), value=-1e9)
+
+
+def test_a_logit_that_decides_nothing_hides_no_dependence_on_the_batch():
+    with pytest.raises(ValueError, match="with the other rows of the batch"):
+        check_contract(Masked().eval(), torch.full((DIM,), 0.5))
+    check_contract(lambda u: nn.functional.pad(u @ WEIGHT, (0, 1), value=-1e9), torch.full((DIM,), 0.5))
+
+
+def test_a_setting_of_one_thread_alone_is_certified_in_it_and_refused_in_several():
+    setting = threading.local()
+    setting.sign = -1
+
+    def classifier(u: Tensor) -> Tensor:
+        return getattr(setting, "sign", 1) * (u @ WEIGHT)
+
+    x, scale = torch.full((DIM,), 0.5), Isotropic(0.1, DIM)
+    with on_threads(2):
+        assert certify(classifier, x, scale, samples=200).prediction == classifier(x[None]).argmax()
+        with pytest.raises(ValueError, match="a setting of one thread"):
+            certify(classifier, x, scale, samples=200, workers=2)
+
+
+@pytest.mark.parametrize("pool", [ThreadPoolExecutor, worker_threads])
+def test_threads_of_a_users_own_are_tried_at_once_before_they_count(pool):
+    x, network = torch.full((DIM,), 0.5), Sharing().eval()
+    network.turn = threading.Barrier(2, timeout=0.02)
+    with pool(1) as threads:
+        asked = threads.submit(check_contract, network, x)
+        if pool is worker_threads:  # the only one
+            asked.result()
+        else:
+            with pytest.raises(ValueError, match="two threads that call it at once"):
+                asked.result()
+
+
+def test_a_classifier_may_ask_a_smoothed_one():
+    inner = Smoothed(Honest().eval(), Isotropic(0.1, DIM))
+    found = []
+
+    def ask() -> None:
+        found.append(
+            certify(lambda u: inner.counts(u, 2, seed=0).double(), torch.full((DIM,), 0.5), inner.scale, samples=20)
+        )
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(20)
+    assert found and found[0].prediction == 0

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from rddrs import ANCER, RDDRS, RS, Diagonal, Full, Isotropic, Memory, Reference, attack, audit, certify, fidelity
-from rddrs.certification import Terms, certified_severities, certify_together
+from rddrs import ANCER, RDDRS, RS, Diagonal, Full, Isotropic, Memory, Reference, attack, audit, certify, fidelity, load
+from rddrs.certification import Smoothed, Terms, certified_severities, certify_together
 from rddrs.data.inputs import Stored
 from rddrs.models import Accelerated, Precision
 from rddrs.noise import Kronecker, Purpose, Stream, load_scale, precision, save_scale, streams
@@ -63,6 +63,12 @@ def test_an_operation_on_two_devices_is_an_error(device):
     with pytest.raises(RuntimeError, match="two devices"):
         torch.add(torch.ones(2).to(device), torch.ones(2))
     assert (torch.ones(2).to(device) + 1).cpu().tolist() == [2, 2]
+
+
+def test_a_network_on_a_device_is_compared_with_its_file(device, tmp_path):
+    smoothed, path = Smoothed(Placed(device), Isotropic(0.1, 4)), tmp_path / "model.rddrs"
+    smoothed.save(path, shape=(4,), target={"_target_": f"{__name__}.Placed", "device": "cpu"})
+    assert load(path).classifier(torch.ones(1, 4)).tolist() == [[1, -1]]
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
