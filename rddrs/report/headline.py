@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from rddrs.certification import ABSTAIN
 from rddrs.report.gains import mean_interval
 from rddrs.report.tables import Run, confidence_band, fidelity_interval, interval, labels, standard_name, summarize
 from rddrs.rounding import round_down
@@ -24,6 +25,8 @@ def headline(runs: Sequence[Run], made: str = "") -> tuple[str, str]:
     network = "" if not networks else f"a {networks[0]}" if len(networks) == 1 else f"{len(networks)} networks"
     if len(runs) == 1:
         under = f" of {network}" if network else ""
+        answered = int((runs[0].records["prediction"] != ABSTAIN).sum())
+        inputs = inputs if answered == counts[0] else f"{answered:,} of {inputs}"
         sentence = f"{runs[0].method} certifies the answers{under} to {inputs}, under noise of sigma {runs[0].sigma:g}"
     else:
         names = list(dict.fromkeys(labels(runs).values()))

@@ -24,6 +24,7 @@ from scipy.stats import binomtest, bootstrap
 from torch import Tensor
 
 from rddrs import Diagonal, Full, Isotropic, certify
+from rddrs.certification import ABSTAIN
 from rddrs.noise.scale import Scale
 from rddrs.pictures.images import noise_limits, noise_map, picture, principal_axes
 from rddrs.report import (
@@ -432,6 +433,9 @@ def test_a_page_says_first_what_was_certified_and_how_sure_it_is(runs, tmp_path)
     words: dict[str, Any] = {"command": "rddrs run sigma=0.5", "made": "27 November 2026"}
     text = write_page(tmp_path / "r.html", [run], {}, run.name, isotropic=isotropic, **words).read_text()
     assert "rddrs certifies the answers of a Net to 20 test inputs of digits, under noise of sigma 0.5" in text
+    prediction = run.records["prediction"].where(run.records["index"] > run.records["index"].iloc[2], ABSTAIN)
+    abstained = replace(run, records=run.records.assign(prediction=prediction))
+    assert "answers of a Net to 17 of 20 test inputs" in headline([abstained])[0]
     assert "n = 1,000 samples an input, each false with probability at most alpha = 0.001" in text
     assert all(word in text for word in words.values())
     summary, other = summarize(run.records), summarize(isotropic.records)
