@@ -226,7 +226,7 @@ def left_out(runs: Sequence[Run]) -> list[str]:
 
 CAPTIONS = {
     "certified_accuracy": "Share of inputs that are right and certified up to the radius. Ball: no change of that "
-    "length changes the answer. Proxy: the ball with the region's volume. Bands: 95 % Clopper-Pearson.",
+    "length changes the answer. Proxy: the ball with the region's volume. Bands: 95 % Clopper-Pearson, a radius each.",
     "confidence": "Share of inputs whose lower bound of p_A, the probability of the right class under noise, is at "
     "most so much; what begins above 0 is wrong or abstained. A mean radius rewards the easy inputs, at the right.",
     "severities": "Mean certified severity of named perturbations, 0 where the answer is wrong, largest first. "
