@@ -25,7 +25,7 @@ def headline(runs: Sequence[Run], made: str = "") -> tuple[str, str]:
     network = "" if not networks else f"a {networks[0]}" if len(networks) == 1 else f"{len(networks)} networks"
     if len(runs) == 1:
         under = f" of {network}" if network else ""
-        answered = int((runs[0].records["prediction"] != ABSTAIN).sum())
+        answered = counts[0] - runs[0].records["prediction"].to_list().count(ABSTAIN)
         inputs = inputs if answered == counts[0] else f"{answered:,} of {inputs}"
         sentence = f"{runs[0].method} certifies the answers{under} to {inputs}, under noise of sigma {runs[0].sigma:g}"
     else:
