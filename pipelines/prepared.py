@@ -208,7 +208,16 @@ class Prepared:
         return self.again(self.settings.model_copy(update={"train": self.settings.train.isotropic}))
 
     @cached_property
-    def unrotated(self) -> "Prepared":
-        """The same with the data and the network as they are before the rotation."""
-        data = self.settings.data.model_copy(update={"rotation": None})
-        return self.again(self.settings.model_copy(update={"data": data}))
+    def plain(self) -> "Prepared | None":
+        """The same before its data are rotated, or with a network in float32 that is not compiled: one of its weights.
+
+        None where this is it, or where C grows with the network, by what it answers as it is.
+        """
+        settings, changes = self.settings, dict[str, Any]()
+        if settings.data.rotation is not None:
+            changes["data"] = settings.data.model_copy(update={"rotation": None})
+        elif settings.train.name != "covariance":
+            as_trained = {"precision": "float32", "compile": False, "runtime": "torch"}
+            changes["classifier"] = settings.classifier.model_copy(update=as_trained)
+        plain = settings.model_copy(update=changes)
+        return None if plain == settings else self.again(plain)

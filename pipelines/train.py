@@ -36,9 +36,8 @@ def give_weights(prepared: Prepared) -> None:
 
 
 def make_weights(prepared: Prepared) -> None:
-    """Train and keep the weights; of rotated data those of the network before the rotation: both answer alike."""
-    if prepared.settings.data.rotation is not None:
-        plain = prepared.unrotated
+    """Train and keep the weights, or those of the same network before a rotation, or in float32 and not compiled."""
+    if (plain := prepared.plain) is not None:
         give_weights(plain)
         return save_weights(plain.network, prepared.classifier_places.weights)
     try:

@@ -225,6 +225,20 @@ def test_a_quantised_network_is_certified_if_its_scales_are_fixed(work, monkeypa
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_network_is_trained_once_whatever_runs_it(tmp_path: Path) -> None:
+    """In the order of a stranger, who asks for float32 last; a C that grows with the network has weights of its own."""
+    asked = ["data=digits", "method=rs", "train.epochs=1", f"output_root={tmp_path}"]
+    quantised = ["classifier.runtime=onnxruntime", "classifier.precision=int8"]
+    weights = []
+    for words in (["classifier.precision=bfloat16"], quantised, ["classifier.precision=float16"], []):
+        train(prepared := prepare(settings(*asked, *words)))
+        weights.append(prepared.classifier_places.weights.read_bytes())
+    assert len({*weights}) == 1 and len([*tmp_path.glob("classifiers/*/weights.safetensors")]) == 4
+    assert len([*tmp_path.glob("classifiers/*/epoch.ckpt")]) == 1, "trained once"
+    assert prepare(settings(*asked, "train=covariance", "classifier.precision=bfloat16")).plain is None
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_the_quantised_network_is_the_certified_one(tmp_path, monkeypatch):
     """It answers, it is bound by its bytes, it is what a file holds; under a C that is given it is calibrated by it."""
     monkeypatch.chdir(tmp_path)
