@@ -63,10 +63,12 @@ def principal_axes(scale: Scale, first: int = 0, last: int = 0) -> list[tuple[in
     The largest entry of a vector is positive. Empty where C is a multiple of the identity: no axis differs from
     another. An axis that would be counted at both ends is given once.
     """
-    if isinstance(scale, Isotropic) or scale.norm <= scale.eigenvalues[0] * (1 + 1e-6):
+    axes = [] if isinstance(scale, Isotropic) else scale.axes(first, last)
+    root_mean_square = scale.deviations().square().mean().sqrt().item()  # of the eigenvalues, too, which take longer
+    if not axes or (axes[0].value if first else scale.norm) <= root_mean_square * (1 + 1e-6):
         return []
     found = []
-    for rank, value, axis in scale.axes(first, last):
+    for rank, value, axis in axes:
         vector = axis.cpu().numpy()
         found.append((rank, value, vector * np.sign(vector[np.abs(vector).argmax()])))
     return found

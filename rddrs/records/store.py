@@ -166,6 +166,11 @@ class Store:
         """The record of an input."""
         return self.stated(index)["record"]
 
+    def input(self, index: int) -> Tensor:
+        """The input alone: to make its scale, and to check it, takes far longer where that is a large matrix."""
+        with self._opened(index) as (part, _):
+            return load(part.read())["x"]
+
     def load(self, index: int) -> tuple[Tensor, Scale]:
         """The input and its scale."""
         certificate = self.certificate(index)

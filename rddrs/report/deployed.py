@@ -64,7 +64,7 @@ def smoothed_of(folder: Path, records: pd.DataFrame) -> Smoothed:
         )
     certificate, network = store.certificate(indices[0]), network_of(folder, records)
     options, given = stated["certify"], stated["classifier"]
-    seen = [store.load(index)[0] for index in indices[:: -(-len(indices) // 50)]]
+    seen = [store.input(index) for index in indices[:: -(-len(indices) // 50)]]
     summary = json.loads(places.summary.read_text())
     kept = ("inputs", "certified_accuracy", "abstentions", "acr_radius", "acr_ball", "acr_proxy", "fidelity")
     asked = ("samples", "selection_samples", "alpha", "bound", "target_radius", "mode")

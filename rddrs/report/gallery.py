@@ -35,7 +35,7 @@ def gallery(runs: Sequence[Run], count: int) -> dict[str, Any]:
     is on one scale, whose colours are `shades`. The axes of regions are those of a run that is alone.
     """
     chosen = [(run, label, evenly(run.records, count)) for run, label in labels(runs).items()]
-    limits = max(noise_limits(run.load(index)[0]) for run, _, indices in chosen for index in indices)
+    limits = max(noise_limits(run.input(index)) for run, _, indices in chosen for index in indices)
     pictures: list[Tile] = []
     maps: list[Tile] = []
     cards: dict[Any, dict[str, Any]] = {}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from torch import nn
+from torch import Tensor, nn
 
 from rddrs.certification import Certificate, PathTerms, Smoothed
 from rddrs.records import RunFolder, Store, claims
@@ -26,7 +26,15 @@ class OpenedRun(Run):
     """A `Run` with its certificates: `certificate(index)` is what the run claims of an input, after the memory."""
 
     certificate: Callable[[int], Certificate] = field(kw_only=True)
-    folder: Path = field(kw_only=True)
+    store: Store = field(kw_only=True)
+
+    @property
+    def folder(self) -> Path:
+        """Where the run lies."""
+        return self.store.folder
+
+    def input(self, index: int) -> Tensor:
+        return self.store.input(index)
 
     @property
     def smoothed(self) -> Smoothed:
@@ -44,7 +52,7 @@ class OpenedRun(Run):
     @cached_property
     def bound_to(self) -> str:
         """The digest of the network that the certificates are of."""
-        return Store(self.folder).stated(int(self.records["index"].iloc[0]))["binding"]["classifier"]
+        return self.store.stated(int(self.records["index"].iloc[0]))["binding"]["classifier"]
 
     @property
     def table(self) -> pd.DataFrame:
@@ -74,7 +82,7 @@ def open_run(folder: str | Path) -> OpenedRun:
     text = places.configuration.read_text()
     stated = configuration_in(text)
     store, records = Store(places.path), pd.read_parquet(places.records)
-    known: dict[str, Any] = {"certificate": claims(store, stated["certify"]["mode"]), "folder": places.path}
+    known: dict[str, Any] = {"certificate": claims(store, stated["certify"]["mode"]), "store": store}
     return OpenedRun(places.name, stated["method"]["name"], stated["sigma"], records, store.load, text, **known)
 
 
@@ -89,7 +97,7 @@ def plane_figures(runs: Sequence[OpenedRun], network: nn.Module | None = None) -
     where the network is not found.
     """
     first = int(runs[0].records["index"].iloc[0])
-    if runs[0].load(first)[0].numel() != 2:
+    if runs[0].input(first).numel() != 2:
         return {}, []
     members = [run for run in runs if run.bound_to == runs[0].bound_to]
     others = [told_in(run) for run in runs if run not in members]
@@ -115,14 +123,14 @@ def paths_figures(runs: Sequence[OpenedRun]) -> Drawn:
             left_out.append(lacking.format(told_in(run), f"its network cannot be made: {error}"))
             continue
         labels = dict(zip(run.records["index"].tolist(), run.records["label"].tolist(), strict=True))
-        store, first = Store(run.folder), next(iter(labels))
+        first = next(iter(labels))
         for name in path_names(run.records):
             try:
-                terms = PathTerms.of(store.path_certificate(first, name, PathTerms(name, 0.0, 1.0)))
+                terms = PathTerms.of(run.store.path_certificate(first, name, PathTerms(name, 0.0, 1.0)))
             except ValueError as error:  # a perturbation of the user's own
                 left_out.append(lacking.format(f"{told_in(run)} along {name}", error))
                 continue
-            labelled = ((run.load(index)[0], label) for index, label in labels.items())
+            labelled = ((run.input(index), label) for index, label in labels.items())
             clean[run.name, name] = clean_accuracy(network, labelled, terms)
     return ({"paths": path_figure(shown, clean)} if shown else {}), left_out
 

@@ -25,9 +25,9 @@ def eigenvector_figure(rows: Sequence[tuple[Run, int]], count: int = 3) -> Figur
     """
     names = labels(list(dict.fromkeys(run for run, _ in rows)))
     first, index = rows[0]
-    columns = 3 + min(2 * count, first.load(index)[0].numel())
+    columns = 3 + min(2 * count, first.input(index).numel())
     figure, places = places_for(columns, len(rows), width=1.35, height=1.6)
-    limits = max(noise_limits(run.load(index)[0]) for run, index in rows)
+    limits = max(noise_limits(run.input(index)) for run, index in rows)
     noises = []
     for number, (run, index) in enumerate(rows):
         x, scale = run.load(index)
@@ -97,7 +97,7 @@ def region_figure(classifier: Classifier, runs: Sequence[Run], index: int) -> Fi
     circle = torch.linspace(0, 2 * torch.pi, 361, dtype=torch.float64)
     circle = torch.stack([circle.cos(), circle.sin()], dim=1)
     figure, ((axes,),) = panels(1, width=5.4, height=5)
-    x, _ = runs[0].load(index)
+    x = runs[0].input(index)
     if x.numel() != 2:
         raise ValueError(f"decision regions are drawn in the plane; input {index} has {x.numel()} coordinates")
     center = x.detach().flatten().double().cpu()

@@ -46,6 +46,10 @@ class Run:
         if len(self.records) == 0:
             raise ValueError(f"run {self.name} has no records: there is nothing to report")
 
+    def input(self, index: int) -> Tensor:
+        """An input without its scale."""
+        return self.load(index)[0]
+
     @property
     def stated(self) -> Mapping[str, Any]:
         """What its configuration states; empty where there is none."""
@@ -233,7 +237,7 @@ def same_inputs(run: Run, other: Run) -> bool:
 
 
 def _length(run: Run, index: int) -> float:
-    return run.load(index)[0].double().norm().item()
+    return run.input(index).double().norm().item()
 
 
 def kind_of(run: Run) -> tuple[float, str]:

@@ -170,7 +170,7 @@ def sheet_of(
         return {}
     order = right[severity_column(aimed[0].name)].to_numpy().argsort()
     row = right.iloc[int(order[len(right) // 2])]
-    x, _ = run.load(int(row["index"]))
+    x = run.input(int(row["index"]))
     if picture(x.numpy()) is None:
         return {}
     certified = {it.name: row[severity_column(it.name, "_high")] for it in aimed}

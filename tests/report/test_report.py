@@ -365,7 +365,8 @@ def test_principal_axes_are_eigenvectors(dim):
         assert value == pytest.approx(scale.eigenvalues[-rank].item(), rel=1e-6)
         assert scale.matrix.double().numpy() @ vector == pytest.approx(value * vector, abs=1e-6)
     assert [value for _, value, _ in principal_axes(scale, 2)] == pytest.approx([value for _, value, _ in axes[:2]])
-    assert principal_axes(Isotropic(0.5, dim), 2, 2) == []
+    for ball in (Isotropic(0.5, dim), Diagonal(torch.full((dim,), 0.3)), Full(0.3 * torch.eye(dim))):
+        assert principal_axes(ball, 2, 2) == principal_axes(ball, 1) == principal_axes(scale) == []
 
 
 def test_noise_map_is_the_standard_deviation():
