@@ -167,7 +167,13 @@ def anything(given: Any) -> Any:
 
 def no_numbers() -> Iterator[tuple[str, Callable[[], Scale]]]:
     """Scales of tensors that hold no real floating-point numbers, by the name of the argument."""
-    for change in (Tensor.cfloat, Tensor.int, Tensor.bool, Tensor.to_sparse, partial(Tensor.to, device="meta")):
+    for change in (
+        partial(Tensor.to, dtype=torch.complex64),
+        Tensor.int,
+        Tensor.bool,
+        Tensor.to_sparse,
+        partial(Tensor.to, device="meta"),
+    ):
         yield "theta", lambda change=change: Diagonal(change(torch.ones(2)))
         yield "matrix", lambda change=change: Full(change(torch.eye(2)))
         yield "values", lambda change=change: Kronecker([torch.eye(2)], change(torch.ones(2)))
