@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import get_object
 
-from pipelines.build import build
+from pipelines.build import build, told
 from pipelines.errors import SettingsError
+from pipelines.importing import imported
 from pipelines.settings import Settings
 from rddrs.certification import PathTerms
 from rddrs.certification.cells import Course
@@ -61,9 +61,9 @@ def threat_of(settings: Settings, data: Dataset) -> Threat:
                 raise SettingsError(f"threat={name}: patterns of shape {data.shape} are needed: {error}") from error
         elif "." in name:
             try:
-                found = [get_object(name)]
-            except Exception as error:
-                raise SettingsError(f"threat={name} cannot be imported: {error}") from error
+                found = [imported(name)]
+            except ValueError as error:
+                raise SettingsError(f"threat={error}") from error
         parts += found
         weights += [weight / len(found)] * len(found)
     ways = [
@@ -76,6 +76,8 @@ def threat_of(settings: Settings, data: Dataset) -> Threat:
         threat.require(data.shape)
     except ValueError as error:
         raise SettingsError(str(error)) from error
+    except Exception as error:  # whatever a user's function raises
+        raise SettingsError(f"threat={[*settings.threat]}: {told(error)}") from error
     known = {it.name: it.limit for it in threat.reported if it.applies(data.shape)}
     for name, asked in settings.threat_at.items():
         if name not in known:
@@ -91,10 +93,9 @@ def perturbation_of(key: str, name: str) -> Perturbation:
     if name in known:
         return known[name]
     try:
-        found = get_object(name)
-    except Exception as error:
-        told = f"it is none of {', '.join(known)}, and cannot be imported"
-        raise SettingsError(f"{key}={name}: {told}: {error}") from error
+        found = imported(name)
+    except ValueError as error:
+        raise SettingsError(f"{key}={name}: it is none of {', '.join(known)}, and {error}") from error
     if not isinstance(found, Perturbation):
         raise SettingsError(f"{key}={name}: it must be a rddrs.Perturbation, not a {type(found).__name__}")
     return found
@@ -112,6 +113,8 @@ def paths_of(settings: Settings, data: Dataset) -> dict[str, PathTerms]:
             Course(parts, x, clamp).hull(*(torch.tensor([end], dtype=torch.float64) for end in (low, high)))
         except ValueError as error:
             raise SettingsError(f"certify.paths.{key}={asked}: {error}") from error
+        except Exception as error:  # whatever a user's function raises
+            raise SettingsError(f"certify.paths.{key}={asked}: {told(error)}") from error
         ends = (low, high) if len(parts) > 1 else (low[0], high[0])
         found["+".join(it.name for it in parts)] = PathTerms(
             parts,
@@ -155,6 +158,6 @@ def augmentation_of(settings: Settings, data: Dataset) -> Augmentation | None:
     augmentation = Augmentation(limits, clamp_of(settings, data))
     try:
         augmentation.require(data.shape)
-    except ValueError as error:
-        raise SettingsError(f"train.augment: {error}") from error
+    except Exception as error:  # whatever a user's function raises
+        raise SettingsError(f"train.augment: {told(error)}") from error
     return augmentation

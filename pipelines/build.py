@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_object
 from pydantic import ValidationError
 from torch import nn
 
 from pipelines.config import explain
 from pipelines.errors import SettingsError
+from pipelines.importing import imported
 from pipelines.settings import Settings, Target
 from rddrs.data import Dataset
 from rddrs.data import doubts as range_doubts
@@ -27,9 +27,9 @@ def build(key: str, group: Target, offered: dict[str, Any]) -> Any:
     An argument that has a `_target_` itself is made first. An error of a user's own code shows that code's traceback.
     """
     try:
-        factory = get_object(group.target)
-    except Exception as error:
-        raise SettingsError(f"{key}._target_={group.target} cannot be imported: {error}") from error
+        factory = imported(group.target)
+    except ValueError as error:
+        raise SettingsError(f"{key}._target_={error}") from error
     arguments = {
         name: build(f"{key}.{name}", Target.model_validate(value), offered)
         if isinstance(value, dict) and "_target_" in value
@@ -40,7 +40,7 @@ def build(key: str, group: Target, offered: dict[str, Any]) -> Any:
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         for name in arguments:
             if name not in parameters:
-                accepted = ", ".join(parameters)
+                accepted = ", ".join(parameters) or "no argument"
                 raise SettingsError(f"{key}.{name}: there is no such key; {group.target} takes {accepted}")
     try:
         return factory(**{name: value for name, value in offered.items() if name in parameters} | arguments)

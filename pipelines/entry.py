@@ -62,12 +62,12 @@ def entry(stage: str) -> Callable[[], None]:
         except KeyboardInterrupt:
             print(f"stopped; {KEPT}", file=sys.stderr)
             sys.exit(130)
-        except OSError as error:
-            _usage(f"output_root: {error}")
-        except Exception as error:  # whatever Hydra raises of a command line, ValueError among it
-            if begun or not isinstance(error, HydraException | OmegaConfBaseException | ValueError | TypeError):
+        except Exception as error:  # whatever Hydra raises of a command line, ValueError and OSError among it
+            if not begun and isinstance(error, HydraException | OmegaConfBaseException | ValueError | TypeError):
+                _usage(explained(error, words, str(CONFIGURATION)))
+            if not isinstance(error, OSError):
                 raise
-            _usage(explained(error, words, str(CONFIGURATION)))
+            _usage(f"output_root: {error}")
 
     return main
 

@@ -1,7 +1,8 @@
 """`rddrs predict file=model.rddrs images=FOLDER`: a table of what a saved classifier answers to images."""
 
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.plain import number, place, plain
 
@@ -18,19 +19,25 @@ def predict(file: str, images: str, samples: str, alpha: str, output: str) -> No
     """Write a row for each image of the folder, and those below it: class, abstention, counts, p-value."""
     import pandas as pd
     import torch
-    from PIL import Image
 
     from rddrs import load
+    from rddrs.data.folder import images_below
     from rddrs.files import replacing
 
     written, draws, level = place("output", output), number("samples", samples, int), number("alpha", alpha, float)
+    if not 0 < level < 1:
+        raise ValueError(f"alpha={alpha}: a number between 0 and 1 is needed")
+    if draws < (least := 1 + math.ceil(-math.log2(level))):
+        raise ValueError(f"samples={draws}: all are abstentions below {least} draws at alpha = {level:g}")
     if not Path(images).is_dir():
         raise ValueError(f"images={images}: there is no such folder")
     smoothed = load(file)
-    known = Image.registered_extensions()
-    paths = sorted(path for path in Path(images).rglob("*") if path.suffix.lower() in known)
+    check_card(file, smoothed)
+    paths, left = images_below(Path(images))
     if not paths:
         raise ValueError(f"images={images}: there are no images in this folder")
+    for path in paths:  # none of them is answered before all can be read
+        read(path, smoothed)
     together, rows = max(1, TOGETHER // smoothed.scale.dim), []
     for start in range(0, len(paths), together):
         part = paths[start : start + together]
@@ -41,26 +48,48 @@ def predict(file: str, images: str, samples: str, alpha: str, output: str) -> No
         pd.DataFrame(rows).to_csv(temporary, index=False)
     abstained = sum(it["abstained"] for it in rows)
     print(f"{len(rows)} images, {abstained} abstentions at alpha = {level:g}, n = {draws}; written to {output}")
+    if others := [f"{len(files)} {reason}" for reason, files in left.items() if files]:
+        print(f"left out: {', '.join(others)}")
+
+
+def check_card(file: str, smoothed: "Smoothed") -> None:
+    """Raise ValueError where the classifier takes no images, or its card does not say what it is to be told of them."""
+    import torch
+
+    from rddrs.smoothing import logits_of
+
+    card: Any = smoothed.card
+    shape, limits, names, data = map(card.get, ("shape", "range", "classes", "data"))
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise ValueError(f"{file}: the classifier takes inputs of shape {shape}, not images [channels, height, width]")
+    with torch.inference_mode():
+        count = logits_of(smoothed.classifier, torch.zeros(2, *shape)).shape[1]
+    size = data.get("size") if isinstance(data, dict) else data
+    listed = isinstance(names, list) and len(names) == count
+    pair = isinstance(limits, list) and [type(it) in (int, float) for it in limits] == [True, True]
+    for key, value, fits, needed in (
+        ("range", limits, pair and limits[0] <= limits[1], "[0, 1], the least and the largest entry of inputs,"),
+        ("data", data, size is None or [size, size] == shape[1:], f"null or {{'size': {shape[1]}}}"),
+        ("classes", names, names is None or listed, f"null or {count} names"),
+    ):
+        if not fits:
+            mended = f"smoothed.card[{key!r}] = ...; smoothed.save(FILE)"
+            raise ValueError(f"{file}: its card has {key}: {value!r}, where {needed} is needed: {mended}")
+    if limits[0] < 0 or limits[1] > 1:
+        told = f"inputs from {limits[0]:g} to {limits[1]:g}, images are in [0, 1]"
+        raise ValueError(f"{file}: the classifier takes {told}: smoothed.predict")
 
 
 def read(path: Path, smoothed: "Smoothed"):
     """An image as the input of the classifier, read as `data=folder` reads it, and on the nearest point of its grid.
 
-    Raises ValueError where the image has another size or cannot be read, and where the classifier was certified on
-    inputs outside of [0, 1], which images are in.
+    Raises ValueError where the image has another size or cannot be read.
     """
     from PIL import Image
 
     from rddrs.data.pixels import LARGEST, depth, pixels
 
     shape, size = tuple(smoothed.card["shape"]), (smoothed.card.get("data") or {}).get("size")
-    if len(shape) != 3 or shape[0] not in (1, 3):
-        raise ValueError(f"the classifier takes inputs of shape {shape}, not images [channels, height, width]")
-    low, high = smoothed.card.get("range") or (0, 1)
-    if low < 0 or high > 1:
-        raise ValueError(
-            f"the classifier takes inputs from {low:g} to {high:g}, images are in [0, 1]: smoothed.predict"
-        )
     try:
         with Image.open(path) as image:
             bits = depth(image)

@@ -30,6 +30,8 @@ def prepare(settings: Settings) -> Prepared:
         raise SettingsError(f"data.flip=true mirrors {kind}: set data.flip=false")
     if settings.data.crop and len(data.shape) != 3:
         raise SettingsError(f"data.crop={settings.data.crop} shifts {kind}: set data.crop=0")
+    if settings.data.crop >= min(data.shape[1:], default=math.inf):
+        raise SettingsError(f"data.crop={settings.data.crop} may shift all of an image of {data.shape} out of sight")
     return prepare_on(data, settings)
 
 

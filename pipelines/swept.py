@@ -19,7 +19,7 @@ from pipelines.prepare import prepare
 from pipelines.run import complete
 from pipelines.settings import Settings
 from rddrs.files import write_text
-from rddrs.records import ComparisonFolder
+from rddrs.records import ComparisonFolder, Store
 from rddrs.records.tracking import Tracker
 
 
@@ -78,13 +78,22 @@ def read_note(note: dict[str, Any]) -> Settings:
 
 
 def end(folder: Path, overrides: list[str]) -> bool:
-    """Merge shards, compare what is finished, name what failed; whether anything did."""
+    """Merge shards, compare what is finished, name what failed and what is left to other shards; whether any failed."""
     places = ComparisonFolder(folder)
     notes = sorted(places.jobs.glob("*.json"), key=lambda path: int(path.stem))
     jobs = [json.loads(path.read_text()) for path in notes]
     failures = {" ".join(job["overrides"]): job["error"] for job in jobs if "error" in job}
-    runs = {job["run"]: read_note(job) for job in jobs if "error" not in job}
-    failures |= merge(folder, {name: settings for name, settings in runs.items() if settings.shard.count > 1})
+    runs: dict[str, list[Settings]] = {}
+    for job in jobs:
+        if "error" not in job:
+            runs.setdefault(job["run"], []).append(read_note(job))
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    for name, shards in runs.items():
+        try:
+            if any(it.shard.count > 1 for it in shards) and (told := merge(folder, name, shards)):
+                console.print(f"{escape(name)}\n        {told}")
+        except SettingsError as error:
+            failures[name] = str(error)
     tracker = parent(folder)
     if done := [name for name in runs if places.root.run(name).is_finished]:
         finished = read_runs(places.root, done)
@@ -95,7 +104,6 @@ def end(folder: Path, overrides: list[str]) -> bool:
     tracker.tags({"overrides": " ".join(overrides)})
     tracker.metrics({"jobs": len(jobs), "failed": len(failures)})
     tracker.finish("FAILED" if failures else "FINISHED")
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
     for name, message in failures.items():
         console.print(f"[bold red]failed[/]  {escape(name)}\n        {escape(message)}")
     if failures:
@@ -103,13 +111,18 @@ def end(folder: Path, overrides: list[str]) -> bool:
     return bool(failures)
 
 
-def merge(folder: Path, shards: dict[str, Settings]) -> dict[str, str]:
-    """Report the runs that were split into shards; what is missing, by the run's name."""
-    missing = {}
-    for name, settings in shards.items():
-        try:
-            complete(prepare(settings))
-            adopt(folder, name)
-        except SettingsError as error:
-            missing[name] = str(error)
-    return missing
+def merge(folder: Path, name: str, shards: list[Settings]) -> str:
+    """Report the run that was split into shards if the region of every input is there; else what is left to others.
+
+    Raises SettingsError where an input of the `shards` that are given is missing.
+    """
+    prepared, count = prepare(shards[0]), shards[0].shard.count
+    parts = [prepared.indices[place::count] for place in range(count)]
+    left = {*prepared.indices} - Store(prepared.run_folder).finished()
+    if left.isdisjoint(index for it in shards for index in prepared.indices[it.shard.index :: it.shard.count]) and left:
+        others = ",".join(str(place) for place, part in enumerate(parts) if not left.isdisjoint(part))
+        done = len(prepared.indices) - len(left)
+        return f"{done} of {len(prepared.indices)} inputs are certified; the others are left to shard.index={others}"
+    complete(prepared)
+    adopt(folder, name)
+    return ""

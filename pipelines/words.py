@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -64,7 +65,7 @@ def explained(error: Exception, words: Sequence[str], folder: str) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         options = error.options or []
-        return f"{group}={name}: there is no such {group}{meant(name, options)} There are {', '.join(options)}"
+        return f"{group}={name}: there is no such {group}{meant(name, options) or ':'} There are {', '.join(options)}"
     text = str(error)
     cause = str(error.__cause__ or "")
     for pattern in (r"Could not override '([^']*)'", r"Key '([^']*)' is not in struct"):
@@ -74,6 +75,12 @@ def explained(error: Exception, words: Sequence[str], folder: str) -> str:
     if found := re.search(r"Ambiguous value for argument '([^']*)'", text):
         key, _, value = found[1].partition("=")
         return f"{found[1]}: write {key}=[{value}] for a list, '{key}=\"{value}\"' for a text, or --multirun for each"
+    if text.startswith("Config group override"):
+        for word in words:
+            group, _, name = word.lstrip("+").partition("=")
+            files = sorted(Path(folder, group).glob("*.yaml"))
+            if files and name not in (known := [file.stem for file in files]):
+                return f"{word}: one of {', '.join(known)} is needed"
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 

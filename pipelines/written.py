@@ -5,13 +5,12 @@ from datetime import datetime
 from typing import Any
 
 import pandas as pd
-from hydra.utils import get_object
 from matplotlib.figure import Figure
 from numpy import ndarray
 
 from pipelines.again import command_of
 from pipelines.errors import SettingsError
-from pipelines.importing import uncollected
+from pipelines.importing import imported, uncollected
 from pipelines.prepared import Prepared
 from rddrs.files import replacing
 from rddrs.records import write_manifest
@@ -97,7 +96,7 @@ def track(prepared: Prepared, run: OpenedRun, severities: pd.DataFrame) -> str:
 
 def own_figures(names: Sequence[str], run: OpenedRun) -> dict[str, Figure]:
     """The figures that a user's functions make of a run, by the names of the functions; raises SettingsError."""
-    figures = {name.rpartition(".")[2]: get_object(name)(run) for name in names}
+    figures = {name.rpartition(".")[2]: imported(name)(run) for name in names}
     for name, figure in figures.items():
         if not isinstance(figure, Figure):
             raise SettingsError(f"figures: {name} gives no matplotlib.figure.Figure: {type(figure)}")

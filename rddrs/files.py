@@ -53,5 +53,14 @@ def reading(path: Path, advice: str = "delete it and run again") -> Iterator[Non
         yield
     except Unreadable:
         raise
-    except (SafetensorError, OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (
+        SafetensorError,
+        OSError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise Unreadable(f"{path} is damaged ({error}): {advice}") from error

@@ -34,6 +34,8 @@ def sentence(wrong: Any, prefix: str = "") -> str:
     name = ".".join(names)
     if wrong["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{name}: there is no such key"
+    if wrong["type"] == "missing":
+        return f"{name}: this key is needed"
     if wrong["type"] == "value_error":
         reason = str(wrong["ctx"]["error"])
         if not names or reason.startswith(f"{names[-1]}="):  # it names itself

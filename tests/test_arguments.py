@@ -11,7 +11,7 @@ from sklearn.linear_model import LinearRegression
 from torch import nn
 
 import rddrs
-from rddrs.compat import SmoothedClassifier
+from rddrs.compat import Smooth, SmoothedClassifier
 
 torch.manual_seed(0)
 NETWORK = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).eval()
@@ -22,11 +22,17 @@ CERTIFICATE = rddrs.certify(NETWORK, X, SCALE, samples=100)
 
 Isotropic: Any = rddrs.Isotropic
 Smoothed: Any = rddrs.Smoothed
+Classifier: Any = SmoothedClassifier
+SMOOTH: Any = Smooth(NETWORK, 3, 0.5)
 
 
 def certified(**changes: Any):
     terms: dict[str, Any] = {"sigma": 0.5, "reference": (INPUTS, LABELS), "method": rddrs.RS(), "samples": 100}
     return rddrs.certify_input(NETWORK, X, **terms | changes)
+
+
+def carded(**card: Any):
+    Smoothed(NETWORK, SCALE, card=card).save("model.rddrs")
 
 
 def path(smoothed: Any = SMOOTHED, low: Any = -0.01, high: Any = 0.01, perturbation: Any = "brightness"):
@@ -54,6 +60,12 @@ def own(function: Any = lambda x, s: x + s, limit: float = 1.0, variation: Any =
             "seed must be a whole number, not RandomState",
         ),
         (lambda: SMOOTHED.predict([X, torch.rand(5)]), "inputs of the shapes (4,), (5,): one shape"),
+        (lambda: carded(a=torch.ones(2)), "card: Object of type Tensor is not JSON serializable: texts, numbers"),
+        (lambda: carded(shape=[5]), "card: shape=[5]: the sizes of an input of 4 entries are needed, a list"),
+        (lambda: carded(shape=4), "card: shape=4: the sizes"),
+        (lambda: Smoothed(NETWORK, SCALE, grid=True), "grid=True: a finite step above 0"),
+        (lambda: SMOOTH.predict(np.ones(4), 10, 0.1, 10), "x is a ndarray, not a torch.Tensor"),
+        (lambda: Classifier(sigma=None).fit(np.eye(4), [0, 1, 0, 1]), "sigma=None: a number above 0"),
         (lambda: SMOOTHED.save("model.rddrs", shape=(5,)), "shape=[5] has 5 entries, the scale 4"),
         (lambda: CERTIFICATE.contains(X), "points of shape [4]: [n, 4] is needed; one point is point[None]"),
         (lambda: CERTIFICATE.contains(torch.rand(2, 5)), "points of shape [2, 5]: [n, 4] is needed"),

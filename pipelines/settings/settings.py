@@ -1,10 +1,9 @@
 """The whole configuration, and what follows from it."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
-from hydra.utils import get_object
 from pydantic import (
     Field,
     NonNegativeFloat,
@@ -15,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from pipelines.importing import imported
 from pipelines.settings.certification import Certify
 from pipelines.settings.classifier import Classifier
 from pipelines.settings.groups import NAME, Group, Target
@@ -44,6 +44,13 @@ class Data(Target):
 
 class MethodChoice(Target):
     name: str = Field(pattern=NAME)
+
+    @model_validator(mode="after")
+    def rs_is_rs(self) -> Self:
+        """What others are compared with is told by this name."""
+        if self.name == "rs" and self.target.rpartition(".")[2] != "RS":
+            raise ValueError(f"name=rs _target_={self.target}: rs is rddrs.RS: give another method another name")
+        return self
 
 
 class Audit(Group):
@@ -85,7 +92,7 @@ class Settings(Group):
     sigma: PositiveFloat
     threat: dict[str, NonNegativeFloat]
     threat_at: dict[str, PositiveFloat]
-    seed: NonNegativeInt
+    seed: Annotated[NonNegativeInt, Field(lt=1 << 63)]  # what torch takes
     device: str
     output_root: str
     shard: Shard
@@ -135,10 +142,10 @@ class Settings(Group):
     @classmethod
     def importable(cls, names: list[str]) -> list[str]:
         for name in names:
-            try:
-                get_object(name)
-            except Exception as error:
-                raise ValueError(f"{name} cannot be imported: {error}") from error
+            if not callable(imported(name)):
+                raise ValueError(f"{name} is no function of a run")
+        if len({name.rpartition(".")[2] for name in names}) < len(names):
+            raise ValueError(f"{', '.join(names)}: each needs a name of its own after the last dot")
         return names
 
     @field_validator("runs", "figures", mode="before")
@@ -153,9 +160,10 @@ class Settings(Group):
         if value == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            torch.empty(0, device=value)
+            torch.zeros(1, device=value).item()
         except (RuntimeError, AssertionError) as error:
-            raise ValueError(f"no such device here ({error}): use auto or cpu") from error
+            told = str(error).partition("\n")[0]
+            raise ValueError(f"device={value}: no such device here ({told}): use auto or cpu") from error
         try:
             torch.ones(1, dtype=torch.float64, device=value).add_(1)
         except (RuntimeError, TypeError) as error:  # Apple's, and some of Intel's

@@ -59,13 +59,14 @@ class SmoothedClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"y holds one class alone, {self.classes_[0]}: at least two classes are needed")
         if self.estimator is not None and not is_classifier(self.estimator):
             raise ValueError(f"estimator={self.estimator!r} is no classifier: its answers are no classes")
+        scale = Isotropic(self.sigma, X.shape[1])
         source = check_random_state(self.random_state)
         inputs = np.repeat(X, self.copies, axis=0)
         estimator: Any = clone(LogisticRegression() if self.estimator is None else self.estimator)
         self.estimator_ = estimator.fit(
-            inputs + self.sigma * source.normal(size=inputs.shape), labels.repeat(self.copies)
+            inputs + scale.sigma * source.normal(size=inputs.shape), labels.repeat(self.copies)
         )
-        self.smoothed_ = Smoothed(Votes(self.estimator_, len(self.classes_)), Isotropic(self.sigma, X.shape[1]))
+        self.smoothed_ = Smoothed(Votes(self.estimator_, len(self.classes_)), scale)
         return self
 
     def predict(self, X: Any) -> ndarray:

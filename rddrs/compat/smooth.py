@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rddrs.certification import ABSTAIN, Smoothed
-from rddrs.noise import Isotropic
+from rddrs.noise import Isotropic, require_tensor
 
 
 class Smooth:
@@ -49,6 +49,7 @@ class Smooth:
         return int(found.classes[0])
 
     def _smoothed(self, x: Tensor) -> Smoothed:
+        require_tensor("x", x)
         if isinstance(self.base_classifier, torch.nn.Module):
             self.base_classifier.eval()
         return Smoothed(self.base_classifier, Isotropic(float(self.sigma), x.numel()))

@@ -76,6 +76,14 @@ def folder(root: str, size: int | None = None) -> Dataset:
     return Dataset(*part("train"), *part("test"), classes=len(heads["train"]), notes=notes)
 
 
+def images_below(place: Path) -> tuple[list[Path], Left]:
+    """The images in a folder and those below it, in the order of their names, and what is left out, as of `folder`."""
+    left: Left = defaultdict(list)
+    found = {path: _read_head(path) for path in _files(place, left)}
+    left["no images"] = [path for path, head in found.items() if head is None]
+    return [path for path, head in found.items() if head is not None], left
+
+
 def _classes(place: Path, left: Left, seen: Seen) -> dict[str, dict[Path, Head]]:
     """The images of every class, in the order of their names."""
     if not place.is_dir():

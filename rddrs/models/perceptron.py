@@ -10,6 +10,8 @@ class Perceptron(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], classes: int, width: int = 64) -> None:
         super().__init__()
+        if width < 1:
+            raise ValueError(f"width={width}: a number of units from 1 is needed")
         self.layers = nn.Sequential(
             nn.Flatten(),
             nn.Linear(torch.Size(shape).numel(), width),

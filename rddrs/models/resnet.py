@@ -38,6 +38,8 @@ class ResNet(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], classes: int, depth: int = 20, width: int = 16) -> None:
         super().__init__()
+        if width < 1:
+            raise ValueError(f"width={width}: a number of channels from 1 is needed")
         if depth < 8 or (depth - 2) % 6:
             raise ValueError(f"depth={depth}: it must be 6 n + 2, as 20, 56 and 110 are")
         if len(shape) != 3 or min(shape[1:]) < 8:

@@ -40,6 +40,13 @@ def write(
 
     Raises ValueError where the network can neither be exported nor named, or what the file makes is not the network.
     """
+    try:
+        json.dumps(dict(card))
+    except TypeError as error:
+        raise ValueError(f"card: {error}: texts, numbers, lists and dictionaries of them are needed") from error
+    given = card.get("shape")
+    if given is not None and not (isinstance(given, list | tuple) and math.prod(given) == scale.dim):
+        raise ValueError(f"card: shape={given!r}: the sizes of an input of {scale.dim} entries are needed, a list")
     inner, adapters = _taken_apart(classifier)
     if isinstance(inner, torch.jit.ScriptModule):
         buffer = io.BytesIO()

@@ -12,7 +12,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from rddrs.noise.product import Product, multiply
-from rddrs.noise.scale import Axis, Scale, ranks, require_tensor
+from rddrs.noise.scale import Axis, Scale, ranks, require_numbers
 
 
 class Full(Scale):
@@ -22,7 +22,7 @@ class Full(Scale):
     """
 
     def __init__(self, matrix: Float[Tensor, "d d"]) -> None:
-        require_tensor("matrix", matrix)
+        require_numbers("matrix", matrix)
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             raise ValueError(f"a scale must be a square matrix, not one of shape {tuple(matrix.shape)}")
         matrix = matrix.detach()

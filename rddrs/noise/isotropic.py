@@ -20,7 +20,10 @@ class Isotropic(Scale):
     def __post_init__(self) -> None:
         if not isinstance(self.dim, int | np.integer) or self.dim < 1:
             raise ValueError(f"dim={self.dim!r}: the number of an input's entries is needed: x.numel()")
-        object.__setattr__(self, "sigma", float(self.sigma))
+        try:
+            object.__setattr__(self, "sigma", float(self.sigma))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"sigma={self.sigma!r}: a number above 0 is needed") from error
         positive("sigma", torch.tensor(self.sigma, dtype=torch.float64))
 
     @property

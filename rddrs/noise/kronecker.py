@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rddrs.noise.precision import together
 from rddrs.noise.product import Product, multiply
-from rddrs.noise.scale import Axis, Scale, owned, positive, ranks, require_tensor
+from rddrs.noise.scale import Axis, Scale, owned, positive, ranks, require_numbers
 
 LARGEST_GROUP = 128
 """Factors of neighbouring axes are multiplied together up to this size: fewer and larger products."""
@@ -37,12 +37,13 @@ class Kronecker(Scale):
     """
 
     def __init__(self, factors: Sequence[Tensor], values: Float[Tensor, "*shape"]) -> None:
+        positive("values", values)
+        for place, factor in enumerate(factors):
+            require_numbers(f"factor {place}", factor)
         shapes = [tuple(factor.shape) for factor in factors]
         if shapes != [(size, size) for size in values.shape]:
             raise ValueError(f"factors of shapes {shapes} do not fit values of shape {tuple(values.shape)}")
-        positive("values", values)
         for place, factor in enumerate(factors):
-            require_tensor(f"factor {place}", factor)
             gram = factor.double().mT @ factor.double()
             if not (gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)).abs().max() < 1e-4:
                 raise ValueError(f"factor {place} is not orthogonal: Q^T Q differs from the identity")

@@ -149,10 +149,20 @@ def require_tensor(name: str, value: object) -> None:
         raise ValueError(f"{told}: torch.from_numpy(numpy.ascontiguousarray({name.split()[0]}))")
 
 
+def require_numbers(name: str, value: Tensor) -> None:
+    """Raises ValueError for anything else than a dense tensor of real floating-point numbers, one at least."""
+    require_tensor(name, value)
+    plain = value.layout is torch.strided and not value.is_meta
+    if not (plain and value.is_floating_point() and value.itemsize > 1 and value.numel()):
+        kind = f"{value.dtype} tensor of shape {list(value.shape)}, {value.layout}, on {value.device}"
+        raise ValueError(f"{name} is a {kind}: dense real floating-point numbers are needed, one at least")
+
+
 def positive(name: str, values: Tensor) -> None:
-    require_tensor(name, values)
-    if not (torch.isfinite(values).all() and (values > 0).all()):
-        raise ValueError(f"{name} must be finite and positive; its smallest value is {values.min().item()}")
+    require_numbers(name, values)
+    wrong = values[~(torch.isfinite(values) & (values > 0))]
+    if len(wrong):
+        raise ValueError(f"{name} must be finite and positive: there is {wrong[0].item()}")
 
 
 def ranks(dim: int, first: int, last: int) -> list[int]:

@@ -21,7 +21,7 @@ def from_tensors(tensors: dict[str, Tensor]) -> Scale:
     names = sorted(tensors)
     factors = [f"factor{place}" for place in range(tensors["values"].ndim)] if "values" in tensors else []
     if names == ["dim", "sigma"]:
-        return Isotropic(tensors["sigma"].item(), int(tensors["dim"].item()))
+        return Isotropic(tensors["sigma"].item(), tensors["dim"].item())  # pyright: ignore[reportArgumentType]
     if names == sorted([*factors, "values"]):
         return Kronecker([tensors[factor] for factor in factors], tensors["values"])
     if names == ["theta"]:

@@ -230,7 +230,7 @@ CAPTIONS = {
     "confidence": "Share of inputs whose lower bound of p_A, the probability of the right class under noise, is at "
     "most so much; what begins above 0 is wrong or abstained. A mean radius rewards the easy inputs, at the right.",
     "severities": "Mean certified severity of named perturbations, 0 where the answer is wrong, largest first. "
-    "Lines: 95 % bootstrap intervals over the inputs; an arrow where one has no end.",
+    "Lines: 95 % bootstrap intervals over the inputs, of ten or more; an arrow where one has no end.",
     "radii": "How many inputs have which radius. Abstentions have radius 0.",
     "spectra": "Eigenvalues of the noise scale C, sorted: median over inputs, band from 10 % to 90 %.",
     "fidelity": "Accuracy of the smoothed classifier on other inputs, relative to isotropic noise, against the size of "

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from rddrs.certification import ABSTAIN
-from rddrs.report.gains import mean_interval
+from rddrs.report.gains import FEWEST, mean_interval
 from rddrs.report.tables import Run, confidence_band, fidelity_interval, interval, labels, standard_name, summarize
 from rddrs.rounding import round_down
 from rddrs.version import __version__
@@ -49,7 +49,7 @@ def tiles(run: Run, isotropic: Run | None = None) -> list[dict[str, str]]:
     """Certified accuracy, mean ball and proxy radius, and fidelity: `name`, `value`, `interval`, and what RS has.
 
     Values, and what they have more than RS, are rounded down, intervals outward. Intervals are 95 %: of the accuracy
-    Clopper-Pearson, of mean radii bootstrap over the inputs.
+    Clopper-Pearson, of mean radii bootstrap over the inputs, of which fewer than `FEWEST` are too few.
     """
     summary = summarize(run.records)
     other = None if isotropic is None else summarize(isotropic.records)
@@ -57,7 +57,8 @@ def tiles(run: Run, isotropic: Run | None = None) -> list[dict[str, str]]:
     found = [_tile("Certified accuracy", summary, other, "certified_accuracy", (low, high))]
     for name, column in (("ball", "ball_radius"), ("proxy", "proxy_radius")):
         values = run.records[column].to_numpy(float) * run.records["correct"].to_numpy(float)
-        found.append(_tile(f"Mean {name} radius", summary, other, f"acr_{name}", mean_interval(values)))
+        tile = _tile(f"Mean {name} radius", summary, other, f"acr_{name}", mean_interval(values))
+        found.append(tile | ({"interval": "too few inputs"} if len(values) < FEWEST else {}))
     fidelity = {"name": "Fidelity", "value": round_down(summary["fidelity"]), "interval": fidelity_interval(summary)}
     return [*found, fidelity | {"versus": f"1: as good as {standard_name(run.records)}"}]
 

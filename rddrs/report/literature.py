@@ -79,7 +79,8 @@ def literature_table(found: pd.DataFrame) -> Table:
     for heading in ("objective", "sigma", "inputs", "n", "ACR", "+-", "pub-\nlished", "differ-\nence"):
         table.add_column(heading, justify="left" if heading == "objective" else "right", overflow="fold")
     for row in found.to_dict("records"):
-        ours = (f"{row['inputs']}", f"{row['samples']:,}", round_down(row["acr"]), f"{row['standard_error']:.3f}")
+        error = "-" if math.isnan(row["standard_error"]) else f"{row['standard_error']:.3f}"
+        ours = (f"{row['inputs']}", f"{row['samples']:,}", round_down(row["acr"]), error)
         theirs = (f"{row['published']:.3f}", f"{row['difference']:+.1%}") if row["published"] > 0 else ("-", "-")
         table.add_row(row["objective"], f"{row['sigma']:g}", *ours, *theirs)
     return table

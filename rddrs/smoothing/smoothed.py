@@ -59,7 +59,7 @@ class SmoothedClassifier(nn.Module):
         family_of(norm)  # there is one
         if not isinstance(scale, Scale):
             raise ValueError(f"scale={scale!r}: a scale is needed, as rddrs.Isotropic(0.25, dim)")
-        if grid is not None and (isinstance(grid, str) or not 0 < grid < math.inf):
+        if grid is not None and (isinstance(grid, str | bool) or not 0 < grid < math.inf):
             raise ValueError(f"grid={grid!r}: a finite step above 0 is needed, or None")
         check_evaluates(classifier)
         self.classifier, self.scale = classifier, scale

@@ -1,14 +1,18 @@
 """Laws of every noise scale: what it does is what its dense matrix C does."""
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from beartype.roar import BeartypeCallHintViolation
+from safetensors.torch import save_file
+from torch import Tensor
 
 from rddrs import Diagonal, Full, Isotropic, Kronecker
-from rddrs.noise import precision, product
+from rddrs.noise import Scale, load_scale, precision, product
 from rddrs.noise.tensors import from_tensors
 from tests.layouts import LAYOUTS, SHAPE
 
@@ -156,6 +160,29 @@ def test_a_symmetric_matrix_is_kept_bit_for_bit_and_rounding_is_symmetrised(spd_
     assert torch.equal(kept, kept.mT)
 
 
+def anything(given: Any) -> Any:
+    """What is given, of which a type checker knows nothing."""
+    return given
+
+
+def no_numbers() -> Iterator[tuple[str, Callable[[], Scale]]]:
+    """Scales of tensors that hold no real floating-point numbers, by the name of the argument."""
+    for change in (
+        partial(Tensor.to, dtype=torch.complex64),
+        Tensor.int,
+        Tensor.bool,
+        Tensor.to_sparse,
+        partial(Tensor.to, device="meta"),
+    ):
+        yield "theta", lambda change=change: Diagonal(change(torch.ones(2)))
+        yield "matrix", lambda change=change: Full(change(torch.eye(2)))
+        yield "values", lambda change=change: Kronecker([torch.eye(2)], change(torch.ones(2)))
+        yield "factor 0", lambda change=change: Kronecker([change(torch.eye(2))], torch.ones(2))
+    yield "theta", lambda: Diagonal(torch.empty(0))
+    yield "matrix", lambda: Full(torch.empty(0, 0))
+    yield "values", lambda: Kronecker([torch.empty(0, 0)], torch.empty(0))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -175,11 +202,32 @@ def test_a_symmetric_matrix_is_kept_bit_for_bit_and_rounding_is_symmetrised(spd_
         (lambda: Kronecker([torch.full((2, 2), torch.nan)], torch.ones(2)), "factor 0 is not orthogonal"),
         (lambda: Kronecker([torch.eye(2)], torch.tensor([1.0, 0.0])), "values"),
         (lambda: from_tensors({"weights": torch.ones(2)}), "weights"),
+        (lambda: Isotropic(anything(None), 2), "sigma=None: a number above 0"),
+        (lambda: Isotropic(anything("x"), 2), "sigma='x': a number above 0"),
+        (lambda: Diagonal(torch.tensor([1.0, float("inf")])), "there is inf"),
+        *((make, f"{name} is a torch.* tensor of shape") for name, make in no_numbers()),
+        (lambda: Kronecker(anything([1]), torch.ones(1)), "factor 0 is a int, not a torch.Tensor"),
+        (lambda: Kronecker([torch.eye(1)], anything([1.0])), "values is a list, not a torch.Tensor"),
     ],
 )
 def test_what_is_no_scale_is_refused(make, message, shapes_unchecked):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"triangle": torch.ones(2)},
+        {"sigma": torch.ones(2), "dim": torch.tensor(3)},
+        {"sigma": torch.tensor(0.5), "dim": torch.tensor(3.7)},
+    ],
+    ids=str,
+)
+def test_a_file_of_no_scale_is_named(tensors, tmp_path, shapes_unchecked):
+    save_file(tensors, tmp_path / "scale.safetensors")
+    with pytest.raises(ValueError, match=r"scale\.safetensors is damaged"):
+        load_scale(tmp_path / "scale.safetensors")
 
 
 def test_shapes_are_checked_while_testing(scale_of):

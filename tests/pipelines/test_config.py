@@ -106,7 +106,7 @@ def test_every_default_of_the_library_is_that_of_its_file(path: Path) -> None:
         ("sigma=wide", "sigma=wide: Input should be a valid number"),
         ("sigma=nan", "sigma=nan: Input should be"),
         ("seed=-1", "seed=-1"),
-        ("device=abacus", "device: no such device here"),
+        ("device=abacus", "device=abacus: no such device here"),
         ("certify.alpha=2", "certify.alpha=2: Input should be less than 1"),
         ("certify.samples=5", "samples=5 can certify nothing at alpha=0.001: use at least 10"),
         ("certify.samples=1.5", "certify.samples=1.5"),
@@ -142,7 +142,8 @@ def test_every_default_of_the_library_is_that_of_its_file(path: Path) -> None:
         ("method=ancer method.gamma=-1", "method.gamma=-1: Input should be greater than 0"),
         ("method=ancer method.guard=1.5", "method.guard=1.5"),
         ("method=rddrs_paper method.metric=flat", "method.metric=flat"),
-        ("method=rs method._target_=rddrs.Nothing", "method._target_=rddrs.Nothing cannot be imported"),
+        ("method=rs method._target_=rddrs.Nothing", "method: name=rs _target_=rddrs.Nothing: rs is rddrs.RS"),
+        ("method.name=mine method._target_=rddrs.Nothing", "method._target_=rddrs.Nothing cannot be imported"),
         ("classifier=own", "Missing mandatory value: _target_"),
         ("classifier=own classifier._target_=torch.nn.Identity ~classifier.epochs", "classifier.epochs"),
         ("classifier=own classifier._target_=torch.nn.Identity", "maps one input to shape (1, 2)"),
@@ -168,6 +169,16 @@ def test_every_default_of_the_library_is_that_of_its_file(path: Path) -> None:
         ("certify.bound=sequential", "certify: bound=sequential is that of a target_radius: leave it out"),
         ("train.precision=float16", "train.precision=float16"),
         ("figures=[nowhere.drawn]", "figures: nowhere.drawn cannot be imported"),
+        ("figures=[math.pi]", "figures: math.pi is no function of a run"),
+        ("figures=[math.sin,cmath.sin]", "figures: math.sin, cmath.sin: each needs a name of its own"),
+        ("threat=[math.sin]", "threat=['math.sin']: math.sin() takes exactly one argument"),
+        ("seed=99999999999999999999", "seed=99999999999999999999: Input should be less than"),
+        ("device=meta", "device=meta: no such device here"),
+        ("~sigma", "sigma: this key is needed"),
+        ("method.name=rs", "method: name=rs _target_=rddrs.RDDRS: rs is rddrs.RS"),
+        ("data=digits data.crop=8", "data.crop=8 may shift all of an image of (1, 8, 8) out of sight"),
+        ("classifier.width=0", "width=0: a number of units from 1 is needed"),
+        ("data=digits +data.size=3", "data.size: there is no such key; rddrs.data.digits takes no argument"),
         ("threat=[fog]", "threat: there is no perturbation fog: rotation, shift"),
         ("threat=[rotation]", "rotation needs images [channels, height, width], not inputs of shape (2,)"),
         ("threat={brightness:-1}", "threat.brightness=-1: Input should be greater than or equal to 0"),
@@ -186,7 +197,7 @@ def test_bad_values_are_named(override: str, named: str) -> None:
 
 def test_what_a_device_lacks_is_one_sentence_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Apple's devices have no float64, older cards no bfloat16."""
-    makes = {name: getattr(torch, name) for name in ("empty", "ones")}
+    makes = {name: getattr(torch, name) for name in ("zeros", "ones")}
 
     def made(name: str, *shape: int, device: str, dtype: torch.dtype | None = None) -> torch.Tensor:
         if device == "mps" and dtype == torch.float64:

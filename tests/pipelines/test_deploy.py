@@ -15,7 +15,7 @@ from torch import nn
 import rddrs
 from pipelines.certify import certify
 from pipelines.command import main
-from pipelines.predict import read
+from pipelines.predict import check_card, read
 from pipelines.prepare import Prepared, prepare
 from pipelines.train import train
 from rddrs.data import digits, folder
@@ -115,7 +115,10 @@ def test_files_of_a_network_are_certified_and_audited_as_they_are(work, monkeypa
         rddrs.save_scale(scale.scaled(factor), "elsewhere.safetensors")
         assert (prepare(settings(*moved)).run_folder.resolve() == folder) == same
 
+    for hidden in ("._1.png", "some/.DS_Store", "notes.txt"):
+        (work / "images" / hidden).write_bytes(b"no image")
     ask(monkeypatch, "predict", "file=model.rddrs", "images=images", "samples=400")
+    assert "6 images" in (told := capsys.readouterr().out) and "left out: 2 hidden, 1 no images" in told
     table = pd.read_csv("predictions.csv")
     counts = table.filter(like="count_").to_numpy()
     assert (counts.sum(axis=1) == 400).all() and table["p_value"].to_numpy().max() <= 1
@@ -286,12 +289,32 @@ def test_an_image_is_predicted_as_it_was_certified(mode, tmp_path):
         image.save(tmp_path / name / "1.png", transparency=0 if mode == "P" else None)
     data = folder(str(tmp_path), size=6)
     smoothed = rddrs.Smoothed(perceptron().eval(), rddrs.Isotropic(0.5, 36), grid=data.grid)
-    smoothed.card |= {"shape": list(data.shape), "data": {"name": "folder", "size": 6}, "range": [0.0, 1.0]}
+    smoothed.card |= {"shape": list(data.shape), "data": {"name": "folder", "size": 6}}
     for place, label in enumerate("ab"):
         torch.testing.assert_close(read(tmp_path / "test" / label / "1.png", smoothed), data.test_inputs[place])
-    smoothed.card["range"] = [0.0, 16.0]
-    with pytest.raises(ValueError, match=r"takes inputs from 0 to 16, images are in \[0, 1\]"):
-        read(tmp_path / "test" / "a" / "1.png", smoothed)
+
+
+@pytest.mark.parametrize(
+    ("card", "told"),
+    [
+        ({"range": [0.0, 16.0]}, r"takes inputs from 0 to 16, images are in \[0, 1\]"),
+        ({"shape": [64]}, "takes inputs of shape"),
+        ({"range": None}, r"card has range: None, where \[0, 1\]"),
+        ({"range": [1, 0]}, r"card has range: \[1, 0\]"),
+        ({"range": 1}, "card has range: 1"),
+        ({"classes": ["a", "b"]}, r"card has classes: \['a', 'b'\], where null or 10 names"),
+        ({"classes": 10}, "card has classes: 10, where null or 10 names"),
+        ({"data": "folder"}, "card has data: 'folder'"),
+        ({"data": {"size": 6}}, "where null or {'size': 8} is needed"),
+    ],
+    ids=str,
+)
+def test_a_card_that_does_not_say_what_images_are_is_refused(card, told):
+    smoothed = rddrs.Smoothed(perceptron().eval(), rddrs.Isotropic(0.5, 64), card={"shape": [1, 8, 8], "range": [0, 1]})
+    check_card("model.rddrs", smoothed)
+    smoothed.card |= card
+    with pytest.raises(ValueError, match=f"model.rddrs: .*{told}"):
+        check_card("model.rddrs", smoothed)
 
 
 def test_what_goes_wrong_is_one_message(work, monkeypatch, capsys):
@@ -319,6 +342,8 @@ def test_what_goes_wrong_is_one_message(work, monkeypatch, capsys):
         (("predict", "file=weights.pt", "image=images"), "image: there is no such key"),
         (("predict", "file=weights.pt", "images=nowhere"), "images=nowhere: there is no such folder"),
         (("predict", "file=weights.pt", "images=images", "samples=x"), "samples=x: a whole number is needed"),
+        (("predict", "file=weights.pt", "images=images", "samples=10"), "samples=10: all are abstentions below 11"),
+        (("predict", "file=weights.pt", "images=images", "alpha=2"), "alpha=2: a number between 0 and 1"),
         (("predict", "file=weights.pt", "images=images", "output=no/p.csv"), "output=no/p.csv: a file in a folder"),
         (("export", "run=nothing", "file=no/model.rddrs"), "file=no/model.rddrs: a file in a folder"),
     ]:

@@ -16,10 +16,11 @@ from mlflow.entities import Run
 
 from pipelines.certify import certify
 from pipelines.entry import CONFIGURATION
+from pipelines.errors import SettingsError
 from pipelines.figure2 import figure2
 from pipelines.prepare import prepare
 from pipelines.settings import CovarianceTrain
-from pipelines.swept import leave_note
+from pipelines.swept import leave_note, merge
 from rddrs.records.store import Store
 from rddrs.records.tracking import database
 from tests.pipelines.processes import heed_ctrl_c
@@ -141,6 +142,19 @@ def test_a_sweep_that_is_stopped_goes_on_under_the_same_parent_and_merges_its_sh
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert {path: path.stat().st_mtime_ns for path in done} == written, "nothing is done twice"
     assert len(pd.read_parquet(next(tmp_path.glob("runs/*/records.parquet")))) == 12
+
+
+def test_a_sweep_over_some_of_the_shards_is_done_with_them(tmp_path: Path) -> None:
+    """What is left to other shards is no failure; an input of its own that is missing is one."""
+    words = [*SMALL, "method=rs", "data.subset=5", "shard.count=3", f"output_root={tmp_path}"]
+    shards = [prepare(settings(*words, f"shard.index={place}")) for place in (0, 1)]
+    for prepared in shards:
+        certify(prepared)
+    given = tmp_path / "sweeps" / "some", shards[0].run_folder.name, [it.settings for it in shards]
+    assert merge(*given) == "4 of 5 inputs are certified; the others are left to shard.index=2"
+    shards[0].store.path(shards[0].indices[1]).unlink()
+    with pytest.raises(SettingsError, match="2 of 5 inputs are not certified yet"):
+        merge(*given)
 
 
 @pytest.mark.parametrize("size", [[], ["+size=paper"]], ids=["laptop", "paper"])

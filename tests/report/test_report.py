@@ -343,17 +343,18 @@ def test_a_gain_is_a_ratio_of_means_and_its_interval_is_scipys():
 
 
 def test_an_interval_has_an_end_where_there_is_one(runs):
-    """Three in ten resamples of three inputs lack the only one of which RS certifies anything: 0 to infinity, not 3."""
-    assert gain(np.ones(3), np.array([0.0, 0.0, 1.0])) == (3.0, 1.0, np.inf)
-    assert gain(np.array([1.2]))[0] == 1.2 and np.isnan(gain(np.array([1.2]))[1:]).all(), (
-        "one input says nothing of others"
-    )
+    """A third of the resamples lack the only input of which RS certifies anything: infinity, not 12."""
+    at, _, high = gain(np.ones(12), np.eye(12)[0])
+    assert (at, high) == (12.0, np.inf)
+    few, *ends = gain(np.arange(9.0))
+    assert few == 4 and np.isnan(ends).all(), "as many as nine inputs have a bootstrap interval that is far too narrow"
     base = runs["isotropic"].records.assign(severity_mine=[1.0, *[0.0] * 19], correct=True)
     figure = severity_figure([replace(runs["isotropic"], records=base), runs["full"]])
     arrows = [line for line in figure.axes[0].lines if line.get_marker() == ">" and np.isfinite(line.get_xdata()).any()]
     assert len(arrows) == 1 and np.isfinite(figure.axes[0].get_xlim()).all()
-    for kind in ("single", "abstained"):
-        assert {tile["interval"] for tile in tiles(runs[kind]) if "radius" in tile["name"]} == {"-"}
+    equal = replace(runs["isotropic"], records=runs["isotropic"].records.assign(correct=False))
+    for run, told in ((runs["single"], "too few inputs"), (equal, "-")):
+        assert {tile["interval"] for tile in tiles(run) if "radius" in tile["name"]} == {told}
 
 
 @pytest.mark.parametrize("dim", [2, 5, 16, 100])
