@@ -33,6 +33,8 @@ def predict(file: str, images: str, samples: str, alpha: str, output: str) -> No
         raise ValueError(f"images={images}: there is no such folder")
     smoothed = load(file)
     check_card(file, smoothed)
+    if smoothed.card.get("range") is None:
+        print(f"{file}: its card has no range of inputs: [0, 1], which images are in, is believed to be theirs")
     paths, left = images_below(Path(images))
     if not paths:
         raise ValueError(f"images={images}: there are no images in this folder")
@@ -53,13 +55,14 @@ def predict(file: str, images: str, samples: str, alpha: str, output: str) -> No
 
 
 def check_card(file: str, smoothed: "Smoothed") -> None:
-    """Raise ValueError where the classifier takes no images, or its card does not say what it is to be told of them."""
+    """Raise ValueError where the classifier takes no images, or its card says what cannot be of it."""
     import torch
 
     from rddrs.smoothing import logits_of
 
     card: Any = smoothed.card
-    shape, limits, names, data = map(card.get, ("shape", "range", "classes", "data"))
+    shape, names, data = map(card.get, ("shape", "classes", "data"))
+    limits = [0, 1] if card.get("range") is None else card["range"]
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise ValueError(f"{file}: the classifier takes inputs of shape {shape}, not images [channels, height, width]")
     with torch.inference_mode():
