@@ -142,7 +142,12 @@ class Course:
         lower, upper = self._clipped(images.amin(dim=0) - away), self._clipped(images.amax(dim=0) + away)
         if self._step is None:
             return Hull(corners, lower, upper, away + cut, spreads)
-        least, most = ((lower / self._step - 0.5).ceil() * self._step, (upper / self._step + 0.5).floor() * self._step)
+        # What is half-way between two multiples, as an end of the range may be, is rounded to either.
+        half = self._step / 2 + EPS * torch.maximum(lower.abs(), upper.abs())
+        least, most = (
+            ((lower - half) / self._step).ceil() * self._step,
+            ((upper + half) / self._step).floor() * self._step,
+        )
         off = torch.where(least == most, torch.maximum(most - lower, upper - most).clamp_min(0), self._step / 2)
         return Hull(corners, torch.minimum(lower, least), torch.maximum(upper, most), away + cut + off, spreads)
 

@@ -276,6 +276,14 @@ def test_a_box_along_a_long_axis_costs_little_more_than_a_path(linear, light, cl
     assert box.samples <= 1.6 * alone.samples
 
 
+@pytest.mark.parametrize(("light", "clamp"), [(-1.0, (0.15, 1.0)), (1.0, (0.0, 0.15))])
+def test_a_clamped_value_half_way_between_two_steps_may_be_rounded_to_either(light, clamp):
+    """0.15 is 1.5 steps of 0.1: floating point divides them to a little less, and files to 0.2, too."""
+    course, ruler = Course(feared("brightness"), torch.zeros(1), clamp, 0.1), Ruler(Isotropic(1.0, 1), "l2")
+    severity, anchor = (torch.tensor([[each]], dtype=torch.float64) for each in (light, 0.1))
+    assert needed(course, ruler, severity, severity, anchor, math.inf) >= 0.1
+
+
 @pytest.mark.parametrize("size", [1.0, 1e4, 1e6, 1e9])
 def test_the_radius_holds_the_cell_in_exact_arithmetic(size):
     """Of large images under little noise the last bit of float64 is longer than a bound's own margin."""
