@@ -105,7 +105,7 @@ class Course:
     ) -> None:
         self._perturbations, self._x, self._clamp, self._step = tuple(perturbations), x, clamp, rounding
         for it in self._perturbations:
-            it.require(x.shape)
+            it.check(x)
         first, *others = (it.function for it in self._perturbations)
         if others and not isinstance(others[0], Change):
             raise ValueError(f"{self._perturbations[1].name} cannot be applied second: it is no named perturbation")
