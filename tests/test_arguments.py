@@ -37,6 +37,9 @@ def own(function: Any = lambda x, s: x + s, limit: float = 1.0, variation: Any =
     return rddrs.Perturbation("mine", function, limit, images=False, variation=variation)
 
 
+PATH = path()
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -73,6 +76,11 @@ def own(function: Any = lambda x, s: x + s, limit: float = 1.0, variation: Any =
         (lambda: path(perturbation=own()), "mine's variation must keep the input's shape (4,), not make it ()"),
         (lambda: own(limit=-1.0), "mine: limit=-1.0: the largest severity, above 0"),
         (lambda: own(function=3), "mine: function=3 cannot be called"),
+        (lambda: own(variation=3), "mine: variation=3 cannot be called with (x, low, high)"),
+        (lambda: path(perturbation=own(lambda x, s: x + 1j * s)), "mine gives complex numbers: real ones are needed"),
+        (lambda: PATH.covers((0, 0)), "severity=(0, 0): 1 of brightness needed, not 2"),
+        (lambda: PATH.contains(X), "points of shape [4]: [n, 4] is needed; one point is point[None]"),
+        (lambda: PATH.contains(torch.rand(2, 1)), "points of shape [2, 1]: [n, 4] is needed"),
         (lambda: SmoothedClassifier(LinearRegression()).fit(np.eye(4), [0, 1, 0, 1]), "LinearRegression() is no class"),
         (lambda: rddrs.load_scale(__file__), "a file of rddrs.save_scale is needed"),
     ],
