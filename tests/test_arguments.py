@@ -11,6 +11,7 @@ from sklearn.linear_model import LinearRegression
 from torch import nn
 
 import rddrs
+from rddrs.certification import certified_severities
 from rddrs.compat import SmoothedClassifier
 
 torch.manual_seed(0)
@@ -75,6 +76,7 @@ PATH = path()
         (lambda: path(low="-0.01"), "severities must be numbers, not '-0.01'"),
         (lambda: path(perturbation=own()), "mine's variation must keep the input's shape (4,), not make it ()"),
         (lambda: own(limit=-1.0), "mine: limit=-1.0: the largest severity, above 0"),
+        (lambda: certified_severities(CERTIFICATE, (own(), own())), "perturbations: mine, mine: every name once"),
         (lambda: own(function=3), "mine: function=3 cannot be called"),
         (lambda: own(variation=3), "mine: variation=3 cannot be called with (x, low, high)"),
         (lambda: path(perturbation=own(lambda x, s: x + 1j * s)), "mine gives complex numbers: real ones are needed"),

@@ -245,7 +245,7 @@ def _distances(
         near.append(torch.stack([ruler.length(corner - places) for corner in hull.corners]).amax(dim=0))
         around = near[-1] + ruler.most(hull.away)
         boxed = ruler.diagonal or len(hull.corners) == 1
-        far.append(torch.minimum(around, ruler.farthest(hull.lower - places, hull.upper - places)) if boxed else around)
+        far.append(torch.fmin(around, ruler.farthest(hull.lower - places, hull.upper - places)) if boxed else around)
         spread.append(torch.stack([ruler.most(each) for each in hull.spreads]))
     return torch.cat(near), torch.cat(far), torch.cat(spread, dim=1)
 

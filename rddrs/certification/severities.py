@@ -83,13 +83,15 @@ def certified_severities(
     clamp: Range | None = None,
     rounding: float | None = None,
 ) -> dict[str, Severity]:
-    """The certified severity of every perturbation that makes sense for the input, by name."""
+    """The certified severity of every perturbation that makes sense for the input, by name, which each has once."""
     check_range(clamp, rounding)
     chosen = [it for it in perturbations if it.applies(tuple(certificate.x.shape))]
-    for it in chosen:
-        it.check(certificate.x)
+    if len(names := [it.name for it in chosen]) > len({*names}):
+        raise ValueError(f"perturbations: {', '.join(names)}: every name once")
     found: list[dict[int, float]] = [{} for _ in chosen]
     if certificate.radius > 0:
+        for it in chosen:
+            it.check(certificate.x)
         region, proven = Region(certificate, clamp, rounding), [it for it in chosen if it.bounded]
         many = max(1, NUMBERS // (16 * certificate.x.numel()))  # where images are small, it is the calls that cost
         ends = [each for first in range(0, len(proven), many) for each in _proven(region, proven[first : first + many])]

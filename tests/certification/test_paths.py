@@ -189,6 +189,14 @@ def test_the_radius_holds_the_cell_and_little_more(scale, norm, clamp):
     assert needed(course, ruler, low, high, anchors, 0.01).isinf().all()
 
 
+@pytest.mark.parametrize("scale", [Isotropic(0.3, 2), Full(torch.tensor([[0.4, 0.1], [0.1, 0.3]]))])
+def test_where_nothing_bounds_a_cell_no_radius_holds_it(scale):
+    unknown = Perturbation("unknown", lambda x, s: x + s, 1, images=False, variation=lambda x, *_: x + np.inf)
+    low, high = torch.zeros(1, 1, dtype=torch.float64), torch.full((1, 1), 0.1, dtype=torch.float64)
+    course, anchor = Course([unknown], torch.zeros(2)), torch.zeros(1, 2, dtype=torch.float64)
+    assert needed(course, Ruler(scale, "l2"), low, high, anchor, 1.0).isposinf().all()
+
+
 LONG = Full(0.2 * torch.eye(36) + 2 * torch.ones(36, 36) / 36)
 """Ten times as long in brightness as in all else."""
 

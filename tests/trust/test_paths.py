@@ -171,6 +171,8 @@ def test_a_box_that_was_given_up_passes_and_is_given_up_for_that_alone(linear):
     lie = replace(path, status="budget", needed=path.needed - 1)
     assert audited(smoothed, lie, x, terms=terms).flags == ("walk",)
     assert audited(smoothed, replace(path, needed=-1), x, terms=terms).flags == ("form",)
+    alone = PathTerms("blur", 0.0, 0.3, samples=1000, budget=101).certify(smoothed, x)
+    assert alone.cells == () and audited(smoothed, alone, x).flags == () and not alone.contains(x[None]).any()
     near = PathTerms("shift+shift_down", (-0.01, -0.01), (0.01, 0.01), samples=1000).certify(smoothed, x)
     lie = replace(near, status="cells", prediction=-1, low=(0.0, 0.0), high=(0.0, 0.0), cells=())
     assert near.complete and audited(smoothed, lie, x).flags == ("walk",)
