@@ -1,7 +1,10 @@
 """How numbers that must not be overstated are shown."""
 
 import math
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+
+LONGEST = Context(prec=400)
+"""All digits of any float64, whatever the thread's own context is."""
 
 
 def round_down(value: float, digits: int = 3) -> str:
@@ -17,4 +20,4 @@ def round_up(value: float, digits: int = 3) -> str:
 def _rounded(value: float, digits: int, mode: str) -> str:
     if not math.isfinite(value):
         return "-"
-    return str(Decimal(repr(float(value))).quantize(Decimal(1).scaleb(-digits), mode))
+    return str(Decimal(repr(float(value))).quantize(Decimal(1).scaleb(-digits), mode, LONGEST))

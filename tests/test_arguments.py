@@ -11,6 +11,7 @@ from sklearn.linear_model import LinearRegression
 from torch import nn
 
 import rddrs
+from rddrs.certification import certified_severities
 from rddrs.compat import Smooth, SmoothedClassifier
 
 torch.manual_seed(0)
@@ -41,6 +42,9 @@ def path(smoothed: Any = SMOOTHED, low: Any = -0.01, high: Any = 0.01, perturbat
 
 def own(function: Any = lambda x, s: x + s, limit: float = 1.0, variation: Any = lambda x, low, high: 1.0):
     return rddrs.Perturbation("mine", function, limit, images=False, variation=variation)
+
+
+PATH = path()
 
 
 @pytest.mark.parametrize(
@@ -84,7 +88,13 @@ def own(function: Any = lambda x, s: x + s, limit: float = 1.0, variation: Any =
         (lambda: path(low="-0.01"), "severities must be numbers, not '-0.01'"),
         (lambda: path(perturbation=own()), "mine's variation must keep the input's shape (4,), not make it ()"),
         (lambda: own(limit=-1.0), "mine: limit=-1.0: the largest severity, above 0"),
+        (lambda: certified_severities(CERTIFICATE, (own(), own())), "perturbations: mine, mine: every name once"),
         (lambda: own(function=3), "mine: function=3 cannot be called"),
+        (lambda: own(variation=3), "mine: variation=3 cannot be called with (x, low, high)"),
+        (lambda: path(perturbation=own(lambda x, s: x + 1j * s)), "mine gives complex numbers: real ones are needed"),
+        (lambda: PATH.covers((0, 0)), "severity=(0, 0): 1 of brightness needed, not 2"),
+        (lambda: PATH.contains(X), "points of shape [4]: [n, 4] is needed; one point is point[None]"),
+        (lambda: PATH.contains(torch.rand(2, 1)), "points of shape [2, 1]: [n, 4] is needed"),
         (lambda: SmoothedClassifier(LinearRegression()).fit(np.eye(4), [0, 1, 0, 1]), "LinearRegression() is no class"),
         (lambda: rddrs.load_scale(__file__), "a file of rddrs.save_scale is needed"),
     ],

@@ -105,7 +105,7 @@ class Course:
     ) -> None:
         self._perturbations, self._x, self._clamp, self._step = tuple(perturbations), x, clamp, rounding
         for it in self._perturbations:
-            it.require(x.shape)
+            it.check(x)
         first, *others = (it.function for it in self._perturbations)
         if others and not isinstance(others[0], Change):
             raise ValueError(f"{self._perturbations[1].name} cannot be applied second: it is no named perturbation")
@@ -142,7 +142,12 @@ class Course:
         lower, upper = self._clipped(images.amin(dim=0) - away), self._clipped(images.amax(dim=0) + away)
         if self._step is None:
             return Hull(corners, lower, upper, away + cut, spreads)
-        least, most = ((lower / self._step - 0.5).ceil() * self._step, (upper / self._step + 0.5).floor() * self._step)
+        # What is half-way between two multiples, as an end of the range may be, is rounded to either.
+        half = self._step / 2 + EPS * torch.maximum(lower.abs(), upper.abs())
+        least, most = (
+            ((lower - half) / self._step).ceil() * self._step,
+            ((upper + half) / self._step).floor() * self._step,
+        )
         off = torch.where(least == most, torch.maximum(most - lower, upper - most).clamp_min(0), self._step / 2)
         return Hull(corners, torch.minimum(lower, least), torch.maximum(upper, most), away + cut + off, spreads)
 
@@ -240,7 +245,7 @@ def _distances(
         near.append(torch.stack([ruler.length(corner - places) for corner in hull.corners]).amax(dim=0))
         around = near[-1] + ruler.most(hull.away)
         boxed = ruler.diagonal or len(hull.corners) == 1
-        far.append(torch.minimum(around, ruler.farthest(hull.lower - places, hull.upper - places)) if boxed else around)
+        far.append(torch.fmin(around, ruler.farthest(hull.lower - places, hull.upper - places)) if boxed else around)
         spread.append(torch.stack([ruler.most(each) for each in hull.spreads]))
     return torch.cat(near), torch.cat(far), torch.cat(spread, dim=1)
 

@@ -140,12 +140,17 @@ class Certificate:
 
     def contains(self, points: Float[Tensor, "n *shape"]) -> Bool[Tensor, " n"]:
         """Which of the points, each of the input's shape, lie in the region; on the certificate's device."""
-        require_tensor("points", points)
-        if points.shape[1:] != self.x.shape:
-            told = f"{list(points.shape)}: [n, {', '.join(map(str, self.x.shape))}] is needed; one point is point[None]"
-            raise ValueError(f"points of shape {told}")
+        check_points(points, self.x.shape)
         delta = (points.to(self.x.device).double() - self.x.double()).flatten(1)
         return self.family.length(delta, self.scale) * (1 + self.scale.rounding) < self.radius
+
+
+def check_points(points: Tensor, shape: Sequence[int]) -> None:
+    """Raises ValueError for anything else than a tensor of points of this shape."""
+    require_tensor("points", points)
+    if tuple(points.shape[1:]) != tuple(shape):
+        told = f"{list(points.shape)}: [n, {', '.join(map(str, shape))}] is needed; one point is point[None]"
+        raise ValueError(f"points of shape {told}")
 
 
 def are_counts(counts: Sequence[Any], samples: int | None = None) -> bool:

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rddrs.certification.cells import Course, Ruler, Severities
+from rddrs.certification.certify import check_points
 from rddrs.certification.terms import ABSTAIN
 from rddrs.certification.trees import anchors_of, placed
 from rddrs.noise import Family, Norm, Scale, family_of, owned
@@ -111,12 +113,16 @@ class PathCertificate:
         return self.prediction != ABSTAIN and (self.low, self.high) == self.asked
 
     def covers(self, severity: float | Sequence[float]) -> bool:
-        """Whether the path reaches over a severity, or over a pair of them."""
-        inside = zip(severities_of(self.low), severities_of(severity), severities_of(self.high), strict=True)
+        """Whether the path reaches over a severity, or over a pair of them; raises ValueError for another number."""
+        values = severities_of(severity)
+        if len(values) != len(self.perturbations):
+            raise ValueError(f"severity={severity}: {len(self.perturbations)} of {self.name} needed, not {len(values)}")
+        inside = zip(severities_of(self.low), values, severities_of(self.high), strict=True)
         return self.prediction != ABSTAIN and all(low <= value <= high for low, value, high in inside)
 
     def contains(self, points: Float[Tensor, "n *shape"]) -> Bool[Tensor, " n"]:
         """Which of the points, each of the input's shape, lie in the region of a proven cell's anchor."""
+        check_points(points, self.x.shape)
         ruler, points = Ruler(self.scale, self.norm), points.to(self.x.device).double().flatten(1)
         found = torch.zeros(len(points), dtype=torch.bool, device=points.device)
         for cell, anchor in zip(self.cells, self.anchors, strict=True):
@@ -161,15 +167,16 @@ class PathCertificate:
         low, high = (torch.tensor(severities_of(end), dtype=torch.float64) for end in (self.low, self.high))
         severities = (low + shares * (high - low)).to(self.x.device)
         images = Course(self.perturbations, self.x, self.clamp).points(severities).view(-1, *self.x.shape)
-        titles = [", ".join(f"{value:.3g}" for value in row) for row in severities.tolist()]
+        titles = [", ".join(map(_inwards, row)) for row in severities.tolist()]
         return strip_card(repr(self), images, titles)
 
 
 def severities_of(ends: float | Sequence[float]) -> Severities:
-    """One severity, or a pair of them, as a tuple; raises ValueError for a text."""
-    if isinstance(ends, str):
+    """One severity, or a pair of them, as a tuple; raises ValueError for what is neither."""
+    values = np.asarray(ends)
+    if values.dtype.kind not in "iuf" or values.ndim > 1:
         raise ValueError(f"severities must be numbers, not {ends!r}")
-    return (float(ends),) if isinstance(ends, int | float) else tuple(float(end) for end in ends)
+    return tuple(values.astype(np.float64).reshape(-1).tolist())
 
 
 def _inwards(end: float) -> str:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -132,6 +133,8 @@ def certify_path(
         "batch": batch,
         "workers": workers,
     }.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise ValueError(f"{name} must be a whole number, not {value!r}")
         if value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")
     check_evaluates(smoothed.classifier)
@@ -233,7 +236,7 @@ def check_asked(
         raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
     if not 0 <= slack < math.inf:
         raise ValueError(f"slack must be finite and not negative, not {slack}")
-    if clamp is not None and not -math.inf < clamp[0] < clamp[1] < math.inf:
+    if clamp is not None and not (np.shape(clamp) == (2,) and -math.inf < clamp[0] < clamp[1] < math.inf):
         raise ValueError(f"clamp must be None or two numbers, the lower first, not {clamp}")
     if rounding is not None and not 0 < rounding < math.inf:
         raise ValueError(f"rounding must be finite and positive, or None, not {rounding}")

@@ -83,11 +83,15 @@ def certified_severities(
     clamp: Range | None = None,
     rounding: float | None = None,
 ) -> dict[str, Severity]:
-    """The certified severity of every perturbation that makes sense for the input, by name."""
+    """The certified severity of every perturbation that makes sense for the input, by name, which each has once."""
     check_range(clamp, rounding)
     chosen = [it for it in perturbations if it.applies(tuple(certificate.x.shape))]
+    if len(names := [it.name for it in chosen]) > len({*names}):
+        raise ValueError(f"perturbations: {', '.join(names)}: every name once")
     found: list[dict[int, float]] = [{} for _ in chosen]
     if certificate.radius > 0:
+        for it in chosen:
+            it.check(certificate.x)
         region, proven = Region(certificate, clamp, rounding), [it for it in chosen if it.bounded]
         many = max(1, NUMBERS // (16 * certificate.x.numel()))  # where images are small, it is the calls that cost
         ends = [each for first in range(0, len(proven), many) for each in _proven(region, proven[first : first + many])]
@@ -114,7 +118,7 @@ def inside(
 
 def check_range(clamp: Range | None, rounding: float | None) -> None:
     """Raises ValueError where they are no range of values and no step."""
-    if clamp is not None and not (len(clamp) == 2 and -np.inf < clamp[0] < clamp[1] < np.inf):
+    if clamp is not None and not (np.shape(clamp) == (2,) and -np.inf < clamp[0] < clamp[1] < np.inf):
         raise ValueError(f"clamp={clamp}: a lower and a larger value are needed, (0, 1), or None")
     if rounding is not None and not 0 < rounding < np.inf:
         raise ValueError(f"rounding={rounding}: a positive step is needed, 1/255, or None")
@@ -213,6 +217,8 @@ def _last(kept: Callable[[Float[np.ndarray, " n"]], Bool[Tensor, " n"]], limit: 
         return int(kept(severities).cpu().int().cumprod(dim=0).sum())
 
     reached = 0.0
+    if not first(np.zeros(1)):
+        return reached
     for tested in np.array_split(limit * (np.arange(1, STEPS + 1) / STEPS) ** 2, STEPS // FINER):
         count = first(tested)
         reached = float(tested[count - 1]) if count else reached

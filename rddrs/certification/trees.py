@@ -33,6 +33,8 @@ def anchors_of(
 
     Each is made alone: the last bits of an image, which decide its rounding, may depend on what is made with it.
     """
+    if not len(middles):
+        return x.new_empty(0, *x.shape)
     points = torch.cat([course.points(row) for row in middles.split(1)])
     points = points if step is None else step * (points / step).round()
     return points.to(x.dtype).view(-1, *x.shape)

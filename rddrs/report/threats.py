@@ -134,9 +134,9 @@ def contact_sheet(
 ) -> Figure:
     """One input at 0, a half, all and twice the severity that is certified for it, a row for each perturbation.
 
-    Severities end at the perturbation's limit, and are rounded down. Images are clamped and rounded as they were
-    certified, and drawn as a screen shows them: the range of `clamp`, or of [0, 1], from black to white. Raises
-    ValueError where the input is no picture.
+    Severities end at the perturbation's limit, and are rounded down; a row says where they are only tested. Images are
+    clamped and rounded as they were certified, and drawn as a screen shows them: the range of `clamp`, or of [0, 1],
+    from black to white. Raises ValueError where the input is no picture.
     """
     if picture(x.detach().cpu().numpy()) is None:
         raise ValueError(f"an input of shape {tuple(x.shape)} is no picture")
@@ -152,7 +152,8 @@ def contact_sheet(
             axis.set_title(round_down(severity), fontsize=8, loc="center", fontweight="normal")
             axis.set(xticks=[], yticks=[])
             axis.grid(False)
-        row[0].set_ylabel(f"{it.name.replace('_', ' ')}\n{it.unit}", fontsize=8)
+        tested = "" if it.bounded else ", tested"
+        row[0].set_ylabel(f"{it.name.replace('_', ' ')}{tested}\n{it.unit}", fontsize=8)
     for axis, heading in zip(axes[0], ("the input", "half of it", "certified", "twice that"), strict=True):
         axis.set_title(f"{heading}\n{axis.get_title(loc='center')}", fontsize=8, loc="center", fontweight="normal")
     return figure

@@ -3,9 +3,10 @@
 import hashlib
 import math
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -37,6 +38,10 @@ Variation = Callable[[Array, float, float], Array]
 [low, high], m = (low + high) / 2 (METHOD section 13)."""
 
 
+TRIED, AT_ZERO = 1 / 256, 1e-9
+"""The share of the limit at which a user's own is tried, and how far it may be from x at 0, in units of the largest
+entry and one."""
+
 ENDS = ("_low", "_high", "_tested")
 """What the columns of an interval's two ends, and of one that is not proven, end in beside the perturbation's name."""
 
@@ -66,6 +71,8 @@ class Perturbation:
             raise ValueError(f"{self.name}: the name must not end in {', '.join(ENDS)}, which columns of records do")
         if not callable(self.function):
             raise ValueError(f"{self.name}: function={self.function!r} cannot be called with (x, severity)")
+        if not (self.variation is None or callable(self.variation)):
+            raise ValueError(f"{self.name}: variation={self.variation!r} cannot be called with (x, low, high)")
         if not 0 < self.limit < math.inf:
             raise ValueError(f"{self.name}: limit={self.limit}: the largest severity, above 0, is needed")
 
@@ -100,7 +107,7 @@ class Perturbation:
             return self.function.points(inputs, severities.to(inputs))
         rows = inputs.cpu().expand(len(severities), *inputs.shape[1:]).numpy()
         pairs = zip(rows, severities.tolist(), strict=True)
-        return self._kept([self.function(row.copy(), severity) for row, severity in pairs], inputs)
+        return self._kept((self.function(row.copy(), severity) for row, severity in pairs), inputs)
 
     def variations(
         self, x: Float[Tensor, "*shape"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
@@ -116,7 +123,7 @@ class Perturbation:
         if self.variation is None:
             raise ValueError(f"{self.name} has no bound of its variation: Perturbation(..., variation=bound) gives one")
         row, cells = inputs[0].cpu().numpy(), zip(low.tolist(), high.tolist(), strict=True)
-        bounds = self._kept([self.variation(row.copy(), *cell) for cell in cells], inputs, "'s variation must keep")
+        bounds = self._kept((self.variation(row.copy(), *cell) for cell in cells), inputs, "'s variation must keep")
         if not (bounds >= 0).all():
             raise ValueError(f"{self.name}: variation(x, low, high) must give numbers >= 0")
         return bounds
@@ -171,14 +178,43 @@ class Perturbation:
             needed = f"[{self.channels or 'channels'}, height, width]"
             raise ValueError(f"{self.name} needs images {needed}, not inputs of shape {tuple(shape)}")
 
+    def check(self, x: Float[Tensor, "*shape"]) -> None:
+        """Raises ValueError where the perturbation is none for x, or is one of a user's own of which nothing follows.
+
+        It is tried at 0 and at a small severity: the same image each time, and of a `Change` float64 in memory of its
+        own, x at 0 and x left as it is.
+        """
+        self.require(x.shape)
+        if self in (*PERTURBATIONS, SHIFT_DOWN):
+            return
+        x = x.detach().double().clone()
+        given, severity = x.clone(), torch.tensor([self.limit * TRIED], dtype=torch.float64)
+        first = self.points(x, severity)
+        kept, start = first.clone(), self.points(x, 0 * severity)
+        same = partial(torch.allclose, rtol=0, atol=0, equal_nan=True)
+        if isinstance(self.function, Change):
+            held = first.dtype == torch.float64 and first.shape == given[None].shape
+            if not (held and same(first, kept) and same(x, given)):
+                needed = f"float64 images {[1, *given.shape]} in memory of their own, and leave x as it is"
+                raise ValueError(f"{self.name}: its points must give {needed}")
+            if not ((start - given).abs() <= AT_ZERO * (1 + given.abs().max())).all():
+                raise ValueError(f"{self.name}: its points must give x at the severity 0")
+        if not same(self.points(x, severity), kept):
+            told = "another image each time that it is asked (random or remembered numbers)"
+            raise ValueError(f"{self.name} gives {told}: the input and the severity must decide it alone")
+
     def _kept(
-        self, found: Sequence[Array], inputs: Float[Tensor, "m *shape"], what: str = " must keep"
+        self, found: Iterable[Array], inputs: Float[Tensor, "m *shape"], what: str = " must keep"
     ) -> Float[Tensor, "n *shape"]:
-        shape = tuple(inputs.shape[1:])
+        """What a user's function gives one after the other, each copied at once: all may lie in the same memory."""
+        shape, kept = tuple(inputs.shape[1:]), list[Array]()
         for each in map(np.asarray, found):
             if each.shape != shape:
                 raise ValueError(f"{self.name}{what} the input's shape {shape}, not make it {each.shape}")
-        return torch.from_numpy(np.stack(found).astype(np.float64)).to(inputs.device)
+            if np.iscomplexobj(each):
+                raise ValueError(f"{self.name} gives complex numbers: real ones are needed")
+            kept.append(each.astype(np.float64))
+        return torch.from_numpy(np.stack(kept)).to(inputs.device)
 
 
 PERTURBATIONS = (

@@ -118,11 +118,15 @@ class Threat:
         return PERTURBATIONS + tuple(it for it in self.perturbations if it not in PERTURBATIONS)
 
     def require(self, shape: Sequence[int]) -> None:
-        """Raises ValueError where a perturbation is none for inputs of this shape, or changes it or nothing at all."""
+        """Raises ValueError where a perturbation is none for inputs of this shape, or changes it or nothing at all.
+
+        And for one of a user's own of which nothing follows (`Perturbation.check`).
+        """
         x = torch.rand(tuple(shape), generator=torch.Generator().manual_seed(0))
         for it in self.perturbations:
             it.require(shape)
             try:
+                it.check(x)
                 moved = next(self.displacements(it, x[None]))
             except ValueError as error:
                 raise ValueError(f"threat: {it.name} fails on an input of shape {tuple(shape)}: {error}") from error

@@ -120,9 +120,10 @@ def attack_along(
     Images are clamped and rounded as certified. Candidates are both ends of the interval times the factor, at most the
     perturbation's limit, and, for a factor of 1 at most, the farthest of `TRIED` severities between them; `screening`
     samples choose among them, but one that is outside of the region, though its severity is certified, is what is
-    looked for: its `distance` says so. Under a valid certificate it is `broken` for a factor of 1 with probability
-    `level` at most. With a grid it is the place of the image; where it is not rounded, for a factor of 1 at most, the
-    last on the way there that is within the radius. Raises ValueError where the perturbation is none for the input.
+    looked for: its `distance` says so, or is NaN. Under a valid certificate it is `broken` for a factor of 1 with
+    probability `level` at most. With a grid it is the place of the image; where it is not rounded, of images that are
+    inside, for a factor of 1 at most, the last on the way there that is within the radius. Raises ValueError where the
+    perturbation is none for the input.
     """
     found = certified_severity(certificate, perturbation, clamp=clamp, rounding=rounding)
     limit, keys = perturbation.limit, (seed, batch, workers)
@@ -145,15 +146,14 @@ def attack_along(
         farthest = tried[int(torch.cat([lengths(images(part)) for part in parts]).argmax())]
         candidates = torch.cat([candidates, images(farthest[None])])
     beyond = lengths(candidates)
-    points = candidates.to(certificate.x)
+    points, out = candidates.to(certificate.x), factor <= 1 and not beyond.max() < certificate.radius * OUTSIDE
     if rounding is None:
-        radius = certificate.radius if factor <= 1 else math.inf
+        radius = math.inf if out or factor > 1 else certificate.radius
         points = torch.stack([_placed(certificate, point, radius) for point in points])
-    if factor <= 1 and beyond.max() >= certificate.radius * OUTSIDE:
-        point = points[int(beyond.argmax())]
-    else:
-        point = points[_worst(classifier, certificate, points, screening, *keys)]
-    return _verdict(classifier, certificate, point, samples, level, *keys, factor=factor, kind=perturbation.name)
+    chosen = int(beyond.argmax()) if out else _worst(classifier, certificate, points, screening, *keys)
+    return _verdict(
+        classifier, certificate, points[chosen], samples, level, *keys, factor=factor, kind=perturbation.name
+    )
 
 
 def _verdict(

@@ -124,7 +124,7 @@ def audit(
         tried = [inside, *(found["inside"] for found in along.values())]
         flags += ["attack"] if any(it.broken and it.distance < certificate.radius for it in tried) else []
         away = [found["inside"].distance for found in along.values()]
-        flags += ["severity"] if any(it > certificate.radius * OUTSIDE for it in away) else []
+        flags += ["severity"] if any(not it <= certificate.radius * OUTSIDE for it in away) else []
     return Audit(
         index=certificate.index,
         prediction=certificate.prediction,

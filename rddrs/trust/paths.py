@@ -14,6 +14,7 @@ from torch import Tensor
 from rddrs.certification import ABSTAIN, Cell, PathCertificate, PathTerms
 from rddrs.certification.budgets import budget_of, share
 from rddrs.certification.cells import Course, Ruler, needed
+from rddrs.certification.certify import are_counts
 from rddrs.certification.path_certificate import PathStatus, severities_of
 from rddrs.certification.paths import check_asked, feared, selection
 from rddrs.certification.trees import Tree, placed
@@ -150,14 +151,14 @@ def _possible(path: PathCertificate) -> bool:
         whole = [path.test_samples, path.budget, path.selection_samples, path.batch]
         whole += [1 + path.needed, 1 + path.prediction - ABSTAIN]
         whole += [value for cell in path.cells for value in (cell.order, cell.samples)]
-        counts = [*path.selection_counts, *(value for cell in path.cells for value in cell.counts)]
         return (
             path.status in get_args(PathStatus)
             and all(len(end) == len(path.perturbations) for pair in pairs for end in pair)
             and all(-math.inf < low <= high < math.inf for pair in pairs for low, high in zip(*pair, strict=True))
             and all(low <= 0 <= high for low, high in zip(*pairs[0], strict=True))
             and all(isinstance(value, int) and value >= 1 for value in whole)
-            and all(isinstance(value, int) for value in counts)
+            and are_counts(path.selection_counts, path.selection_samples)
+            and all(are_counts(cell.counts, cell.samples) for cell in path.cells)
             and all(cell.order <= LAST_BLOCK and 0 < cell.alpha < 1 for cell in path.cells)
             and all(cell.rho >= 0 and path.family.probability(cell.rho) < 1 for cell in path.cells)
         )

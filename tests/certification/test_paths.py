@@ -189,6 +189,14 @@ def test_the_radius_holds_the_cell_and_little_more(scale, norm, clamp):
     assert needed(course, ruler, low, high, anchors, 0.01).isinf().all()
 
 
+@pytest.mark.parametrize("scale", [Isotropic(0.3, 2), Full(torch.tensor([[0.4, 0.1], [0.1, 0.3]]))])
+def test_where_nothing_bounds_a_cell_no_radius_holds_it(scale):
+    unknown = Perturbation("unknown", lambda x, s: x + s, 1, images=False, variation=lambda x, *_: x + np.inf)
+    low, high = torch.zeros(1, 1, dtype=torch.float64), torch.full((1, 1), 0.1, dtype=torch.float64)
+    course, anchor = Course([unknown], torch.zeros(2)), torch.zeros(1, 2, dtype=torch.float64)
+    assert needed(course, Ruler(scale, "l2"), low, high, anchor, 1.0).isposinf().all()
+
+
 LONG = Full(0.2 * torch.eye(36) + 2 * torch.ones(36, 36) / 36)
 """Ten times as long in brightness as in all else."""
 
@@ -276,6 +284,14 @@ def test_a_box_along_a_long_axis_costs_little_more_than_a_path(linear, light, cl
     assert box.samples <= 1.6 * alone.samples
 
 
+@pytest.mark.parametrize(("light", "clamp"), [(-1.0, (0.15, 1.0)), (1.0, (0.0, 0.15))])
+def test_a_clamped_value_half_way_between_two_steps_may_be_rounded_to_either(light, clamp):
+    """0.15 is 1.5 steps of 0.1: floating point divides them to a little less, and files to 0.2, too."""
+    course, ruler = Course(feared("brightness"), torch.zeros(1), clamp, 0.1), Ruler(Isotropic(1.0, 1), "l2")
+    severity, anchor = (torch.tensor([[each]], dtype=torch.float64) for each in (light, 0.1))
+    assert needed(course, ruler, severity, severity, anchor, math.inf) >= 0.1
+
+
 @pytest.mark.parametrize("size", [1.0, 1e4, 1e6, 1e9])
 def test_the_radius_holds_the_cell_in_exact_arithmetic(size):
     """Of large images under little noise the last bit of float64 is longer than a bound's own margin."""
@@ -359,10 +375,15 @@ def test_places_on_a_grid_are_exact():
         ({"alpha": 0.0}, "alpha must be"),
         ({"slack": -1.0}, "slack must be"),
         ({"clamp": (1.0, 0.0)}, "clamp must be"),
+        ({"clamp": (0.0,)}, r"clamp must be None or two numbers, the lower first, not \(0.0,\)"),
+        ({"clamp": (0.0, 0.5, 1.0)}, "clamp must be None or two numbers"),
         ({"rounding": 0.0}, "rounding must be"),
         ({"rounding": 0.3}, "multiple of the step"),
         ({"samples": 0}, "samples must be"),
         ({"budget": 0}, "budget must be"),
+        ({"budget": 1000.5}, "budget must be a whole number, not 1000.5"),
+        ({"low": None}, "severities must be numbers, not None"),
+        ({"high": [[1.0]]}, r"severities must be numbers, not \[\[1.0\]\]"),
         ({"low": 1.0}, "low <= 0 <= high"),
         ({"low": 0.0, "high": 0.0}, "low < high"),
         ({"low": (0.0, 0.0)}, "1 ends each"),

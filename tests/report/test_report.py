@@ -3,6 +3,7 @@
 The records come from real certificates of linear classifiers, whose true radius is known: (w.x + b) / |C w|.
 """
 
+import decimal
 import io
 import json
 import math
@@ -164,6 +165,11 @@ def test_summary_is_json_of_the_agreed_keys(runs):
 def test_wrong_answers_are_not_certified(runs):
     records = runs["full"].records.assign(correct=False)
     assert not certified_accuracy(records, [0, 0.1], "radius").any()
+
+
+def test_numbers_of_any_size_are_rounded_whatever_the_context():
+    with decimal.localcontext(prec=2):
+        assert round_down(1.25e30) == "125" + 28 * "0" + ".000" and round_down(12.3456) == "12.345"
 
 
 def test_round_down_never_states_more():

@@ -10,7 +10,7 @@ from rich.console import Console
 from scipy.stats import binomtest
 
 from rddrs.report import contact_sheet, measured, severity_metrics, threat_summary, threat_table
-from rddrs.threats import PERTURBATIONS
+from rddrs.threats import PERTURBATIONS, Perturbation
 
 NAMES = {it.name: it for it in PERTURBATIONS}
 
@@ -66,6 +66,12 @@ def test_white_is_white_and_more_brightness_is_drawn_brighter():
     figure = contact_sheet(torch.full((1, 4, 4), 0.25), {"brightness": 0.5}, [NAMES["brightness"]])
     drawn = [axis.images[0].to_rgba(np.asarray(axis.images[0].get_array()))[0, 0, 0] for axis in figure.axes[:4]]
     assert drawn == pytest.approx([0.25, 0.5, 0.75, 1.0], abs=0.01)
+
+
+def test_a_contact_sheet_says_what_is_only_tested():
+    lift = Perturbation("lift", lambda x, s: x + s, 1)
+    figure = contact_sheet(torch.zeros(1, 4, 4), {"lift": 0.5, "brightness": 0.5}, [lift, NAMES["brightness"]])
+    assert [figure.axes[place].get_ylabel() for place in (0, 4)] == ["lift, tested\n", "brightness\namplitude"]
 
 
 def test_what_is_only_tested_says_so_and_counts_just_where_it_was_asked(records):

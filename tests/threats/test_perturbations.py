@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from rddrs import Smoothed, certify_path
 from rddrs.certification import ABSTAIN, Certificate
 from rddrs.certification.regions import Region
 from rddrs.certification.severities import Severity, certified_severities, certified_severity, inside
@@ -208,6 +209,70 @@ def test_what_is_tested_is_tested_of_both_signs():
         -math.asin(0.25), rel=1e-3
     )
     assert found.size == -found.low
+
+
+def test_what_is_tested_is_tested_at_0_too():
+    jump = Perturbation("jump", lambda x, s: x + (s == 0), 1, images=False)
+    assert certified_severity(certificate(torch.zeros(1), Isotropic(1.0, 1), 0.5), jump) == Severity(0, 0, proven=False)
+
+
+def test_a_function_may_answer_in_the_same_memory():
+    """A hundred times as far above 0 as below, which is asked last."""
+    memory, region = np.zeros(4), certificate(torch.zeros(4), Isotropic(0.5, 4), 1.0)
+    further = lambda x, s: x + s * (1 if s > 0 else 0.01)  # noqa: E731
+    bound = lambda x, low, high: np.full_like(x, (high - low) / 2)  # noqa: E731
+    own = further, lambda x, s: np.copyto(memory, further(x, s)) or memory
+    alone, shared = (Perturbation("own", it, 1, images=False, variation=bound) for it in own)
+    assert certified_severity(region, shared) == certified_severity(region, alone)
+
+
+class Kept(Monotone):
+    """Answers in its own memory."""
+
+    memory = torch.zeros(1, 4, dtype=torch.float64)
+
+    def points(self, x, severities):
+        if len(severities) > 1:
+            return x + column(severities, x)
+        return torch.add(x, column(severities, x), out=self.memory)
+
+
+class Written(Monotone):
+    def points(self, x, severities):
+        return x.mul_(1 + severities.min()) * torch.ones(len(severities), 1)
+
+
+class Single(Monotone):
+    def points(self, x, severities):
+        return (x + column(severities, x)).float()
+
+
+class Lifted(Monotone):
+    def points(self, x, severities):
+        return x + 1 + column(severities, x)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x, s: x + s * np.random.default_rng().random(4), "own gives another image each time"),
+        (Kept(), r"own: its points must give float64 images \[1, 4\] in memory of their own"),
+        (Written(), "and leave x as it is"),
+        (Single(), "must give float64"),
+        (Lifted(), "must give x at the severity 0"),
+    ],
+)
+def test_a_perturbation_of_which_nothing_follows_is_refused(function, message, linear):
+    bound = lambda x, low, high: np.full_like(x, high - low)  # noqa: E731
+    own, x = Perturbation("own", function, 1, images=False, variation=bound), torch.ones(4, dtype=torch.float64)
+    smoothed = Smoothed(linear(torch.ones(4, dtype=torch.float64), 9.0), Isotropic(0.5, 4))
+    for call in (
+        lambda: certified_severity(certificate(x, Isotropic(0.5, 4), 1.0), own),
+        lambda: certify_path(smoothed, x, own, 0, 0.1),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    assert (x == 1).all()
 
 
 def test_the_limit_is_reached_and_an_abstention_certifies_nothing():

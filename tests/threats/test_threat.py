@@ -103,6 +103,10 @@ def test_every_perturbation_of_the_project_is_a_threat(name):
     Threat(name).require((3, 8, 8) if NAMES[name].channels == 3 else (1, 8, 8))
 
 
+def grain(x, severity):
+    return x + severity * np.random.default_rng().random(x.shape)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -117,6 +121,7 @@ def test_every_perturbation_of_the_project_is_a_threat(name):
         (lambda: Threat("red_cast").require((1, 8, 8)), r"red_cast needs images \[3, height, width\]"),
         (lambda: Threat(Perturbation("crop", lambda x, s: x[1:], 1, images=False)).require((4,)), "keep the input"),
         (lambda: Threat(Perturbation("none", lambda x, s: x, 1, images=False)).require((4,)), "moves an input .* no"),
+        (lambda: Threat(grain).require((4,)), "threat: grain fails .* another image each time"),
         (lambda: Threat(torch.ones(5)).require((4,)), "fails on an input of shape"),
     ],
 )

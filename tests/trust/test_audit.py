@@ -4,6 +4,7 @@ import math
 from copy import copy
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,6 +115,21 @@ def test_a_perturbation_that_leaves_the_region_between_two_tested_severities_is_
     lying = replace(planted, variation=lambda x, low, high: np.full(x.shape, 1e-3 * (high - low)))
     assert certified_severity(certificate, lying).high > 0.1
     assert "severity" in examine(certificate, perturbations=[lying]).flags
+
+
+@pytest.mark.parametrize("grid", [None, 1 / 64])
+@pytest.mark.parametrize("far", [np.nan, 50.0])
+def test_an_image_that_is_nowhere_or_off_the_grid_is_found_at_a_certified_severity(grid, far):
+    """What the bound does not say; the last place on the way there that is on the grid and inside is no excuse."""
+    function = lambda x, s: np.full_like(x, far) if 0.3 < s < 0.5 else x + 1e-3 * s  # noqa: E731
+    bound = lambda x, low, high: np.full_like(x, 1e-3 * (high - low))  # noqa: E731
+    lying = Perturbation("lying", function, 1, images=False, variation=bound)
+    x, scale = (digits()[1][2] * 64).round() / 64, Isotropic(0.25, 64)
+    terms: dict[str, Any] = {"samples": SAMPLES, "selection_samples": SELECTION, "index": 2, "grid": grid}
+    certificate = certify(digits()[0], x, scale, **terms)
+    found = certified_severity(certificate, lying)
+    assert found.proven and found.high > 0.5
+    assert audit(digits()[0], certificate, x, samples=200, perturbations=[lying]).flags == ("severity",)
 
 
 def test_an_attack_along_a_perturbation_is_clamped_and_rounded_as_certified():

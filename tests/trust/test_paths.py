@@ -10,6 +10,7 @@ import torch
 from rddrs import Isotropic, audit_path, certify_path
 from rddrs.certification import Cell, PathTerms
 from rddrs.smoothing import SmoothedClassifier
+from rddrs.trust.paths import contradicted
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +76,10 @@ LIES = {
     "a cell that is wider": ("radius", lambda it: changed(it, 0, low=(it.cells[0].low[0] - 1,))),
     "a smaller radius": ("radius", lambda it: changed(it, 0, rho=0.5 * it.cells[0].rho)),
     "a decision": ("decision", lambda it: changed(it, first(it, "undecided"), decision="yes")),
-    "one count more": ("counts", lambda it: changed(it, 0, counts=(0, it.cells[0].samples + 1))),
+    "one count of another class": ("counts", lambda it: changed(it, 0, counts=(1, it.cells[0].samples - 1))),
     "counts of an undecided cell": (
         "counts",
-        lambda it: changed(it, first(it, "undecided"), counts=(0, 300), decision="yes"),
+        lambda it: changed(it, place := first(it, "undecided"), counts=(0, it.cells[place].samples), decision="yes"),
     ),
     "a larger share of alpha": ("level", lambda it: changed(it, -1, alpha=it.alpha)),
     "the order of two": (
@@ -86,7 +87,7 @@ LIES = {
         lambda it: replace(it, cells=(it.cells[1], it.cells[0], *it.cells[2:])),
     ),
     "a number": ("order", lambda it: changed(it, -1, order=1)),
-    "selection counts": ("counts", lambda it: replace(it, selection_counts=(0, 101))),
+    "selection counts": ("counts", lambda it: replace(it, selection_counts=(2, 98))),
     "more draws": ("order", lambda it: changed(it, 0, samples=500)),
     "less that it might take": ("order", lambda it: replace(it, budget=it.samples - 1)),
     "another reason to end": ("walk", lambda it: replace(it, status="budget")),
@@ -109,6 +110,7 @@ IMPOSSIBLE = {
     "alpha": (0.0, 2.0, math.nan),
     "order": (0, -5, 1 << 24),
     "samples": (0, -3),
+    "counts": ((0, 301), (400, -200)),
     "low": ((0.0, 0.0), (math.nan,), (), (41.0,)),
 }
 
@@ -117,7 +119,8 @@ IMPOSSIBLE = {
 def test_numbers_that_no_path_has_are_one_flag(honest, name):
     smoothed, x, path = honest
     for value in IMPOSSIBLE[name]:
-        assert audited(smoothed, changed(path, 0, **{name: value}), x).flags == ("form",)
+        lie = changed(path, 0, **{name: value})
+        assert audited(smoothed, lie, x).flags == ("form",) and contradicted(lie, PathTerms.of(path)) == ["form"]
 
 
 def test_impossible_ends_and_classes_are_one_flag_and_no_cells_cover_nothing(honest):
@@ -168,6 +171,8 @@ def test_a_box_that_was_given_up_passes_and_is_given_up_for_that_alone(linear):
     lie = replace(path, status="budget", needed=path.needed - 1)
     assert audited(smoothed, lie, x, terms=terms).flags == ("walk",)
     assert audited(smoothed, replace(path, needed=-1), x, terms=terms).flags == ("form",)
+    alone = PathTerms("blur", 0.0, 0.3, samples=1000, budget=101).certify(smoothed, x)
+    assert alone.cells == () and audited(smoothed, alone, x).flags == () and not alone.contains(x[None]).any()
     near = PathTerms("shift+shift_down", (-0.01, -0.01), (0.01, 0.01), samples=1000).certify(smoothed, x)
     lie = replace(near, status="cells", prediction=-1, low=(0.0, 0.0), high=(0.0, 0.0), cells=())
     assert near.complete and audited(smoothed, lie, x).flags == ("walk",)
