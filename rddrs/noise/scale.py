@@ -152,9 +152,9 @@ def require_tensor(name: str, value: object) -> None:
 def require_numbers(name: str, value: Tensor) -> None:
     """Raises ValueError for anything else than a dense tensor of real floating-point numbers, one at least."""
     require_tensor(name, value)
-    plain = value.layout is torch.strided and not value.is_meta
-    if not (plain and value.is_floating_point() and value.itemsize > 1 and value.numel()):
-        kind = f"{value.dtype} tensor of shape {list(value.shape)}, {value.layout}, on {value.device}"
+    real = value.is_floating_point() and value.itemsize > 1
+    if not (real and value.layout is torch.strided and value.numel()):
+        kind = f"{value.dtype} tensor of shape {list(value.shape)}, {value.layout}"
         raise ValueError(f"{name} is a {kind}: dense real floating-point numbers are needed, one at least")
 
 

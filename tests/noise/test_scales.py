@@ -172,7 +172,6 @@ def no_numbers() -> Iterator[tuple[str, Callable[[], Scale]]]:
         Tensor.int,
         Tensor.bool,
         Tensor.to_sparse,
-        partial(Tensor.to, device="meta"),
     ):
         yield "theta", lambda change=change: Diagonal(change(torch.ones(2)))
         yield "matrix", lambda change=change: Full(change(torch.eye(2)))
