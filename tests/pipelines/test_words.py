@@ -45,6 +45,11 @@ def test_a_value_of_any_signs_is_the_text_that_was_typed(value: str) -> None:
     assert found.data.root == value
 
 
+def test_the_flag_of_a_multirun_may_stand_anywhere() -> None:
+    for flag in ("-m", "--multirun"):
+        assert readable(["sigma=1", flag, "seed=1,2", "--cfg", "job"]) == [flag, "sigma=1", "seed=1,2", "--cfg", "job"]
+
+
 @pytest.mark.parametrize("words", [["a.b"], ["sigma"], ["-m", "data.root=~/x,~/y"], ['data.root=a"b(']])
 def test_what_cannot_be_read_says_how_to_write_it(words: list[str]) -> None:
     with pytest.raises(
