@@ -8,6 +8,7 @@ if __name__ == "__main__":  # the configuration is read before torch is imported
 from pipelines.certify import certify
 from pipelines.prepared import Prepared
 from pipelines.report import report
+from pipelines.told import show_shard
 
 
 def run(prepared: Prepared) -> None:
@@ -15,6 +16,8 @@ def run(prepared: Prepared) -> None:
     certify(prepared)
     if prepared.settings.shard.count == 1:
         complete(prepared)
+    else:
+        show_shard(prepared)
 
 
 def complete(prepared: Prepared) -> None:

@@ -18,8 +18,9 @@ from pipelines.errors import JobError, SettingsError
 from pipelines.prepare import prepare
 from pipelines.run import complete
 from pipelines.settings import Settings
+from pipelines.told import left_to_others
 from rddrs.files import write_text
-from rddrs.records import ComparisonFolder, Store
+from rddrs.records import ComparisonFolder
 from rddrs.records.tracking import Tracker
 
 
@@ -116,13 +117,10 @@ def merge(folder: Path, name: str, shards: list[Settings]) -> str:
 
     Raises SettingsError where an input of the `shards` that are given is missing.
     """
-    prepared, count = prepare(shards[0]), shards[0].shard.count
-    parts = [prepared.indices[place::count] for place in range(count)]
-    left = {*prepared.indices} - Store(prepared.run_folder).finished()
-    if left.isdisjoint(index for it in shards for index in prepared.indices[it.shard.index :: it.shard.count]) and left:
-        others = ",".join(str(place) for place, part in enumerate(parts) if not left.isdisjoint(part))
-        done = len(prepared.indices) - len(left)
-        return f"{done} of {len(prepared.indices)} inputs are certified; the others are left to shard.index={others}"
+    prepared = prepare(shards[0])
+    own = {index for it in shards for index in prepared.indices[it.shard.index :: it.shard.count]}
+    if own <= prepared.store.finished() and (told := left_to_others(prepared)):
+        return told
     complete(prepared)
     adopt(folder, name)
     return ""

@@ -23,7 +23,7 @@ def show_run(
     """
     settings, folder = prepared.settings, prepared.run_folder
     summary = summary_of(records, settings.certify.alpha)
-    brief = brief or (HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN)
+    brief = brief or in_a_sweep()
     console = Console()
     console.print(closing_table(summary, records, folder.name))
     if "paths" in summary:
@@ -44,6 +44,28 @@ def show_run(
     console.print(f"page         {near(prepared.places.page)}", soft_wrap=True)
     if not brief:
         show_dashboard(console, settings.root, experiment)
+
+
+def show_shard(prepared: Prepared) -> None:
+    """Print what is certified after a shard; a job of a sweep leaves that to the sweep's end."""
+    if not in_a_sweep():
+        told = left_to_others(prepared) or "every input is certified: rddrs report, with the same words, reports them"
+        Console().print(f"{prepared.run_folder.name}: {told}", soft_wrap=True, highlight=False)
+
+
+def left_to_others(prepared: Prepared) -> str:
+    """How many inputs are certified, and the shards to which the others are left; empty where all of them are."""
+    left, count = {*prepared.indices} - prepared.store.finished(), prepared.settings.shard.count
+    if not left:
+        return ""
+    others = [str(place) for place in range(count) if not left.isdisjoint(prepared.indices[place::count])]
+    done, every = len(prepared.indices) - len(left), len(prepared.indices)
+    return f"{done} of {every} inputs are certified; the others are left to shard.index={','.join(others)}"
+
+
+def in_a_sweep() -> bool:
+    """Whether this is a job of a multirun."""
+    return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
 
 
 def show_dashboard(console: Console, root: Path, experiment: str) -> None:

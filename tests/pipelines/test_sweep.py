@@ -19,6 +19,7 @@ from pipelines.entry import CONFIGURATION
 from pipelines.errors import SettingsError
 from pipelines.figure2 import figure2
 from pipelines.prepare import prepare
+from pipelines.run import run
 from pipelines.settings import CovarianceTrain
 from pipelines.swept import leave_note, merge
 from rddrs.records.store import Store
@@ -144,12 +145,15 @@ def test_a_sweep_that_is_stopped_goes_on_under_the_same_parent_and_merges_its_sh
     assert len(pd.read_parquet(next(tmp_path.glob("runs/*/records.parquet")))) == 12
 
 
-def test_a_sweep_over_some_of_the_shards_is_done_with_them(tmp_path: Path) -> None:
+def test_a_sweep_over_some_of_the_shards_is_done_with_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is left to other shards is no failure; an input of its own that is missing is one."""
     words = [*SMALL, "method=rs", "data.subset=5", "shard.count=3", f"output_root={tmp_path}"]
     shards = [prepare(settings(*words, f"shard.index={place}")) for place in (0, 1)]
-    for prepared in shards:
-        certify(prepared)
+    for prepared, left in zip(
+        shards, ["2 of 5 inputs are certified; the others are left to shard.index=1,2", "4 of 5"], strict=True
+    ):
+        run(prepared)
+        assert f"{prepared.run_folder.name}: {left}" in capsys.readouterr().out
     given = tmp_path / "sweeps" / "some", shards[0].run_folder.name, [it.settings for it in shards]
     assert merge(*given) == "4 of 5 inputs are certified; the others are left to shard.index=2"
     shards[0].store.path(shards[0].indices[1]).unlink()
