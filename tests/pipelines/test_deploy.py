@@ -22,7 +22,7 @@ from rddrs.data import digits, folder
 from rddrs.models import ResNet, artefact, as_onnx, deployed_in, digest
 from rddrs.models.programs import exported
 from rddrs.records import write_manifest
-from rddrs.report import publish
+from rddrs.report import publish, round_down
 from tests.pipelines import test_networks, test_own
 from tests.pipelines.test_config import settings
 
@@ -119,6 +119,8 @@ def test_files_of_a_network_are_certified_and_audited_as_they_are(work, monkeypa
         (work / "images" / hidden).write_bytes(b"no image")
     ask(monkeypatch, "predict", "file=model.rddrs", "images=images", "samples=400")
     assert "6 images" in (told := capsys.readouterr().out) and "left out: 2 hidden, 1 no images" in told
+    certified = again.card["certified"]
+    assert f"acr_ball {round_down(certified['acr_ball'], 4)}, acr_proxy" in told and "alpha 0.001," in told
     table = pd.read_csv("predictions.csv")
     counts = table.filter(like="count_").to_numpy()
     assert (counts.sum(axis=1) == 400).all() and table["p_value"].to_numpy().max() <= 1
