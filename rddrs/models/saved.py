@@ -98,7 +98,10 @@ def read(path: str | Path) -> tuple[nn.Module, Scale, dict[str, Any]]:
                 raise ValueError(f"its part {name} is not the one that was written")
         if card["norm"] not in FAMILIES or not (card["grid"] is None or 0 < card["grid"] < math.inf):
             raise ValueError(f"its norm is {card['norm']!r}, its grid {card['grid']!r}")
-        return _network(members, card), from_tensors(safetensors.torch.load(members[SCALE])), card
+        scale = from_tensors(safetensors.torch.load(members[SCALE]))
+        if math.prod(card["shape"]) != scale.dim:
+            raise ValueError(f"its shape is {card['shape']}, its C of inputs of {scale.dim} entries")
+        return _network(members, card), scale, card
     except Exception as error:  # whatever the parsers of damaged bytes raise
         told = [*str(error).strip().splitlines(), type(error).__name__][0]
         raise Unreadable(f"{path} cannot be read as the file of a smoothed classifier: {told}") from error

@@ -219,14 +219,16 @@ def test_a_damaged_or_foreign_file_is_one_error(network, tmp_path):
         rddrs.load(tmp_path / "nothing.rddrs")
 
 
-@pytest.mark.parametrize("change", [{"norm": "l3"}, {"grid": -1.0}, {"grid": float("nan")}, {"norm": None}])
+@pytest.mark.parametrize(
+    "change", [{"norm": "l3"}, {"grid": -1.0}, {"grid": float("nan")}, {"norm": None}, {"shape": [1, 2, 7]}]
+)
 def test_a_card_that_says_what_cannot_be_is_one_error(change, network, tmp_path):
     path = tmp_path / "model.rddrs"
     rddrs.Smoothed(network, rddrs.Isotropic(0.5, 12)).save(path)
     with zipfile.ZipFile(path) as archive:
         card = json.loads(archive.read("card.json")) | change
     rewritten(path, lambda members: members.update({"card.json": json.dumps(card)}))
-    with pytest.raises(ValueError, match=r"model\.rddrs cannot be read.*its norm is .*, its grid"):
+    with pytest.raises(ValueError, match=r"model\.rddrs cannot be read.*its (norm|shape) is .*, its (grid|C)"):
         rddrs.load(path)
 
 
