@@ -47,7 +47,8 @@ def predict(file: str, images: str, samples: str, alpha: str, output: str) -> No
         found = smoothed.predictions(inputs, samples=draws, alpha=level)
         rows += [row(path, at, found, smoothed) for at, path in enumerate(part)]
     with replacing(written) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
+        table = pd.DataFrame(rows, dtype=object)  # files have names of any bytes
+        table.to_csv(temporary, index=False, errors="surrogateescape")
     abstained = sum(it["abstained"] for it in rows)
     print(f"{len(rows)} images, {abstained} abstentions at alpha = {level}, n = {draws}; written to {output}")
     if others := [f"{len(files)} {reason}" for reason, files in left.items() if files]:
