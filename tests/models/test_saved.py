@@ -232,6 +232,17 @@ def test_a_card_that_says_what_cannot_be_is_one_error(change, network, tmp_path)
         rddrs.load(path)
 
 
+def test_what_was_certified_is_not_said_of_a_network_that_has_changed(network, tmp_path):
+    certified = {"classifier": digest(network), "acr_ball": 0.5}
+    smoothed = rddrs.Smoothed(network, rddrs.Isotropic(0.5, 12), card={"shape": [1, 2, 6], "certified": certified})
+    smoothed.save(tmp_path / "model.rddrs")
+    rddrs.load(tmp_path / "model.rddrs").save(tmp_path / "again.rddrs")
+    next(network.parameters()).mul_(1.01)
+    with pytest.raises(ValueError, match="what it says was certified is another network"):
+        smoothed.save(tmp_path / "model.rddrs")
+    assert rddrs.load(tmp_path / "again.rddrs").card["certified"] == certified
+
+
 class Writing(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         torch.save(inputs, "evil")
