@@ -28,7 +28,7 @@ def predict(file: str, images: str, samples: str, alpha: str, output: str) -> No
     if not 0 < level < 1:
         raise ValueError(f"alpha={alpha}: a number between 0 and 1 is needed")
     if draws < (least := 1 + math.ceil(-math.log2(level))):
-        raise ValueError(f"samples={draws}: all are abstentions below {least} draws at alpha = {level:g}")
+        raise ValueError(f"samples={draws}: all are abstentions below {least} draws at alpha = {level}")
     if not Path(images).is_dir():
         raise ValueError(f"images={images}: there is no such folder")
     smoothed = load(file)
@@ -47,9 +47,10 @@ def predict(file: str, images: str, samples: str, alpha: str, output: str) -> No
         found = smoothed.predictions(inputs, samples=draws, alpha=level)
         rows += [row(path, at, found, smoothed) for at, path in enumerate(part)]
     with replacing(written) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
+        table = pd.DataFrame(rows, dtype=object)  # files have names of any bytes
+        table.to_csv(temporary, index=False, errors="surrogateescape")
     abstained = sum(it["abstained"] for it in rows)
-    print(f"{len(rows)} images, {abstained} abstentions at alpha = {level:g}, n = {draws}; written to {output}")
+    print(f"{len(rows)} images, {abstained} abstentions at alpha = {level}, n = {draws}; written to {output}")
     if others := [f"{len(files)} {reason}" for reason, files in left.items() if files]:
         print(f"left out: {', '.join(others)}")
 

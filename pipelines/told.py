@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pipelines.prepared import Prepared
 from rddrs.records.dashboard import address, database
-from rddrs.report import LOW_FIDELITY, closing_table, path_table, summary_of, threat_table
+from rddrs.report import LOW_FIDELITY, closing_table, path_table, round_down, summary_of, threat_table
 
 
 def show_run(
@@ -38,7 +38,7 @@ def show_run(
     if summary["fidelity"] < LOW_FIDELITY:
         console.print(
             f"[bold red]warning[/]: these certificates are vacuous: method={settings.method.name} has a mean fidelity "
-            f"of {summary['fidelity']:.3f}: noise takes so much of the accuracy of its smoothed classifiers"
+            f"of {round_down(summary['fidelity'])}: noise takes so much of the accuracy of its smoothed classifiers"
         )
     console.print(f"written to   {near(folder)}", soft_wrap=True)
     console.print(f"page         {near(prepared.places.page)}", soft_wrap=True)

@@ -71,7 +71,7 @@ class Certificate:
     def __repr__(self) -> str:
         answer = "abstention" if self.prediction == ABSTAIN else f"class {self.prediction}"
         radii = ", ".join(f"{name} {value}" for name, value in self._radii.items())
-        return f"Certificate(input {self.index}: {answer}, {radii}, n = {self.samples}, alpha = {self.alpha:g})"
+        return f"Certificate(input {self.index}: {answer}, {radii}, n = {self.samples}, alpha = {self.alpha})"
 
     def _repr_html_(self) -> str:
         from rddrs.pictures import card

@@ -146,7 +146,7 @@ class PathCertificate:
         return replace(self, x=self.x.to(device), scale=self.scale.to(device))
 
     def __repr__(self) -> str:
-        return f"PathCertificate(input {self.index}: {self._told}, alpha = {self.alpha:g})"
+        return f"PathCertificate(input {self.index}: {self._told}, alpha = {self.alpha})"
 
     @property
     def _told(self) -> str:

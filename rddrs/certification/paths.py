@@ -32,7 +32,7 @@ from rddrs.smoothing import (
     least,
     owned_input,
 )
-from rddrs.threats import PERTURBATIONS, SHIFT_DOWN, Perturbation
+from rddrs.threats import PERTURBATIONS, SHIFT_DOWN, Perturbation, check_range
 
 Feared = str | Perturbation | Sequence[str | Perturbation]
 """A perturbation or its name, or a pair, the first applied first: "rotation+brightness" is the pair of those names."""
@@ -236,10 +236,7 @@ def check_asked(
         raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
     if not 0 <= slack < math.inf:
         raise ValueError(f"slack must be finite and not negative, not {slack}")
-    if clamp is not None and not (np.shape(clamp) == (2,) and -math.inf < clamp[0] < clamp[1] < math.inf):
-        raise ValueError(f"clamp must be None or two numbers, the lower first, not {clamp}")
-    if rounding is not None and not 0 < rounding < math.inf:
-        raise ValueError(f"rounding must be finite and positive, or None, not {rounding}")
+    check_range(clamp, rounding)
     if rounding and grid and not (rounding / grid > 0.5 and abs(rounding / grid - round(rounding / grid)) < 1e-9):
         raise ValueError(f"rounding={rounding:.9g} must be a multiple of the step of the grid, {grid:.9g}")
     if not len(low) == len(high) == len(perturbations):

@@ -17,7 +17,7 @@ from rddrs.certification.certify import Certificate
 from rddrs.certification.lengths import Asked, along_chords, boxed, in_balls, reaches
 from rddrs.certification.regions import SLACK, Range, Region
 from rddrs.certification.searches import CELLS, Rows, Search, outwards, reach, together
-from rddrs.threats import PERTURBATIONS, Change, Perturbation, stored
+from rddrs.threats import PERTURBATIONS, Change, Perturbation, check_range, stored
 from rddrs.threats.convolution import Blurred
 from rddrs.threats.interpolation import Moved
 
@@ -114,14 +114,6 @@ def inside(
     points = perturbation.points(certificate.x, severities)
     found = certificate.contains(stored(points, clamp))
     return found if rounding is None else found & certificate.contains(stored(points, clamp, rounding))
-
-
-def check_range(clamp: Range | None, rounding: float | None) -> None:
-    """Raises ValueError where they are no range of values and no step."""
-    if clamp is not None and not (np.shape(clamp) == (2,) and -np.inf < clamp[0] < clamp[1] < np.inf):
-        raise ValueError(f"clamp={clamp}: a lower and a larger value are needed, (0, 1), or None")
-    if rounding is not None and not 0 < rounding < np.inf:
-        raise ValueError(f"rounding={rounding}: a positive step is needed, 1/255, or None")
 
 
 def _proven(region: Region, perturbations: Sequence[Perturbation]) -> list[dict[int, float]]:

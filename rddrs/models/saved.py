@@ -25,6 +25,7 @@ from rddrs.models.accelerated import Accelerated
 from rddrs.models.adapters import Adapter, LogProbabilities, Normalized
 from rddrs.models.artefacts import Artefact, Exported, OpenVino, Scripted, from_bytes
 from rddrs.models.deployed import Deployed
+from rddrs.models.identity import digest
 from rddrs.models.programs import check_same, exported
 from rddrs.noise import FAMILIES, Kronecker, Scale, from_tensors
 from rddrs.version import __version__
@@ -38,7 +39,8 @@ def write(
 ) -> None:
     """Write the file, all of it or nothing.
 
-    Raises ValueError where the network can neither be exported nor named, or what the file makes is not the network.
+    Raises ValueError where the network can neither be exported nor named, where what the file makes is not the network,
+    and where the card states what was certified of another one.
     """
     try:
         json.dumps(dict(card))
@@ -52,6 +54,10 @@ def write(
         buffer = io.BytesIO()
         torch.jit.save(inner, buffer)
         inner = Scripted(buffer.getvalue())
+    certified = card.get("certified")
+    known = certified.get("classifier") if isinstance(certified, Mapping) else None
+    if known and isinstance(inner, nn.Module) and not isinstance(inner, Artefact) and known != digest(classifier):
+        raise ValueError("card: what it says was certified is another network, as this one was before it was changed")
     stated = card.get("shape") or (inner.shape if isinstance(inner, Artefact) else None)
     shape = tuple(stated or input_shape(classifier, scale))
     members = {SCALE: safetensors.torch.save(_on_cpu(scale.tensors()))}
@@ -98,7 +104,10 @@ def read(path: str | Path) -> tuple[nn.Module, Scale, dict[str, Any]]:
                 raise ValueError(f"its part {name} is not the one that was written")
         if card["norm"] not in FAMILIES or not (card["grid"] is None or 0 < card["grid"] < math.inf):
             raise ValueError(f"its norm is {card['norm']!r}, its grid {card['grid']!r}")
-        return _network(members, card), from_tensors(safetensors.torch.load(members[SCALE])), card
+        scale = from_tensors(safetensors.torch.load(members[SCALE]))
+        if math.prod(card["shape"]) != scale.dim:
+            raise ValueError(f"its shape is {card['shape']}, its C of inputs of {scale.dim} entries")
+        return _network(members, card), scale, card
     except Exception as error:  # whatever the parsers of damaged bytes raise
         told = [*str(error).strip().splitlines(), type(error).__name__][0]
         raise Unreadable(f"{path} cannot be read as the file of a smoothed classifier: {told}") from error

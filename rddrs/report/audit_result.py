@@ -8,6 +8,7 @@ from rich.table import Table
 
 from rddrs.certification import ABSTAIN
 from rddrs.report.style import PALETTE, panels, styled
+from rddrs.rounding import round_up
 
 
 def audit_table(summary: dict[str, int | float], audits: pd.DataFrame) -> Table:
@@ -19,7 +20,7 @@ def audit_table(summary: dict[str, int | float], audits: pd.DataFrame) -> Table:
     for flag, count in audits["flags"].str.split(", ").explode().value_counts().items():
         if flag:
             table.add_row(f"  by {flag}", str(count))
-    table.add_row("expected if all are honest, at most", f"{summary['expected_false_alarms']:.3f}")
+    table.add_row("expected if all are honest, at most", round_up(summary["expected_false_alarms"]))
     table.add_row("contradictions", str(summary["contradictions"]))
     table.add_row("pairs of classes that overlap", str(summary["overlaps"]))
     for name, share in outside_shares(audits).items():

@@ -156,7 +156,7 @@ def scatter_figure(pairs: Sequence[tuple[Run, Run]], column: str = "proxy_radius
         panel.set(xlim=(-0.03 * most, 1.05 * most), ylim=(-0.03 * most, 1.05 * most), aspect="equal")
         panel.set_xlabel(fill(f"{name}, {names[first]}", LETTERS), fontsize="small")
         panel.set_ylabel(fill(f"{name}, {names[second]}", LETTERS), fontsize="small")
-        panel.set_title(rf"$\sigma$ = {second.sigma:g}: larger on {(y > x).mean():.0%}", fontsize="small")
+        panel.set_title(rf"$\sigma$ = {second.sigma:g}: larger on {100 * (y > x).sum() // len(x)}%", fontsize="small")
     for panel in axes.flat[len(pairs) :]:
         panel.set_axis_off()
     name_below(figure)

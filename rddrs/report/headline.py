@@ -42,7 +42,7 @@ def headline(runs: Sequence[Run], made: str = "") -> tuple[str, str]:
 
 def _span(values: Sequence[float]) -> str:
     """The value that all have, or the least and the most."""
-    return " to ".join(f"{it:,}" if it >= 1 else f"{it:g}" for it in sorted({values[0], values[-1]}))
+    return " to ".join(f"{it:,}" if it >= 1 else str(it) for it in sorted({values[0], values[-1]}))
 
 
 def tiles(run: Run, isotropic: Run | None = None) -> list[dict[str, str]]:

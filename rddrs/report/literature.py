@@ -10,7 +10,7 @@ from rich.table import Table
 
 from rddrs.models import card_of, scale_file
 from rddrs.report.tables import Run, labels
-from rddrs.rounding import round_down
+from rddrs.rounding import round_down, round_up
 
 PUBLISHED = {
     ("gaussian", 0.25): 0.911,
@@ -79,8 +79,9 @@ def literature_table(found: pd.DataFrame) -> Table:
     for heading in ("objective", "sigma", "inputs", "n", "ACR", "+-", "pub-\nlished", "differ-\nence"):
         table.add_column(heading, justify="left" if heading == "objective" else "right", overflow="fold")
     for row in found.to_dict("records"):
-        error = "-" if math.isnan(row["standard_error"]) else f"{row['standard_error']:.3f}"
-        ours = (f"{row['inputs']}", f"{row['samples']:,}", round_down(row["acr"]), error)
-        theirs = (f"{row['published']:.3f}", f"{row['difference']:+.1%}") if row["published"] > 0 else ("-", "-")
+        ours = (f"{row['inputs']}", f"{row['samples']:,}", round_down(row["acr"]), round_up(row["standard_error"]))
+        more = round_down(100 * row["difference"], 1)
+        more = more if more.startswith("-") else f"+{more}"
+        theirs = (f"{row['published']:.3f}", f"{more}%") if row["published"] > 0 else ("-", "-")
         table.add_row(row["objective"], f"{row['sigma']:g}", *ours, *theirs)
     return table

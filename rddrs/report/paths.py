@@ -67,7 +67,7 @@ _HEADINGS = ["certified as a whole", "from", "to", "share", "95 % band", "sample
 
 def _row(name: str, values: Mapping[str, Any]) -> list[str]:
     """A path of `path_summary` under those headings; shares are rounded down, the upper end of their band up."""
-    low, high = (", ".join(f"{each:g}" for each in np.atleast_1d(end)) for end in values["asked"])
+    low, high = (", ".join(map(str, np.atleast_1d(end).tolist())) for end in values["asked"])
     band = f"{round_down(values['share_low'])} to {round_up(values['share_high'])}"
     told = name.replace("_", " ").replace("+", " + ")
     return [told, low, high, round_down(values["share"]), band, f"{values['samples']:.0f}"]

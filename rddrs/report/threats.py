@@ -93,7 +93,7 @@ def threat_cells(summary: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         cells.append(row["unit"])
         if asked and np.isfinite(row["at"]):
             band = f"{round_down(row['low'])} to {round_up(row['high'])}"
-            cells += [f"{row['at']:g}", f"{round_down(row['share'])} ({band})"]
+            cells += [str(row["at"]), f"{round_down(row['share'])} ({band})"]
         rows.append(cells + [""] * (len(headings) - len(cells)))
     return headings, rows
 

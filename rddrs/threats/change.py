@@ -112,3 +112,11 @@ def stored(
     """Images as a camera or a file holds them: brought to a range of values, then to multiples of a step."""
     points = points if clamp is None else points.clamp(*clamp)
     return points if rounding is None else (points / rounding).round_().mul_(rounding)
+
+
+def check_range(clamp: tuple[float, float] | None, rounding: float | None) -> None:
+    """Raises ValueError where they are no range of values and no step, as `stored` needs them."""
+    if clamp is not None and not (np.shape(clamp) == (2,) and -np.inf < clamp[0] < clamp[1] < np.inf):
+        raise ValueError(f"clamp={clamp}: a lower and a larger value are needed, (0, 1), or None")
+    if rounding is not None and not 0 < rounding < np.inf:
+        raise ValueError(f"rounding={rounding}: a positive step is needed, 1/255, or None")

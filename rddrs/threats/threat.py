@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rddrs.digests import digest
+from rddrs.threats.change import check_range
 from rddrs.threats.linear import Added, Pattern
 from rddrs.threats.perturbations import PERTURBATIONS, Array, Perturbation
 
@@ -100,8 +101,7 @@ class Threat:
         for it in self.perturbations:
             if it != _NAMED.get(it.name, it):
                 raise ValueError(f"threat: {it.name} is a perturbation of the project: give yours another name")
-        if clamp is not None and not clamp[0] < clamp[1]:
-            raise ValueError(f"threat: clamp={clamp}: a lower and a larger value are needed")
+        check_range(clamp, None)
         self.weights, self.volume = tuple(weight / total for weight in weights), volume / total
         self.clamp = clamp
         self.along = tuple(way for way in along if {*way.perturbations} & {*self.perturbations})

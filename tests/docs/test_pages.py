@@ -9,11 +9,17 @@ test_extend.py.
 import json
 import os
 import re
+import socket
 import subprocess
+import sys
+from http.client import HTTPConnection
+from http.server import HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
+from torch import nn
 
 import rddrs
 
@@ -49,6 +55,36 @@ def test_every_block_runs(
             else:
                 done = subprocess.run(["bash", "-euc", text], env=environment, capture_output=True, text=True)
                 assert done.returncode == 0, f"{text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+
+
+def test_the_service_answers_whatever_other_clients_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one says nothing, and after bodies that are too long, of no length or of numbers beyond all floats."""
+    blocks = BLOCK.findall((ROOT / "docs" / "deploy.md").read_text())
+    (code,) = [text for _, title, text in blocks if title == "service.py"]
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval()
+    smoothed = rddrs.Smoothed(network, rddrs.Isotropic(0.5, 4), card={"shape": [1, 2, 2]})
+    made: list[HTTPServer] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "argv", ["service.py", "model.rddrs", "0"])
+        patched.setattr(rddrs, "load", lambda file: smoothed)
+        patched.setattr(HTTPServer, "serve_forever", lambda self: made.append(self))
+        exec(compile(code, "service.py", "exec"), {"__name__": "__main__"})
+    (server,) = made
+    thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+
+    def ask(body: str, **headers: str) -> int:
+        client = HTTPConnection("127.0.0.1", server.server_port, timeout=20)
+        client.request("POST", "/", body, headers)
+        return client.getresponse().status
+
+    with socket.create_connection(("127.0.0.1", server.server_port)):
+        assert ask('{"input": [0, 0, 0, 1]}') == 200
+        assert ask('{"input": [0, 0, 0, 1%s]}' % (400 * "0")) == 400
+        assert ask("{}", **{"Content-Length": "-1"}) == ask("{}", **{"Content-Length": "1000"}) == 400
+    server.shutdown()
+    server.server_close()
+    thread.join()
 
 
 def test_every_page_is_in_the_navigation() -> None:

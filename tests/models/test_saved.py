@@ -219,15 +219,28 @@ def test_a_damaged_or_foreign_file_is_one_error(network, tmp_path):
         rddrs.load(tmp_path / "nothing.rddrs")
 
 
-@pytest.mark.parametrize("change", [{"norm": "l3"}, {"grid": -1.0}, {"grid": float("nan")}, {"norm": None}])
+@pytest.mark.parametrize(
+    "change", [{"norm": "l3"}, {"grid": -1.0}, {"grid": float("nan")}, {"norm": None}, {"shape": [1, 2, 7]}]
+)
 def test_a_card_that_says_what_cannot_be_is_one_error(change, network, tmp_path):
     path = tmp_path / "model.rddrs"
     rddrs.Smoothed(network, rddrs.Isotropic(0.5, 12)).save(path)
     with zipfile.ZipFile(path) as archive:
         card = json.loads(archive.read("card.json")) | change
     rewritten(path, lambda members: members.update({"card.json": json.dumps(card)}))
-    with pytest.raises(ValueError, match=r"model\.rddrs cannot be read.*its norm is .*, its grid"):
+    with pytest.raises(ValueError, match=r"model\.rddrs cannot be read.*its (norm|shape) is .*, its (grid|C)"):
         rddrs.load(path)
+
+
+def test_what_was_certified_is_not_said_of_a_network_that_has_changed(network, tmp_path):
+    certified = {"classifier": digest(network), "acr_ball": 0.5}
+    smoothed = rddrs.Smoothed(network, rddrs.Isotropic(0.5, 12), card={"shape": [1, 2, 6], "certified": certified})
+    smoothed.save(tmp_path / "model.rddrs")
+    rddrs.load(tmp_path / "model.rddrs").save(tmp_path / "again.rddrs")
+    next(network.parameters()).mul_(1.01)
+    with pytest.raises(ValueError, match="what it says was certified is another network"):
+        smoothed.save(tmp_path / "model.rddrs")
+    assert rddrs.load(tmp_path / "again.rddrs").card["certified"] == certified
 
 
 class Writing(nn.Module):

@@ -1,6 +1,8 @@
 """From a run to a file to predictions, by the command line; files of networks are certified as they are."""
 
+import os
 import runpy
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -22,7 +24,7 @@ from rddrs.data import digits, folder
 from rddrs.models import ResNet, artefact, as_onnx, deployed_in, digest
 from rddrs.models.programs import exported
 from rddrs.records import write_manifest
-from rddrs.report import publish
+from rddrs.report import publish, round_down
 from tests.pipelines import test_networks, test_own
 from tests.pipelines.test_config import settings
 
@@ -117,9 +119,13 @@ def test_files_of_a_network_are_certified_and_audited_as_they_are(work, monkeypa
 
     for hidden in ("._1.png", "some/.DS_Store", "notes.txt"):
         (work / "images" / hidden).write_bytes(b"no image")
+    shutil.copy("images/some/0.png", os.fsdecode(b"images/some/\xff.png"))  # which is no UTF-8
     ask(monkeypatch, "predict", "file=model.rddrs", "images=images", "samples=400")
-    assert "6 images" in (told := capsys.readouterr().out) and "left out: 2 hidden, 1 no images" in told
-    table = pd.read_csv("predictions.csv")
+    assert "7 images" in (told := capsys.readouterr().out) and "left out: 2 hidden, 1 no images" in told
+    certified = again.card["certified"]
+    assert f"acr_ball {round_down(certified['acr_ball'], 4)}, acr_proxy" in told and "alpha 0.001," in told
+    table = pd.read_csv("predictions.csv", encoding="latin-1")
+    assert table["image"].tolist()[-1] == "images/some/\xff.png"
     counts = table.filter(like="count_").to_numpy()
     assert (counts.sum(axis=1) == 400).all() and table["p_value"].to_numpy().max() <= 1
     answered = ~table["abstained"].to_numpy()

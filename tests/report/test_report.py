@@ -30,6 +30,7 @@ from rddrs.noise.scale import Scale
 from rddrs.pictures.images import noise_limits, noise_map, picture, principal_axes
 from rddrs.report import (
     Run,
+    audit_table,
     certified_accuracy,
     closing_table,
     compare,
@@ -38,6 +39,7 @@ from rddrs.report import (
     eigenvector_figure,
     histogram_figure,
     left_out,
+    literature_table,
     log_summary,
     path_table,
     region_figure,
@@ -191,6 +193,27 @@ def test_band_is_scipys_exact_interval():
 def test_an_interval_is_rounded_outward():
     assert fidelity_interval({"fidelity_low": 0.8299, "fidelity_high": 1.1001}) == "0.82-1.11"
     assert fidelity_interval({"fidelity": 1.0}) == "-", "of version 0.6"
+
+
+def test_what_was_asked_is_shown_as_it_was_and_nothing_better_than_it_is(runs):
+    """Six digits show an alpha of 0.0012345649 as 0.00123456, and a path to 0.29999996 as one to 0.3."""
+    alpha, end = 0.0012345649, 0.29999996
+    assert repr(certify(linear(4), torch.zeros(4), Isotropic(1.0, 4), samples=100, alpha=alpha)).endswith(
+        f"alpha = {alpha})"
+    )
+    stated = replace(runs["isotropic"], configuration=f"{{certify: {{samples: 1000, alpha: {alpha}}}}}")
+    assert f"alpha = {alpha};" in headline([stated])[1]
+    console = Console(width=200, record=True, file=io.StringIO())
+    path = {"asked": [0, end], "share": 0.9, "share_low": 0.6, "share_high": 1.0, "samples": 9, "too_many_cells": 0}
+    console.print(path_table({"blur": path}))
+    console.print(threat_table(threat_summary(runs["full"].records, None, {"brightness": end})))
+    assert console.export_text().count(f"{end} ") == 2
+    audited = dict.fromkeys(("audited", "inputs", "broken", "contradictions", "overlaps"), 1)
+    table = audit_table({**audited, "expected_false_alarms": 0.0101}, pd.DataFrame({"flags": [""], "prediction": [0]}))
+    assert "0.011" in table.columns[1].cells
+    found = {"objective": "gaussian", "sigma": 0.5, "inputs": 50, "samples": 1000, "acr": 1.5732, "published": 1.558}
+    table = literature_table(pd.DataFrame([{**found, "standard_error": 0.1001, "difference": 0.0097}]))
+    assert [next(iter(column.cells)) for column in table.columns[4:]] == ["1.573", "0.101", "1.558", "+0.9%"]
 
 
 def test_a_run_that_was_refused_says_so_and_what_fidelity_is_relative_to(runs):

@@ -115,6 +115,7 @@ def grain(x, severity):
         (lambda: Threat("blur", weights=(-1,)), "must be finite, not negative"),
         (lambda: Threat("blur", weights=(math.inf,)), "must be finite"),
         (lambda: Threat("blur", weights=(0,)), "not all 0"),
+        (lambda: Threat("blur", clamp=(0, math.inf)), r"clamp=\(0, inf\): a lower and a larger value are needed"),
         (lambda: Threat("blur", "blur"), "every name once"),
         (lambda: Threat(Perturbation("blur", lambda x, s: x + s, 1)), "blur is a perturbation of the project: give"),
         (lambda: Threat(partial(np.add)), "has no name: give a Perturbation"),
