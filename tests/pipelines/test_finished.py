@@ -7,11 +7,13 @@ import pytest
 from rich.console import Console
 
 from pipelines.again import command_of
+from pipelines import written
 from pipelines.prepare import prepare
 from pipelines.report import as_it_was, merged, severities_of
 from pipelines.run import run
 from pipelines.told import show_dashboard
 from rddrs.records import manifest
+from rddrs.records.dashboard import finished_in
 from tests.pipelines.test_config import settings
 
 SMALL = ["data=toy2d", "data.subset=3", "data.reference=50", "method=rs", "train.epochs=1", "certify.samples=500"]
@@ -72,3 +74,21 @@ def test_a_finished_run_is_drawn_again_only_where_it_would_be_another(
             assert as_it_was(prepared, severities) is None, "other code"
     prepared.root.database.unlink()
     assert as_it_was(prepared, severities) is None, "no dashboard knows it"
+
+
+def test_a_counterpart_whose_report_was_stopped_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its records are there before its page, and before MLflow has its figures."""
+    aimed = [*SMALL, "method=ancer", "method.iterations=1", "threat=[brightness]"]
+    prepared = prepare(settings(*aimed, f"output_root={tmp_path}"))
+    other = prepared.counterpart
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(written, "write_page", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run(prepared)
+    assert other.places.is_finished and not other.places.page.exists()
+    run(prepared)
+    assert other.places.page.exists() and finished_in(tmp_path, other.places.mlflow_run)
