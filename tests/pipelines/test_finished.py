@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+import pipelines.run
 from pipelines.again import command_of
-from pipelines import written
 from pipelines.prepare import prepare
 from pipelines.report import as_it_was, merged, severities_of
-from pipelines.run import run
+from pipelines.run import complete, run
 from pipelines.told import show_dashboard
 from rddrs.records import manifest
-from rddrs.records.dashboard import finished_in
 from tests.pipelines.test_config import settings
 
 SMALL = ["data=toy2d", "data.subset=3", "data.reference=50", "method=rs", "train.epochs=1", "certify.samples=500"]
@@ -78,17 +77,16 @@ def test_a_finished_run_is_drawn_again_only_where_it_would_be_another(
 
 def test_a_counterpart_whose_report_was_stopped_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Its records are there before its page, and before MLflow has its figures."""
-    aimed = [*SMALL, "method=ancer", "method.iterations=1", "threat=[brightness]"]
-    prepared = prepare(settings(*aimed, f"output_root={tmp_path}"))
-    other = prepared.counterpart
-
-    def stopped(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(written, "write_page", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            run(prepared)
-    assert other.places.is_finished and not other.places.page.exists()
-    run(prepared)
-    assert other.places.page.exists() and finished_in(tmp_path, other.places.mlflow_run)
+    prepared, reported = prepare(settings(*SMALL, "method=ancer", "threat=[brightness]", f"output_root={tmp_path}")), []
+    monkeypatch.setattr(pipelines.run, "certify", lambda _: None)
+    monkeypatch.setattr(pipelines.run, "report", lambda it, **_: reported.append(it))
+    prepared.places.regions.mkdir(parents=True)
+    for index in prepared.indices:
+        prepared.places.region(index).touch()
+    prepared.counterpart.run_folder.mkdir()
+    prepared.counterpart.places.records.touch()
+    complete(prepared)
+    assert reported == [prepared.counterpart, prepared]
+    monkeypatch.setattr(pipelines.run, "finished_in", lambda *_: "1")
+    complete(prepared)
+    assert reported == [prepared.counterpart, prepared, prepared]
