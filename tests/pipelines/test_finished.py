@@ -12,6 +12,8 @@ from pipelines.prepare import prepare
 from pipelines.report import as_it_was, merged, severities_of
 from pipelines.run import complete, run
 from pipelines.told import show_dashboard
+from pipelines.train import give_weights
+from rddrs.files import Unreadable
 from rddrs.records import manifest
 from tests.pipelines.test_config import settings
 
@@ -90,3 +92,11 @@ def test_a_counterpart_whose_report_was_stopped_is_reported(monkeypatch: pytest.
     monkeypatch.setattr(pipelines.run, "finished_in", lambda *_: "1")
     complete(prepared)
     assert reported == [prepared.counterpart, prepared, prepared]
+
+
+def test_trained_weights_that_are_damaged_are_named(tmp_path: Path) -> None:
+    prepared = prepare(settings(*SMALL, f"output_root={tmp_path}"))
+    prepared.classifier_folder.mkdir(parents=True)
+    prepared.classifier_places.weights.write_bytes(b"cut")
+    with pytest.raises(Unreadable, match=r"weights\.safetensors is damaged .*: delete it and run again"):
+        give_weights(prepared)
