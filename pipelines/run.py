@@ -9,6 +9,7 @@ from pipelines.certify import certify
 from pipelines.prepared import Prepared
 from pipelines.report import report
 from pipelines.told import show_shard
+from rddrs.records.dashboard import finished_in
 
 
 def run(prepared: Prepared) -> None:
@@ -21,8 +22,13 @@ def run(prepared: Prepared) -> None:
 
 
 def complete(prepared: Prepared) -> None:
-    """Report what is certified, beside its counterpart under isotropic noise, which is made where it is not there."""
-    if prepared.is_compared and prepared.is_certified and not prepared.counterpart.places.is_finished:
-        certify(prepared.counterpart)
-        report(prepared.counterpart, brief=True)
+    """Report what is certified, beside its counterpart under isotropic noise, which is made where it is not there.
+
+    One whose report was stopped has its records, but perhaps no page, and MLflow does not call it finished.
+    """
+    if prepared.is_compared and prepared.is_certified:
+        other = prepared.counterpart
+        if not (other.places.is_finished and finished_in(prepared.settings.root, other.places.mlflow_run)):
+            certify(other)
+            report(other, brief=True)
     report(prepared, anew=False)

@@ -5,7 +5,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, read_write
@@ -28,8 +27,7 @@ def parent(folder: Path) -> Tracker:
     """The sweep's run in MLflow, made by the first that asks."""
     places = ComparisonFolder(folder)
     places.jobs.mkdir(parents=True, exist_ok=True)
-    with FileLock(places.lock):
-        return Tracker(places.root.path, f"sweep {places.name}", places.mlflow_run, {"stage": "sweep"})
+    return Tracker(places.root.path, f"sweep {places.name}", places.mlflow_run, {"stage": "sweep"})
 
 
 def stop(folder: Path) -> None:

@@ -10,6 +10,7 @@ from filelock import FileLock
 from pipelines.deploy import deploy
 from pipelines.errors import SettingsError
 from pipelines.prepared import Prepared
+from rddrs.files import reading
 from rddrs.models import deployed_in, load_weights, save_weights
 from rddrs.smoothing import on_threads
 
@@ -31,7 +32,8 @@ def give_weights(prepared: Prepared) -> None:
         if not places.weights.exists():
             with on_threads(settings.train.threads):
                 make_weights(prepared)
-    load_weights(prepared.network, places.weights)
+    with reading(places.weights):
+        load_weights(prepared.network, places.weights, "weights")
     prepared.network.eval().to(settings.device).requires_grad_(False)
 
 

@@ -113,7 +113,6 @@ class ComparisonFolder(Place):
     page = Inside("report.html")
     jobs = Inside("jobs")
     mlflow_run = Inside("mlflow_run_id")
-    lock = Inside(".lock")
 
     def job(self, number: int) -> Path:
         """What a job of a sweep leaves."""

@@ -110,9 +110,9 @@ def logged(root: Path, run_id: str) -> Logged:
         raise ValueError(f"MLflow knows no run {run_id}: {error}") from error
     series = {name: _latest(client, run_id, name) for name in run.data.metrics}
     metrics = {name: {step: it.value for step, it in known.items()} for name, known in series.items()}
-    artifacts = Path(local_file_uri_to_path(run.info.artifact_uri))
-    if not artifacts.exists():  # the folder was moved, and no run of it was made since
-        artifacts = root.resolve() / "mlartifacts" / run_id / "artifacts"
+    artifacts = root.resolve() / "mlartifacts" / run_id / "artifacts"  # also of a copy, and after the folder was moved
+    if not artifacts.exists():
+        artifacts = Path(local_file_uri_to_path(run.info.artifact_uri))
     status = run.info.status if run.info.lifecycle_stage == "active" else run.info.lifecycle_stage
     tags = {f"tag {name}" if name in _BESIDE else name: value for name, value in run.data.tags.items()}
     tags |= {"run name": str(run.info.run_name), "run status": status}
@@ -154,8 +154,9 @@ def _latest(client: MlflowClient, run_id: str, name: str) -> dict[int, Metric]:
 class Tracker:
     """One MLflow run named `name`; the file `note` holds its id, so that a restart takes it up again.
 
-    Making a database from several processes at once crashes MLflow: a file lock is held meanwhile. One that is made in
-    part, because the disk was full, would never be taken up: it is made beside its place.
+    Making a database from several processes at once crashes MLflow, and of a run it would make two: a file lock is held
+    meanwhile. A database that is made in part, because the disk was full, would never be taken up: it is made beside
+    its place.
     """
 
     def __init__(self, root: Path, name: str, note: Path, tags: dict[str, str]) -> None:
@@ -177,13 +178,13 @@ class Tracker:
             if experiment is None or experiment.tags.get(VIEW_TAG) != VIEW:
                 self._client.set_experiment_tag(self.experiment_id, VIEW_TAG, VIEW)
                 self._client.set_experiment_tag(self.experiment_id, "mlflow.note.content", NOTE)
-        known = note.read_text() if note.exists() else None
-        if known is not None and self._exists(known):
-            self.run_id = known
-            self._client.update_run(known, status="RUNNING")
-        else:
-            self.run_id = self._client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
-            write_text(note, self.run_id)
+            known = note.read_text() if note.exists() else None
+            if known is not None and self._exists(known):
+                self.run_id = known
+                self._client.update_run(known, status="RUNNING")
+            else:
+                self.run_id = self._client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
+                write_text(note, self.run_id)
 
     def _exists(self, run_id: str) -> bool:
         try:

@@ -10,7 +10,7 @@ from filelock import FileLock
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.files import write_text
+from rddrs.files import reading, write_text
 from rddrs.smoothing.cores import on_single_cores
 from rddrs.smoothing.edge import Classifier, out_of_memory
 
@@ -76,4 +76,5 @@ def kept_batch(classifier: Classifier, x: Float[Tensor, "*shape"], path: Path) -
     with FileLock(path.parent / ".lock"):
         if not path.exists():
             write_text(path, json.dumps({"batch": measure_batch(classifier, x)}))
-    return json.loads(path.read_text())["batch"]
+    with reading(path):
+        return json.loads(path.read_text())["batch"]

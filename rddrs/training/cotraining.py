@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rddrs.data import Inputs
+from rddrs.files import reading
 from rddrs.methods import (
     Basis,
     Structure,
@@ -164,5 +165,6 @@ def cotrain(
         if not weights.exists():
             fine_tune(scale, turn, place)
             save_weights(network, weights)
-        load_weights(network, weights)
+        with reading(weights):
+            load_weights(network, weights, "weights")
     return scale

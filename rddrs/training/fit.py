@@ -11,7 +11,15 @@ import torch
 from torch import nn
 
 from rddrs.data import BrokenInput
-from rddrs.training.lightning import Callback, LightningEnvironment, Logger, ModelCheckpoint, lightning
+from rddrs.files import Unreadable, replacing
+from rddrs.training.lightning import (
+    Callback,
+    LightningEnvironment,
+    Logger,
+    ModelCheckpoint,
+    TorchCheckpointIO,
+    lightning,
+)
 from rddrs.training.noisy import NoisyTraining
 
 
@@ -28,7 +36,7 @@ def fit(
 
     Weights that require no gradient stay as they are, and so do the statistics of layers that have no others; where
     that is all of them, a warning says that nothing is trained. Raises KeyboardInterrupt where Ctrl-C ended it (the
-    same call goes on), and BrokenInput.
+    same call goes on), BrokenInput, and Unreadable for a checkpoint that is damaged.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     if not any(weight.requires_grad for weight in module.network.parameters()):
@@ -39,7 +47,7 @@ def fit(
     trainer = lightning.Trainer(
         **placed(device),
         precision="bf16-mixed" if module.options.precision == "bfloat16" else "32-true",
-        plugins=[LightningEnvironment()],  # also inside a SLURM job: requeueing it is its launcher's work
+        plugins=[LightningEnvironment(), Beside()],  # also inside a SLURM job: requeueing it is its launcher's work
         max_epochs=epochs,
         reload_dataloaders_every_n_epochs=1,
         logger=logger or False,
@@ -82,6 +90,21 @@ def random_numbers_kept(device: str) -> AbstractContextManager[None]:
     if it.type == "cpu":
         return torch.random.fork_rng(devices=[])
     return torch.random.fork_rng(devices=[it.index or 0], device_type=it.type)
+
+
+class Beside(TorchCheckpointIO):
+    """Checkpoints written as a whole: Lightning copies them from the folder of temporary files, maybe another disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(Path(path)) as part:
+            torch.save(checkpoint, part)
+
+    def load_checkpoint(self, path: str | Path, *how: Any, **options: Any) -> dict[str, Any]:
+        try:
+            return super().load_checkpoint(path, *how, **options)
+        except Exception as error:  # whatever the parsers of damaged bytes raise
+            raise Unreadable(f"{path} is damaged, or no checkpoint: delete it and run again") from error
 
 
 class Told(Callback):

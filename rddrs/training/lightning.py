@@ -3,6 +3,7 @@
 try:
     import pytorch_lightning as lightning
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
     from pytorch_lightning.callbacks import Callback, ModelCheckpoint
     from pytorch_lightning.loggers import Logger
 except ModuleNotFoundError as error:
@@ -10,4 +11,4 @@ except ModuleNotFoundError as error:
         f"{error.name} is not installed, which training needs: pip install 'rddrs[pipeline]'", name=error.name
     ) from None
 
-__all__ = ["Callback", "LightningEnvironment", "Logger", "ModelCheckpoint", "lightning"]
+__all__ = ["Callback", "LightningEnvironment", "Logger", "ModelCheckpoint", "TorchCheckpointIO", "lightning"]

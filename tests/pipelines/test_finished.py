@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+import pipelines.run
 from pipelines.again import command_of
 from pipelines.prepare import prepare
 from pipelines.report import as_it_was, merged, severities_of
-from pipelines.run import run
+from pipelines.run import complete, run
 from pipelines.told import show_dashboard
+from pipelines.train import give_weights
+from rddrs.files import Unreadable
 from rddrs.records import manifest
 from tests.pipelines.test_config import settings
 
@@ -72,3 +75,28 @@ def test_a_finished_run_is_drawn_again_only_where_it_would_be_another(
             assert as_it_was(prepared, severities) is None, "other code"
     prepared.root.database.unlink()
     assert as_it_was(prepared, severities) is None, "no dashboard knows it"
+
+
+def test_a_counterpart_whose_report_was_stopped_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its records are there before its page, and before MLflow has its figures."""
+    prepared, reported = prepare(settings(*SMALL, "method=ancer", "threat=[brightness]", f"output_root={tmp_path}")), []
+    monkeypatch.setattr(pipelines.run, "certify", lambda _: None)
+    monkeypatch.setattr(pipelines.run, "report", lambda it, **_: reported.append(it))
+    prepared.places.regions.mkdir(parents=True)
+    for index in prepared.indices:
+        prepared.places.region(index).touch()
+    prepared.counterpart.run_folder.mkdir()
+    prepared.counterpart.places.records.touch()
+    complete(prepared)
+    assert reported == [prepared.counterpart, prepared]
+    monkeypatch.setattr(pipelines.run, "finished_in", lambda *_: "1")
+    complete(prepared)
+    assert reported == [prepared.counterpart, prepared, prepared]
+
+
+def test_trained_weights_that_are_damaged_are_named(tmp_path: Path) -> None:
+    prepared = prepare(settings(*SMALL, f"output_root={tmp_path}"))
+    prepared.classifier_folder.mkdir(parents=True)
+    prepared.classifier_places.weights.write_bytes(b"cut")
+    with pytest.raises(Unreadable, match=r"weights\.safetensors is damaged .*: delete it and run again"):
+        give_weights(prepared)

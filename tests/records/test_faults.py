@@ -10,9 +10,12 @@ import torch
 from safetensors import SafetensorError
 
 from rddrs import ANCER, Full, certify, certify_input
-from rddrs.files import write_text
+from rddrs.archives import Archives
+from rddrs.files import Unreadable, write_text
+from rddrs.methods import Problem, kept_sigma_x
 from rddrs.records import Folder, Store
 from rddrs.records.store import COLUMNS
+from rddrs.smoothing import kept_batch
 from rddrs.trust import Outcome
 
 
@@ -63,3 +66,13 @@ def test_a_clock_that_jumps_changes_no_record(oracle_of, monkeypatch):
     before = record()
     monkeypatch.setattr(time, "time", lambda: next(jumps))
     assert record() == before
+
+
+def test_what_is_kept_beside_a_classifier_is_named_where_it_is_damaged(tmp_path, oracle_of):
+    oracle, archives, batch = oracle_of("isotropic", 6, radius=1.0), Archives(tmp_path), tmp_path / "batch.json"
+    archives.write("3.json", b'{"sigma_x": 0.2')
+    batch.write_text('{"batch": ')
+    with pytest.raises(Unreadable, match=r"\.tar is damaged .*: delete it and run again"):
+        kept_sigma_x(Problem(oracle.classifier, oracle.x, 0.3, None, 0, 3, 128), archives)
+    with pytest.raises(Unreadable, match=r"batch\.json is damaged .*: delete it and run again"):
+        kept_batch(oracle.classifier, oracle.x, batch)

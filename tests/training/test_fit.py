@@ -8,6 +8,7 @@ from torch import nn
 
 from rddrs import Isotropic, Reference
 from rddrs.data import Stored
+from rddrs.files import Unreadable
 from rddrs.training import fit
 from rddrs.training.noisy import NoisyTraining
 from rddrs.training.options import TrainingOptions
@@ -36,3 +37,27 @@ def test_a_fit_of_one_step_takes_it(schedule, tmp_path):
     module = NoisyTraining(network, Stored(inputs), labels, Isotropic(0.1, 3), held, options)
     fit.fit(module, epochs=1, folder=tmp_path)
     assert (network.weight - before).abs().max().item() == pytest.approx(0.01, rel=1e-2)
+
+
+def test_a_checkpoint_is_written_beside_its_place_and_named_where_it_is_damaged(tmp_path):
+    """Where temporary files lie may be another disk, from which it would be copied."""
+    path, files = tmp_path / "epoch.ckpt", fit.Beside()
+    files.save_checkpoint({"epoch": 3}, path)
+    assert files.load_checkpoint(path) == {"epoch": 3}
+    with pytest.raises(AttributeError):
+        files.save_checkpoint({"epoch": lambda: None}, path)
+    assert [it.name for it in tmp_path.iterdir()] == ["epoch.ckpt"] and files.load_checkpoint(path) == {"epoch": 3}
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(Unreadable, match=r"epoch\.ckpt is damaged, or no checkpoint: delete it and run again"):
+        files.load_checkpoint(path)
+
+
+def test_a_fit_goes_on_from_no_damaged_checkpoint(tmp_path):
+    (tmp_path / "last.ckpt").write_bytes(b"cut")
+    labels = torch.zeros(4, dtype=torch.long)
+    held = Reference(torch.rand(2, 3), labels[:2])
+    module = NoisyTraining(
+        nn.Linear(3, 2), Stored(torch.rand(4, 3)), labels, Isotropic(0.1, 3), held, TrainingOptions()
+    )
+    with pytest.raises(Unreadable, match=r"last\.ckpt is damaged"):
+        fit.fit(module, epochs=1, folder=tmp_path)
