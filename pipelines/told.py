@@ -10,6 +10,7 @@ from hydra.types import RunMode
 from rich.console import Console
 
 from pipelines.prepared import Prepared
+from rddrs.records import Store
 from rddrs.records.dashboard import address, database
 from rddrs.report import LOW_FIDELITY, closing_table, path_table, round_down, summary_of, threat_table
 
@@ -55,7 +56,7 @@ def show_shard(prepared: Prepared) -> None:
 
 def left_to_others(prepared: Prepared) -> str:
     """How many inputs are certified, and the shards to which the others are left; empty where all of them are."""
-    left, count = {*prepared.indices} - prepared.store.finished(), prepared.settings.shard.count
+    left, count = {*prepared.indices} - Store(prepared.run_folder).finished(), prepared.settings.shard.count
     if not left:
         return ""
     others = [str(place) for place in range(count) if not left.isdisjoint(prepared.indices[place::count])]
