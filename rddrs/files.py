@@ -29,9 +29,9 @@ def replacing(path: Path):
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        if str(error.filename) == str(part):
-            error.filename, error.filename2 = str(path), None
-        raise
+        if str(error.filename) != str(part):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         part.unlink(missing_ok=True)
 

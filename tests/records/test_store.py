@@ -115,6 +115,13 @@ def test_what_fails_midway_leaves_the_old_file(tmp_path):
     assert path.read_text() == "new"
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_cannot_be_written_is_named_by_its_own_path_alone(tmp_path, begun):
+    with pytest.raises(OSError) as caught, replacing(tmp_path) as part:  # a folder: no file takes its place
+        (part.touch if begun else part.stat)()
+    assert str(caught.value) == f"[Errno {caught.value.errno}] {caught.value.strerror}: '{tmp_path}'"
+
+
 def test_a_file_that_was_being_written_is_not_finished(store, certified):
     store.save(*certified(index=3))
     with replacing(store.path(4)) as part:
