@@ -85,9 +85,10 @@ class Memory:
     def predict(self, x: Float[Tensor, "*shape"]) -> int:
         """The class of the remembered region that `x` lies in; else `x` is certified, reconciled and remembered.
 
-        -1 for an abstention, which is certified anew when it is asked for again: who asks until there is an answer takes
-        the certificates' alpha each time. Two threads may certify at once; they are reconciled one after the other. Raises
-        ValueError where the memory was made without `certify`, or that returns a certificate of another index.
+        -1 for an abstention, which is certified anew when it is asked for again: who asks until there is an answer
+        takes the certificates' alpha each time. Two threads may certify at once; they are reconciled one after the
+        other. Raises ValueError where the memory was made without `certify`, or that returns a certificate of another
+        index.
         """
         if (found := self.find(x)) is not None:
             return found.prediction
