@@ -186,7 +186,7 @@ def row_of(
     row |= {"samples": found.samples, "anchors": len(found.cells), "status": found.status, "needed": found.needed}
     row["seconds"] = time.process_time() - start
     ends = [
-        torch.linspace(*each, round(PLACES ** (1 / len(way.low)))).double()
+        torch.linspace(*each, round(PLACES ** (1 / len(way.low))), dtype=torch.float64)
         for each in zip(way.low, way.high, strict=True)
     ]
     places = torch.cartesian_prod(*ends).view(-1, len(ends))
