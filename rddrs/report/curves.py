@@ -111,14 +111,12 @@ def probability_figure(runs: Sequence[Run]) -> Figure:
 
     What a curve begins with at 1/2 is not certified. The band, as that of `comparison_figure`, is 95 %.
     """
-    import seaborn as sns
-
     kinds, look = of_a_kind(runs), looks(runs)
     figure, axes = a_row_each(len(kinds), height=2.9)
     for panel, (title, members) in zip(axes, kinds.items(), strict=True):
         for run in members:
             values = np.clip(probabilities(run.records), 0.5, ONE)
-            sns.ecdfplot(x=values, ax=panel, **look[run])
+            panel.ecdf(values, compress=True, **look[run])
             if run is banded(members):
                 places, counts = np.unique(values, return_counts=True)
                 lower, upper = confidence_band(counts.cumsum() / len(values), len(values))

@@ -16,7 +16,7 @@ from rddrs.smoothing.cores import on_single_cores
 from rddrs.smoothing.edge import check_classes, check_precision, held, logits_of, tally, votes
 from rddrs.smoothing.smoothed import SmoothedClassifier
 
-NOISE = 1 << 21
+NOISE = 1 << 22
 """Noise is drawn and votes are counted for as many micro-batches together as make so many numbers, or for one."""
 
 FIRST_LOOK = 32

@@ -21,13 +21,16 @@ ROUNDS, ROWS, CALLS, SECONDS = 3, 1024, 8, 1.0
 """How often a micro-batch is timed, on how many rows at most or, on a device, in how many calls, and the longest call
 that a larger one is tried after."""
 
+ALIKE = 0.97
+"""Micro-batches of at least this share of the highest rate are equals: a call costs more than its network."""
+
 
 def measure_batch(classifier: Classifier, x: Float[Tensor, "*shape"], candidates: Sequence[int] = BATCHES) -> int:
     """The micro-batch at which the classifier runs the most inputs a second on one core, or on the device of `x`.
 
     The candidates, ascending, are tried up to where the rate falls, two in a row are no faster, or the memory ends;
     where it does at the first, half as many rows are, and so on. On a GPU, which others may slow down meanwhile, three
-    in a row are no faster. Raises RuntimeError where one row does not fit.
+    in a row are no faster. Of equals the largest is taken. Raises RuntimeError where one row does not fit.
     """
     return on_single_cores(lambda these: _fastest(classifier, x, these), [candidates])[0]
 
@@ -44,13 +47,18 @@ def _fastest(classifier: Classifier, x: Float[Tensor, "*shape"], candidates: Seq
                 raise
         torch.cuda.empty_cache()  # now that the error, which held what was allocated, is gone
         if seconds is None:
-            return max(rates, key=rates.__getitem__) if rates else _fastest(classifier, x, [batch // 2])
+            return _largest(rates) if rates else _fastest(classifier, x, [batch // 2])
         rates[batch] = batch / seconds
         best = max(rates, key=rates.__getitem__)
         patience = 8 if x.is_cuda else 4 if rates[batch] >= 0.9 * rates[best] else 2
         if batch >= patience * best or seconds > SECONDS:
-            return best
-    return max(rates, key=rates.__getitem__)
+            break
+    return _largest(rates)
+
+
+def _largest(rates: dict[int, float]) -> int:
+    """The largest micro-batch of those that are as good as the fastest."""
+    return max(batch for batch, rate in rates.items() if rate >= ALIKE * max(rates.values()))
 
 
 def _seconds(classifier: Classifier, x: Float[Tensor, "*shape"], batch: int) -> float:
