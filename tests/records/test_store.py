@@ -227,6 +227,7 @@ def with_values(**values):
         ("regions", with_values(selection_counts=["100", "0"]), "its selection_counts"),
         ("regions", with_values(bound="exact"), "damaged .bound=exact: "),
         ("regions", with_values(prediction=None), "damaged .prediction=None: .*integer"),
+        ("regions", with_values(batch=0), "damaged .batch=0: .*greater than 0"),
         ("regions", with_values(radius="9"), "damaged .radius='9': .*number"),
         ("regions", lambda tensors, _: tensors.update(x=torch.ones(5)), "x has 5 entries, its C is of inputs of 6"),
         ("scales", lambda tensors, _: tensors.update(theta=torch.ones(6)), "theta"),
