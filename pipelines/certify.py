@@ -44,6 +44,9 @@ MANY, MOST = 64, 16
 """How many inputs are worth another process, which finds their severities (it takes about two seconds to begin), and
 how many of these there are at most."""
 
+IDLE = 300.0
+"""After so many seconds without work another process ends: so do those whose own was killed."""
+
 
 def certify(prepared: Prepared) -> None:
     """Certify the inputs of this shard that are not done."""
@@ -202,7 +205,7 @@ def processes(count: int, sent: object) -> Iterator[Executor | None]:
     from joblib.externals.loky import ProcessPoolExecutor
 
     deaf = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
-    pool = ProcessPoolExecutor(min(count, MOST), env={"OMP_NUM_THREADS": "1"}, initializer=deaf)
+    pool = ProcessPoolExecutor(min(count, MOST), timeout=IDLE, env={"OMP_NUM_THREADS": "1"}, initializer=deaf)
     try:
         yield pool
     finally:

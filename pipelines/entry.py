@@ -30,7 +30,7 @@ CONFIGURATION = (Path(__file__).parent / "conf").resolve()
 def entry(stage: str) -> Callable[[], None]:
     """The command of a stage, by its name: what the stage needs is imported once the command line is read.
 
-    Bad input ends with exit status 2 and one message, Ctrl-C with 130.
+    Bad input ends with exit status 2 and one message, Ctrl-C with 130, and so does SIGTERM.
     """
 
     begun = []
@@ -49,8 +49,9 @@ def entry(stage: str) -> Callable[[], None]:
     def main() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # its refusals are told here, in one sentence
         atexit.register(gc.freeze)  # at the end nothing is looked at for garbage: all of it goes
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, _interrupted)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
+                signal.signal(number, _interrupted)
         words = sys.argv[1:]
         try:
             sys.argv[1:] = readable(words)
@@ -77,14 +78,14 @@ def _usage(message: str) -> None:
     sys.exit(2)
 
 
-def _interrupted(*_: object) -> None:
-    """Ctrl-C lets threads end what they do; a second one, meanwhile, ends the process at once."""
+def _interrupted(number: int, _: object) -> None:
+    """Ctrl-C, or SIGTERM, lets threads end what they do; a second one, meanwhile, ends the process at once."""
 
     def at_once(*_: object) -> None:
         os.write(sys.stderr.fileno(), f"\nstopped at once; {KEPT}\n".encode())
         os._exit(130)
 
-    signal.signal(signal.SIGINT, at_once)
+    signal.signal(number, at_once)
     raise KeyboardInterrupt
 
 

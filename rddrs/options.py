@@ -1,6 +1,7 @@
 """Options are checked where they are declared, by their annotations: one sentence says what is wrong with each."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
 from typing import Any, get_type_hints
@@ -20,10 +21,14 @@ class Options(BaseModel):
 
 def check(options: Any) -> None:
     """Raises ValueError, a line for each field of the dataclass that is not of its annotation's kind and range."""
+    check_values(type(options), {each.name: getattr(options, each.name) for each in fields(options)})
+
+
+def check_values(kind: type, values: Mapping[str, Any]) -> None:
+    """The same of the values that a dataclass of this kind would be made of."""
     try:
-        given = {each.name: getattr(options, each.name) for each in fields(options)}
-        plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
-        _model(type(options)).model_validate(plain)
+        plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
+        _model(kind).model_validate(plain)
     except ValidationError as error:
         raise ValueError("\n".join(sentence(it) for it in error.errors())) from None
 

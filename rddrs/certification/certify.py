@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rddrs.certification.terms import ABSTAIN, Bound, Terms
+from rddrs.certification.terms import ABSTAIN, Bound, Count, Terms
 from rddrs.noise import Family, Norm, Purpose, Scale, Stream, family_of, owned, require_tensor
 from rddrs.rounding import round_down
 from rddrs.smoothing import (
@@ -55,7 +55,7 @@ class Certificate:
     index: int
     samples: int = field(kw_only=True)
     selection_samples: int = field(default=100, kw_only=True)
-    batch: int = field(default=256, kw_only=True)
+    batch: Count = field(default=256, kw_only=True)
     bound: Bound = field(default="clopper_pearson", kw_only=True)
     decision: Decision | None = field(default=None, kw_only=True)
     norm: Norm = field(default="l2", kw_only=True)

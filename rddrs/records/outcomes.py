@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from rddrs.archives import Archives
 from rddrs.certification import Certificate
+from rddrs.digests import digest
 from rddrs.files import Unreadable, reading, replacing, write_text
 from rddrs.noise import from_tensors
 from rddrs.records.stated import read_json
@@ -21,7 +22,10 @@ _LEFT = ("radius", "prediction", "decision")
 
 
 class Folder:
-    """Outcomes in a folder, one safetensors file an input, each of which is there as a whole or not at all."""
+    """Outcomes in a folder, one safetensors file an input, each of which is there as a whole or not at all.
+
+    `read` raises ValueError where a file is not as it was written.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -34,17 +38,21 @@ class Folder:
         path = self.path / f"{index}.safetensors"
         with reading(path), safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            header = json.loads(file.metadata()["outcome"])
+            stated = file.metadata()
+            found = digest(f"{index} {stated['outcome']}", tensors)
+            if stated.get("digest", found) != found:  # files of 0.17.0 have none
+                raise ValueError("its values are not those that were written")
+            header = json.loads(stated["outcome"])
             x, values = tensors.pop("x"), header.pop("certificate")
             return Outcome(rebuild(x, from_tensors(tensors), index, values), **header)
 
     def write(self, outcome: Outcome) -> None:
         it = outcome.certificate
-        header = _header(outcome) | {"certificate": kept(it)}
+        text = json.dumps(_header(outcome) | {"certificate": kept(it)})
         tensors = {**it.scale.tensors(), "x": it.x}
         with replacing(self.path / f"{it.index}.safetensors") as part:
             tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-            save_file(tensors, part, {"outcome": json.dumps(header)})
+            save_file(tensors, part, {"outcome": text, "digest": digest(f"{it.index} {text}", tensors)})
 
 
 class Ledger:

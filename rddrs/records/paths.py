@@ -4,7 +4,9 @@ from dataclasses import asdict
 from typing import Any
 
 from rddrs.certification import Cell, Certificate, PathCertificate, PathTerms
+from rddrs.certification.certify import are_counts
 from rddrs.certification.paths import feared
+from rddrs.options import check_values
 
 _KEPT = (
     *("prediction", "low", "high", "asked", "selection_counts", "status", "alpha", "slack", "clamp", "rounding"),
@@ -21,17 +23,13 @@ def path_rebuilt(values: dict[str, Any], certificate: Certificate, terms: PathTe
     """The path of which `path_kept` gave the values, of the input, scale and noise of a certificate."""
     values = {"needed": 0} | values  # files of 0.10.0 have none
     cells = tuple(Cell(*map(_frozen, row)) for row in values["cells"])
+    if not are_counts([cell.samples for cell in cells]):
+        raise ValueError("the draws of its tests are no whole numbers")
     arguments: dict[str, Any] = {name: _frozen(values[name]) for name in _KEPT} | {"cells": cells}
-    it = certificate
-    return PathCertificate(
-        x=it.x,
-        scale=it.scale,
-        perturbations=feared(terms.perturbation),
-        index=it.index,
-        norm=it.norm,
-        grid=it.grid,
-        **arguments,
-    )
+    arguments |= {name: getattr(certificate, name) for name in ("x", "scale", "index", "norm", "grid")}
+    arguments["perturbations"] = feared(terms.perturbation)
+    check_values(PathCertificate, arguments)
+    return PathCertificate(**arguments)
 
 
 def _frozen(value: Any) -> Any:

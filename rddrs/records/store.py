@@ -21,6 +21,7 @@ from rddrs.certification import Certificate, PathCertificate, PathTerms
 from rddrs.certification.certify import are_counts
 from rddrs.files import Unreadable, reading, replacing
 from rddrs.noise import Norm, Scale, from_tensors, load_scale, save_scale
+from rddrs.options import check_values
 from rddrs.records.binding import Binding
 from rddrs.records.paths import path_kept, path_rebuilt
 from rddrs.records.record import COLUMNS
@@ -43,11 +44,14 @@ def kept(certificate: Certificate) -> dict[str, Any]:
 def rebuild(x: Tensor, scale: Scale, index: int, values: dict[str, Any]) -> Certificate:
     """The certificate of which `kept` gave the values."""
     counts = {name: tuple(values[name]) for name in ("selection_counts", "counts")}
-    arguments: dict[str, Any] = {**values, **counts}
+    arguments: dict[str, Any] = {**values, **counts, "x": x, "scale": scale, "index": index}
     for name, found in counts.items():
         if not are_counts(found):
             raise ValueError(f"its {name} are no whole numbers")
-    return Certificate(x=x, scale=scale, index=index, **arguments)
+    if scale.dim != x.numel():
+        raise ValueError(f"x has {x.numel()} entries, its C is of inputs of {scale.dim}")
+    check_values(Certificate, arguments)
+    return Certificate(**arguments)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -42,6 +43,26 @@ def test_a_stage_takes_the_rest_of_the_line(
     with pytest.raises(SystemExit) as caught:
         ask(monkeypatch, "run", "sigma=-1")
     assert caught.value.code == 2 and "error: sigma=-1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stage_that_is_stopped_says_that_what_was_finished_is_kept(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It ends as by an exception, so that what it started, the processes of a launcher among it, is ended, too."""
+
+    def work(*_: object) -> None:
+        assert signal.getsignal(number) is not signal.SIG_DFL
+        signal.raise_signal(number)
+
+    monkeypatch.setattr("pipelines.work.work", work)
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit, match="130"):
+            ask(monkeypatch, "run")
+    finally:
+        signal.signal(number, before)
+    assert capsys.readouterr().err == "stopped; what was finished is kept: run the same command again to go on\n"
 
 
 @pytest.mark.parametrize(

@@ -213,8 +213,13 @@ def test_a_path_that_cannot_be_read_is_a_flag(finished, tmp_path):
 
     def change(stated):
         stated["rotation"]["cells"][0] = stated["rotation"]["cells"][0][:4]
+        stated["blur"]["selection_samples"] = "100"
+        stated["scale"]["cells"][0][-2] = None
 
-    assert path_flags(finished, restated(finished, tmp_path, index, change), index, 128) == ["path rotation: file"]
+    store, broken = restated(finished, tmp_path, index, change), ("rotation", "blur", "scale")
+    assert path_flags(finished, store, index, 128) == [f"path {name}: file" for name in broken]
+    told = {it.column for it in examined(finished, store)[1] if it.input == index}
+    assert told >= {f"path_{name}" for name in broken}
 
 
 def test_paths_that_are_not_drawn_again_follow_from_their_counts(finished, tmp_path):

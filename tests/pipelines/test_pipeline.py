@@ -20,7 +20,7 @@ import torch
 from mlflow import MlflowClient
 
 from pipelines.audit import audit
-from pipelines.certify import Maker, certify, processes
+from pipelines.certify import IDLE, Maker, certify, processes
 from pipelines.errors import SettingsError
 from pipelines.means import share_scale, standard_of
 from pipelines.prepare import Prepared, prepare
@@ -168,6 +168,12 @@ def test_inputs_that_are_counted_together_as_on_a_device_have_the_records_of_inp
 def test_severities_are_found_here_where_a_perturbation_cannot_be_sent() -> None:
     with processes(3, threading.Lock()) as others:
         assert others is None
+
+
+def test_other_processes_end_where_nobody_gives_them_work() -> None:
+    """Nobody else ends them where their own process was killed, and they heed no Ctrl-C."""
+    with processes(3, None) as others:
+        assert vars(others)["_timeout"] == IDLE
 
 
 def test_finished_runs_are_set_side_by_side(root: Path) -> None:

@@ -211,9 +211,9 @@ def planted(path, change):
     save_file(tensors, path, stated)
 
 
-def with_counts(**counts):
+def with_values(**values):
     def change(_, stated):
-        stated["certificate"] = json.dumps(json.loads(stated["certificate"]) | counts)
+        stated["certificate"] = json.dumps(json.loads(stated["certificate"]) | values)
 
     return change
 
@@ -222,9 +222,14 @@ def with_counts(**counts):
     ("folder", "change", "told"),
     [
         ("regions", lambda tensors, _: tensors.update(linf=torch.ones(1)), "beside x there are linf"),
-        ("regions", with_counts(counts=[499.5, 0]), "its counts are no whole numbers"),
-        ("regions", with_counts(counts=[501, -1]), "its counts"),
-        ("regions", with_counts(selection_counts=["100", "0"]), "its selection_counts"),
+        ("regions", with_values(counts=[499.5, 0]), "its counts are no whole numbers"),
+        ("regions", with_values(counts=[501, -1]), "its counts"),
+        ("regions", with_values(selection_counts=["100", "0"]), "its selection_counts"),
+        ("regions", with_values(bound="exact"), "damaged .bound=exact: "),
+        ("regions", with_values(prediction=None), "damaged .prediction=None: .*integer"),
+        ("regions", with_values(batch=0), "damaged .batch=0: .*greater than 0"),
+        ("regions", with_values(radius="9"), "damaged .radius='9': .*number"),
+        ("regions", lambda tensors, _: tensors.update(x=torch.ones(5)), "x has 5 entries, its C is of inputs of 6"),
         ("scales", lambda tensors, _: tensors.update(theta=torch.ones(6)), "theta"),
         ("scales", lambda _, stated: stated.update(norm="l1"), "norm=l1"),
     ],

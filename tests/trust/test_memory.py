@@ -1,5 +1,6 @@
 """The memory: ellipsoids against independent oracles, and laws of what is remembered."""
 
+import json
 import math
 import threading
 from dataclasses import replace
@@ -11,6 +12,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from scipy.optimize import minimize, minimize_scalar
 from torch import Tensor
 
@@ -410,6 +413,35 @@ def test_the_folder_keeps_every_bit(tmp_path):
             assert getattr(read, name) == getattr(it, name)
         assert torch.equal(read.x, it.x) and read.x.dtype == it.x.dtype
         assert torch.equal(read.scale.matrix, it.scale.matrix)
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        lambda tensors, stated: stated["certificate"].update(radius=9.0),
+        lambda tensors, stated: stated["certificate"].update(prediction=1),
+        lambda tensors, stated: stated["certificate"].update(counts=[9, 0]),
+        lambda tensors, stated: stated.update(reason="shrunk by 2"),
+        lambda tensors, stated: tensors["x"].add_(1e-6),
+        lambda tensors, stated: tensors["theta"].mul_(2),
+    ],
+    ids=["radius", "prediction", "counts", "reason", "x", "scale"],
+)
+def test_a_folder_whose_file_was_edited_or_renamed_is_not_read(tmp_path, plant):
+    folder, path = Folder(tmp_path), tmp_path / "3.safetensors"
+    folder.write(Outcome.unchanged(certificate([1.0, 2.0], Diagonal(torch.tensor([1.0, 2.0])), 1.0, 0, 3)))
+    assert Memory(folder).predict(torch.tensor([1.0, 2.0])) == 0
+    content = path.read_bytes()
+    (tmp_path / "4.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"4\.safetensors is damaged .*written"):
+        folder.read(4)
+    with safe_open(path, "pt") as file:
+        metadata, tensors = file.metadata(), load_file(path)
+    stated = json.loads(metadata["outcome"])
+    plant(tensors, stated)
+    save_file(tensors, path, metadata | {"outcome": json.dumps(stated)})
+    with pytest.raises(ValueError, match=r"3\.safetensors is damaged .*written"):
+        Memory(folder)
 
 
 def test_a_crash_in_the_middle_of_a_write_loses_only_that_write(tmp_path, monkeypatch):
