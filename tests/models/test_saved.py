@@ -160,6 +160,33 @@ def test_what_cannot_be_exported_is_made_by_its_class(tmp_path):
         rddrs.load(path)
 
 
+class Doubling(nn.Module):
+    """Rounds to float64 whatever it is given, by weights and a buffer of that precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3).double()
+        self.register_buffer("shift", torch.full((4,), 1 / 3, dtype=torch.float64))
+
+    def forward(self, inputs):
+        return self.linear(inputs - self.shift)
+
+
+@pytest.mark.parametrize(
+    ("network", "precision", "target"),
+    [
+        (nn.Linear(4, 3).double(), torch.float64, None),
+        (Doubling(), torch.float32, None),
+        (Branching(4).double(), torch.float64, {"_target_": f"{Branching.__module__}.Branching", "width": 4}),
+    ],
+)
+def test_a_network_in_float64_answers_the_same_bit_for_bit(network, precision, target, tmp_path):
+    smoothed, path = rddrs.Smoothed(network.eval(), rddrs.Isotropic(0.5, 4)), tmp_path / "model.rddrs"
+    smoothed.save(path, target=target)
+    again, inputs = rddrs.load(path), torch.randn(7, 4, dtype=precision)
+    assert torch.equal(again.classifier(inputs), network(inputs)) and again.classifier(inputs).dtype is torch.float64
+
+
 def told(members: dict[str, bytes], **changes: object) -> bytes:
     return json.dumps({**json.loads(members["card.json"]), **changes}).encode()
 
