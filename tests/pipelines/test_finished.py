@@ -8,6 +8,7 @@ from rich.console import Console
 
 import pipelines.run
 from pipelines.again import command_of
+from pipelines.errors import SettingsError
 from pipelines.prepare import prepare
 from pipelines.report import as_it_was, merged, severities_of
 from pipelines.run import complete, run
@@ -100,3 +101,10 @@ def test_trained_weights_that_are_damaged_are_named(tmp_path: Path) -> None:
     prepared.classifier_places.weights.write_bytes(b"cut")
     with pytest.raises(Unreadable, match=r"weights\.safetensors is damaged .*: delete it and run again"):
         give_weights(prepared)
+
+
+def test_a_training_that_diverges_is_no_damaged_file(tmp_path: Path) -> None:
+    prepared = prepare(settings(*SMALL, "train.optimizer=sgd", "train.learning_rate=1e30", f"output_root={tmp_path}"))
+    with pytest.raises(SettingsError, match=r"diverged: .* after epoch 1: lower train\.learning_rate=1e\+30"):
+        give_weights(prepared)
+    assert not prepared.is_trained and not [*prepared.classifier_folder.glob("*.ckpt")]
