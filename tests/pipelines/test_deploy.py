@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import nn
 
+import pipelines.predict
 import rddrs
 from pipelines.certify import certify
 from pipelines.command import main
@@ -298,6 +299,24 @@ def test_an_image_is_predicted_as_it_was_certified(mode, tmp_path):
     smoothed.card |= {"shape": list(data.shape), "data": {"name": "folder", "size": 6}}
     for place, label in enumerate("ab"):
         torch.testing.assert_close(read(tmp_path / "test" / label / "1.png", smoothed), data.test_inputs[place])
+
+
+def test_few_images_are_decoded_once_and_what_is_odd_of_them_is_said(tmp_path, monkeypatch, capsys):
+    found, exif = [], Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    (tmp_path / "images").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "images" / "turned.jpg", exif=exif)
+    frames = [Image.new("L", (8, 8), shade) for shade in (1, 2)]
+    frames[0].save(tmp_path / "images" / "two.gif", save_all=True, append_images=frames[1:])
+    smoothed = rddrs.Smoothed(perceptron().eval(), rddrs.Isotropic(0.5, 64), card={"shape": [1, 8, 8], "range": [0, 1]})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(rddrs, "load", lambda file: smoothed)
+    monkeypatch.setattr(pipelines.predict, "read", lambda path, it: found.append(path.name) or read(path, it))
+    ask(monkeypatch, "predict", "file=model.rddrs", "images=images")
+    assert found == ["turned.jpg", "two.gif"]
+    told = capsys.readouterr().out
+    assert "images=images: 1 files hold several frames: the first is read: two.gif" in told
+    assert "images=images: 1 images are to be turned, says their EXIF: they are read as they lie: turned.jpg" in told
 
 
 @pytest.mark.parametrize(
