@@ -78,6 +78,16 @@ def folder(root: str, size: int | None = None) -> Dataset:
     return Dataset(*part("train"), *part("test"), classes=len(heads["train"]), notes=notes)
 
 
+def class_names(root: str, size: int | None, digest: str) -> list[str] | None:
+    """The names of the classes of `folder(root, size)`; None where it is no more there, or has another digest."""
+    try:
+        if folder(root, size).digest != digest:
+            return None
+        return [it.name for it in _visible(Path(root) / "train", defaultdict(list)) if it.is_dir()]
+    except (OSError, ValueError):
+        return None
+
+
 def images_below(place: Path) -> tuple[dict[Path, Head], Left]:
     """The images in a folder and those below it, in the order of their names, and what is left out, as of `folder`."""
     left: Left = defaultdict(list)

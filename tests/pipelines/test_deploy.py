@@ -22,7 +22,7 @@ from pipelines.predict import check_card, read
 from pipelines.prepare import Prepared, prepare
 from pipelines.train import train
 from rddrs.data import digits, folder
-from rddrs.models import ResNet, artefact, as_onnx, deployed_in, digest
+from rddrs.models import Perceptron, ResNet, artefact, as_onnx, deployed_in, digest
 from rddrs.models.programs import exported
 from rddrs.records import write_manifest
 from rddrs.report import publish, round_down
@@ -281,6 +281,24 @@ def test_the_quantised_network_is_the_certified_one(tmp_path, monkeypatch):
     train(swapped := prepare(settings(*asked, "method=rs")))
     with pytest.raises(ValueError, match="is of another classifier"):
         swapped.store.certificate(0)
+
+
+def test_the_names_of_classes_are_those_of_the_images_that_were_certified(tmp_path, monkeypatch):
+    """Folders that have changed places since, or are gone, name no class."""
+    root, weights = test_own.photographs(tmp_path / "images", 8), tmp_path / "weights.pt"
+    for part in ("train", "test"):
+        shutil.copy(root / part / "b/5.jpg", root / part / "b/7.jpg")
+    torch.save(Perceptron((1, 8, 8), 2, 16).state_dict(), weights)
+    own = ["data=folder", f"data.root={root}", "classifier=perceptron", f"classifier.checkpoint={weights}"]
+    own += ["classifier.width=16", f"output_root={tmp_path}", "data.subset=1", *test_own.SMALL]
+    opened = rddrs.open_run(finished(prepare(settings(*own))))
+    assert opened.smoothed.card["classes"] == ["a", "b"]
+    for part in ("train", "test"):
+        for old, new in ("ac", "ba", "cb"):
+            (root / part / old).rename(root / part / new)
+    assert opened.smoothed.card["classes"] is None
+    shutil.rmtree(root)
+    assert opened.smoothed.card["classes"] is None
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA", "I;16"])
