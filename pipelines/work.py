@@ -48,7 +48,7 @@ def work(stage: str, configuration: DictConfig) -> str:
     except Exception as error:
         if root is not None and type(error).__module__.partition(".")[0] in ("mlflow", "sqlalchemy", "sqlite3"):
             kept = KEPT
-            if prepared is not None and prepared.is_certified:
+            if prepared is not None and not prepared.left:
                 kept = f"{prepared.run_folder} keeps every certificate: once this is mended, run the same command again"
             raise Ended(f"error: {root.database}: {reason(error)}; {kept}", 1) from error
         if not is_of_a_user(error):
