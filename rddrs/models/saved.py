@@ -12,6 +12,7 @@ import math
 import zipfile
 from collections.abc import Mapping
 from copy import deepcopy
+from importlib import import_module
 from pathlib import Path
 from pydoc import locate
 from typing import Any
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from rddrs.files import Unreadable, replacing
 from rddrs.models.accelerated import Accelerated
 from rddrs.models.adapters import Adapter, LogProbabilities, Normalized
-from rddrs.models.artefacts import Artefact, Exported, OpenVino, Scripted, from_bytes
+from rddrs.models.artefacts import RUNTIMES, Artefact, Exported, OpenVino, Scripted, from_bytes
 from rddrs.models.deployed import Deployed
 from rddrs.models.identity import digest
 from rddrs.models.programs import check_same, exported, precision_of
@@ -70,10 +71,11 @@ def write(
             if target is None or not isinstance(inner, nn.Module):
                 raise ValueError(f"{error}; give target={{'_target_': 'package.Class', ...}}: what makes it") from error
             members[WEIGHTS] = safetensors.torch.save(_on_cpu(inner.state_dict()))
+    runtimes = {name: import_module(name).__version__ for name, it in RUNTIMES.items() if isinstance(inner, it)}
     facts = {
         **card,
         "format": FORMAT,
-        "versions": {"rddrs": __version__, "torch": torch.__version__.partition("+")[0]},
+        "versions": {"rddrs": __version__, "torch": torch.__version__.partition("+")[0]} | runtimes,
         "scale": {"kind": type(scale).__name__, "dim": scale.dim, "digest": scale.digest},
         "shape": shape,
         "adapters": adapters,

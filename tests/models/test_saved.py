@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import zipfile
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -363,6 +364,7 @@ def test_onnx_answers_as_the_network_does_in_threads_of_one_core(runtime, kind, 
     smoothed = rddrs.Smoothed(pickle.loads(pickle.dumps(found)), scale)
     smoothed.save(tmp_path / "model.rddrs")
     again = rddrs.load(tmp_path / "model.rddrs")
+    assert again.card["versions"][runtime] == import_module(runtime).__version__
     assert torch.equal(again.counts(inputs, seed=0), smoothed.counts(inputs, seed=0))
     assert isinstance(again.classifier, kind) and digest(again.get_submodule("classifier")) == digest(found)
     with pytest.raises(ValueError, match="runtime=tensorrt: it must be one of onnxruntime, openvino"):
