@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pipelines.errors import SettingsError
 from pipelines.prepared import Prepared
 from pipelines.progress import bar_of, tracked
 from pipelines.settings import CovarianceTrain
@@ -82,7 +83,10 @@ def _fit(
     first_epoch: int = 0,
     prefix: str = "",
 ) -> None:
-    """Train under the noise of a scale; `prefix` stands before the names of the curves."""
+    """Train under the noise of a scale; `prefix` stands before the names of the curves.
+
+    Raises SettingsError where the training diverges.
+    """
     settings, data = prepared.settings, prepared.data
     inputs, labels = data.trained_on(settings.seed)
     module = NoisyTraining(
@@ -102,5 +106,8 @@ def _fit(
     )
     thaw(prepared.network, prepared.frozen)
     logger = tracker.lightning_logger(prefix)
-    with bar_of(epochs, "train") as done:
-        fit(module, epochs=epochs, folder=folder, device=settings.device, logger=logger, done=done)
+    try:
+        with bar_of(epochs, "train") as done:
+            fit(module, epochs=epochs, folder=folder, device=settings.device, logger=logger, done=done)
+    except FloatingPointError as error:
+        raise SettingsError(str(error)) from error

@@ -21,7 +21,7 @@ def predict(file: str, images: str, samples: str, alpha: str, output: str) -> No
     import torch
 
     from rddrs import load
-    from rddrs.data.folder import images_below
+    from rddrs.data.folder import images_below, shown_otherwise
     from rddrs.files import replacing
 
     written, draws, level = place("output", output), number("samples", samples, int), number("alpha", alpha, float)
@@ -35,15 +35,18 @@ def predict(file: str, images: str, samples: str, alpha: str, output: str) -> No
     check_card(file, smoothed)
     if smoothed.card.get("range") is None:
         print(f"{file}: its card has no range of inputs: [0, 1], which images are in, is believed to be theirs")
-    paths, left = images_below(Path(images))
-    if not paths:
+    heads, left = images_below(Path(images))
+    if not heads:
         raise ValueError(f"images={images}: there are no images in this folder")
-    for path in paths:  # none of them is answered before all can be read
+    for told in shown_otherwise(heads, Path(images)):
+        print(f"images={images}: {told}")
+    paths, together, rows = list(heads), max(1, TOGETHER // smoothed.scale.dim), []
+    first = [read(path, smoothed) for path in paths[:together]]
+    for path in paths[together:]:  # none of them is answered before all can be read
         read(path, smoothed)
-    together, rows = max(1, TOGETHER // smoothed.scale.dim), []
     for start in range(0, len(paths), together):
         part = paths[start : start + together]
-        inputs = torch.stack([read(path, smoothed) for path in part])
+        inputs = torch.stack([read(path, smoothed) for path in part] if start else first)
         found = smoothed.predictions(inputs, samples=draws, alpha=level)
         rows += [row(path, at, found, smoothed) for at, path in enumerate(part)]
     with replacing(written) as temporary:

@@ -74,9 +74,9 @@ class Prepared:
         return self.settings.classifier.as_it_is or self.classifier_places.weights.exists()
 
     @property
-    def is_certified(self) -> bool:
-        """Whether the region of every input is there."""
-        return {*self.indices} <= Store(self.run_folder).finished()
+    def left(self) -> set[int]:
+        """The indices of the inputs whose regions are not there."""
+        return {*self.indices} - Store(self.run_folder).finished()
 
     @cached_property
     def run_folder(self) -> Path:

@@ -26,7 +26,7 @@ def complete(prepared: Prepared) -> None:
 
     One whose report was stopped has its records, but perhaps no page, and MLflow does not call it finished.
     """
-    if prepared.is_compared and prepared.is_certified:
+    if prepared.is_compared and not prepared.left:
         other = prepared.counterpart
         if not (other.places.is_finished and finished_in(prepared.settings.root, other.places.mlflow_run)):
             certify(other)

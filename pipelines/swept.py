@@ -19,7 +19,7 @@ from pipelines.run import complete
 from pipelines.settings import Settings
 from pipelines.told import left_to_others
 from rddrs.files import write_text
-from rddrs.records import ComparisonFolder, Store
+from rddrs.records import ComparisonFolder
 from rddrs.records.tracking import Tracker
 
 
@@ -117,8 +117,8 @@ def merge(folder: Path, name: str, shards: list[Settings]) -> str:
     """
     prepared = prepare(shards[0])
     own = {index for it in shards for index in prepared.indices[it.shard.index :: it.shard.count]}
-    if own <= Store(prepared.run_folder).finished() and (told := left_to_others(prepared)):
-        return told
+    if (left := prepared.left) and left.isdisjoint(own):
+        return left_to_others(prepared, left)
     complete(prepared)
     adopt(folder, name)
     return ""

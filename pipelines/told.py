@@ -10,7 +10,6 @@ from hydra.types import RunMode
 from rich.console import Console
 
 from pipelines.prepared import Prepared
-from rddrs.records import Store
 from rddrs.records.dashboard import address, database
 from rddrs.report import LOW_FIDELITY, closing_table, path_table, round_down, summary_of, threat_table
 
@@ -50,18 +49,17 @@ def show_run(
 def show_shard(prepared: Prepared) -> None:
     """Print what is certified after a shard; a job of a sweep leaves that to the sweep's end."""
     if not in_a_sweep():
-        told = left_to_others(prepared) or "every input is certified: rddrs report, with the same words, reports them"
+        told = "every input is certified: rddrs report, with the same words, reports them"
+        if left := prepared.left:
+            told = left_to_others(prepared, left)
         Console().print(f"{prepared.run_folder.name}: {told}", soft_wrap=True, highlight=False)
 
 
-def left_to_others(prepared: Prepared) -> str:
-    """How many inputs are certified, and the shards to which the others are left; empty where all of them are."""
-    left, count = {*prepared.indices} - Store(prepared.run_folder).finished(), prepared.settings.shard.count
-    if not left:
-        return ""
+def left_to_others(prepared: Prepared, left: set[int]) -> str:
+    """How many inputs are certified, and the shards to which those that are left belong."""
+    count, every = prepared.settings.shard.count, len(prepared.indices)
     others = [str(place) for place in range(count) if not left.isdisjoint(prepared.indices[place::count])]
-    done, every = len(prepared.indices) - len(left), len(prepared.indices)
-    return f"{done} of {every} inputs are certified; the others are left to shard.index={','.join(others)}"
+    return f"{every - len(left)} of {every} inputs are certified; the others are left to shard.index={','.join(others)}"
 
 
 def in_a_sweep() -> bool:

@@ -21,14 +21,16 @@ QUOTED_KEY = re.compile(r"""([{,]\s*)(["'])([^"']*)\2(?=\s*:)""")
 def readable(words: Sequence[str]) -> list[str]:
     """The words of a command line; a value that Hydra's grammar does not know stands in quotes, as the text it is.
 
-    Several values of a multirun stay as they are; its flag comes first, as Hydra takes no words on both sides of one.
-    Raises ValueError for a word that is no KEY=VALUE.
+    Several values of a multirun stay as they are. Options, `--cfg job`, come last, as Hydra takes no words on both
+    sides of one. Raises ValueError for a word that is no KEY=VALUE.
     """
     several = any(word in MULTIRUN for word in words)
-    found, option = [], False
+    found, options, option = [], [], False
     for word in words:
         after, option = option, word.startswith("-") and "=" not in word and word not in MULTIRUN
-        if word.startswith("-") or (after and "=" not in word) or parses(word):
+        if word.startswith("-") or (after and "=" not in word and not word.startswith("~")):
+            options.append(word)
+        elif parses(word):
             found.append(word)
         elif (matched := ASSIGNMENT.fullmatch(word)) is None:
             raise ValueError(f"{word}: KEY=VALUE is needed")
@@ -39,7 +41,7 @@ def readable(words: Sequence[str]) -> list[str]:
         else:
             how = shlex.quote(f'{matched[1]}="{_escaped(matched[2])}"')
             raise ValueError(f"{word}: the value holds signs that mean something to Hydra: write {how}")
-    return sorted(found, key=lambda word: word not in MULTIRUN)
+    return found + options
 
 
 def _escaped(text: str) -> str:

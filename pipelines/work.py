@@ -22,7 +22,7 @@ from rddrs.smoothing import keep_freed_memory
 
 def work(stage: str, configuration: DictConfig) -> str:
     """Do a stage; returns the run's name. Raises Ended."""
-    root = None
+    root = prepared = None
     try:
         settings = load(configuration)
         root = OutputRoot(settings.root)
@@ -47,7 +47,10 @@ def work(stage: str, configuration: DictConfig) -> str:
         raise Ended(f"error: {place}{error}; {KEPT}", 1) from error
     except Exception as error:
         if root is not None and type(error).__module__.partition(".")[0] in ("mlflow", "sqlalchemy", "sqlite3"):
-            raise Ended(f"error: {root.database}: {reason(error)}; {KEPT}", 1) from error
+            kept = KEPT
+            if prepared is not None and not prepared.left:
+                kept = f"{prepared.run_folder} keeps every certificate: once this is mended, run the same command again"
+            raise Ended(f"error: {root.database}: {reason(error)}; {kept}", 1) from error
         if not is_of_a_user(error):
             raise
         raise Ended(f"error: {told(error)}", 2) from error

@@ -109,7 +109,8 @@ class Smoothed(SmoothedClassifier):
 
         `shape` is that of an input; where neither it nor the card says so, it is found by trial. The network is kept as
         a program of torch.export; where it cannot be exported, as its weights and the `target` that makes it, a class
-        with its arguments: {"_target_": "package.Class", "width": 64}. Raises ValueError where there is none.
+        with its arguments: {"_target_": "package.Class", "width": 64}. Such a program takes inputs of float32, or of
+        float64 where the network takes no others. Raises ValueError where there is none.
         """
         if shape is not None and math.prod(shape) != self.scale.dim:
             raise ValueError(f"shape={list(shape)} has {math.prod(shape)} entries, the scale {self.scale.dim}")

@@ -3,12 +3,13 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from rddrs.data.dataset import Dataset
 from rddrs.data.inputs import BrokenInput, Items
@@ -32,6 +33,7 @@ class Head(NamedTuple):
     binary: bool
     transparent: bool
     frames: int
+    turned: bool
 
 
 def folder(root: str, size: int | None = None) -> Dataset:
@@ -76,12 +78,33 @@ def folder(root: str, size: int | None = None) -> Dataset:
     return Dataset(*part("train"), *part("test"), classes=len(heads["train"]), notes=notes)
 
 
-def images_below(place: Path) -> tuple[list[Path], Left]:
+def class_names(root: str, size: int | None, digest: str) -> list[str] | None:
+    """The names of the classes of `folder(root, size)`; None where it is no more there, or has another digest."""
+    try:
+        if folder(root, size).digest != digest:
+            return None
+        return [it.name for it in _visible(Path(root) / "train", defaultdict(list)) if it.is_dir()]
+    except (OSError, ValueError):
+        return None
+
+
+def images_below(place: Path) -> tuple[dict[Path, Head], Left]:
     """The images in a folder and those below it, in the order of their names, and what is left out, as of `folder`."""
     left: Left = defaultdict(list)
     found = {path: _read_head(path) for path in _files(place, left)}
     left["no images"] = [path for path, head in found.items() if head is None]
-    return [path for path, head in found.items() if head is not None], left
+    return {path: head for path, head in found.items() if head is not None}, left
+
+
+def shown_otherwise(heads: dict[Path, Head], place: Path) -> Iterator[str]:
+    """What is read of images below a place that others show otherwise, with the names of the files."""
+    for told, found in {
+        "images have transparency: they are laid on white": lambda head: head.transparent,
+        "files hold several frames: the first is read": lambda head: head.frames > 1,
+        "images are to be turned, says their EXIF: they are read as they lie": lambda head: head.turned,
+    }.items():
+        if paths := [path for path, head in heads.items() if found(head)]:
+            yield f"{len(paths)} {told}: {_named(paths, place)}"
 
 
 def _classes(place: Path, left: Left, seen: Seen) -> dict[str, dict[Path, Head]]:
@@ -106,12 +129,14 @@ def _classes(place: Path, left: Left, seen: Seen) -> dict[str, dict[Path, Head]]
 
 
 def _visible(place: Path, left: Left) -> Iterator[Path]:
+    above = {it for each in (place, *place.parents) for it in (each.resolve(), *each.resolve().parents)}
     for below in sorted(place.iterdir()):
         if below.name.startswith(".") or below.name in HIDDEN:
             left["hidden"].append(below)
         elif not below.exists():
-            raise ValueError(f"{below} is a link to {os.readlink(below)}, which is not there: mend it, or remove it")
-        elif below.is_dir() and below.resolve() in (place.resolve(), *place.resolve().parents):
+            told = "which is not there, or leads back to it"
+            raise ValueError(f"{below} is a link to {os.readlink(below)}, {told}: mend it, or remove it")
+        elif below.is_dir() and below.resolve() in above:
             raise ValueError(f"{below} is a link to a folder that it lies in: remove it")
         else:
             yield below
@@ -127,7 +152,7 @@ def _files(place: Path, left: Left) -> Iterator[Path]:
 
 def _head(path: Path, left: Left, seen: Seen) -> Head | None:
     """What the head of an image tells; None, and left out, where neither its content nor its name is of an image."""
-    found = seen.of(path, "head", _read_head)
+    found = seen.of(path, "image", _read_head)
     if found is None:
         left["no images"].append(path)
         return None
@@ -139,14 +164,22 @@ def _read_head(path: Path) -> Head | None:
     try:
         with Image.open(path) as image:
             grey = image.mode in (*GREY, *DEEP, "I", "F") and not (image.mode == "L" and image.has_transparency_data)
-            frames = getattr(image, "n_frames", 1)
-            return Head(image.size, grey, depth(image), image.mode == "1", image.has_transparency_data, frames)
+            turned, frames = _turned(image), getattr(image, "n_frames", 1)
+            return Head(image.size, grey, depth(image), image.mode == "1", image.has_transparency_data, frames, turned)
     except UnidentifiedImageError as error:
         if path.suffix.lower() in Image.registered_extensions():
             raise ValueError(f"{path} is no image that can be read: {error}") from error
         return None
     except Exception as error:
         raise ValueError(f"{path} is no image that can be read: {error}") from error
+
+
+def _turned(image: Image.Image) -> bool:
+    """Whether its head says, by EXIF, that it is to be turned or mirrored, which Pillow does of TIFF files alone."""
+    with suppress(Exception):  # whatever the parser of EXIF raises: no pixel depends on it
+        found = Image.Image.getexif(image)  # that of PNG reads the pixels, too
+        return image.format != "TIFF" and found.get(ExifTags.Base.Orientation) in range(2, 9)
+    return False
 
 
 def _decoded(paths: list[Path], size: int | None, grey: bool, bits: int, row: int) -> torch.Tensor:
@@ -168,11 +201,10 @@ def _content(root: Path, paths: list[Path], size: int | None, seen: Seen) -> Ite
 def _notes(root: str, counts: dict[str, int], known: dict[Path, Head], left: Left) -> Iterator[str]:
     yield f"data.root={root}: {counts['train']} training images, {counts['test']} test images"
     for reason, paths in left.items():
-        names = [str(path.relative_to(root)) for path in paths]
-        yield f"data.root={root}: left out, {reason}: {', '.join(names[:5])}" + (
-            f" and {len(names) - 5} more" if len(names) > 5 else ""
-        )
-    if transparent := sum(head.transparent for head in known.values()):
-        yield f"data.root={root}: {transparent} images have transparency: they are laid on white"
-    if several := sum(head.frames > 1 for head in known.values()):
-        yield f"data.root={root}: {several} files hold several frames: the first is read"
+        yield f"data.root={root}: left out, {reason}: {_named(paths, Path(root))}"
+    yield from (f"data.root={root}: {told}" for told in shown_otherwise(known, Path(root)))
+
+
+def _named(paths: list[Path], place: Path) -> str:
+    names = [str(path.relative_to(place)) for path in paths]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

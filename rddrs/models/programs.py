@@ -10,13 +10,14 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
-from rddrs.smoothing import taken
+from rddrs.smoothing import PRECISIONS, taken
 
 CALLED = re.compile(
     r"torch\.ops\.aten\.(?!from_file|__)\w+(\.\w+)?|_operator\.[a-z]\w*|math\.[a-z]\w*|torch\.sym_\w+"
@@ -44,9 +45,10 @@ class _Called(nn.Module):
 def exported(classifier: Any, shape: tuple[int, ...]) -> bytes:
     """The bytes of the classifier as a program for any number of inputs of this shape; raises ValueError.
 
-    It is compared with the classifier before it is given away.
+    Inputs are of the `precision_of` the classifier. It is compared with the classifier before it is given away.
     """
-    inputs = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
+    source = torch.Generator().manual_seed(0)
+    inputs = torch.rand(3, *shape, generator=source, dtype=precision_of(classifier, shape))
     buffer = io.BytesIO()
     try:
         with warnings.catch_warnings():
@@ -70,15 +72,32 @@ def check_same(found: Any, classifier: Any, shape: tuple[int, ...], tolerance: f
 
     Logits may differ by a share of the largest, of a classifier on a device, which may round products, by 0.02 of it.
     """
-    tensors = [*classifier.parameters(), *classifier.buffers()] if isinstance(classifier, nn.Module) else []
-    device = tensors[0].device if tensors else torch.device("cpu")
+    device = device_of(classifier)
     tolerance = tolerance if device.type == "cpu" else 0.02
     source = torch.Generator().manual_seed(0)
     inputs = torch.cat([torch.rand(3, *shape, generator=source), torch.randn(3, *shape, generator=source)])
+    inputs = inputs.to(dtype=precision_of(classifier, shape))
     for rows in (inputs, inputs[:1]):
         expected = taken(classifier(rows.to(device, copy=True))).cpu()
         room = tolerance * expected.nan_to_num(0, 0, 0).abs().max().item()
         torch.testing.assert_close(taken(found(rows.clone())), expected, rtol=tolerance, atol=room, equal_nan=True)
+
+
+@torch.inference_mode()
+def precision_of(classifier: Any, shape: tuple[int, ...]) -> torch.dtype | None:
+    """That of inputs of this shape that the classifier answers: float32, else float64; None where it is neither."""
+    for precision in PRECISIONS:
+        with suppress(Exception):  # whatever a user's code raises for another shape or precision
+            inputs = torch.zeros(2, *shape, dtype=precision, device=device_of(classifier))
+            if taken(classifier(inputs)).ndim == 2:
+                return precision
+    return None
+
+
+def device_of(classifier: Any) -> torch.device:
+    """Where the classifier's weights are; the CPU where it shows none."""
+    tensors = [*classifier.parameters(), *classifier.buffers()] if isinstance(classifier, nn.Module) else []
+    return tensors[0].device if tensors else torch.device("cpu")
 
 
 def without_modes(network: nn.Module) -> bool:

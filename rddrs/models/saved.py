@@ -12,6 +12,7 @@ import math
 import zipfile
 from collections.abc import Mapping
 from copy import deepcopy
+from importlib import import_module
 from pathlib import Path
 from pydoc import locate
 from typing import Any
@@ -23,10 +24,10 @@ from torch import Tensor, nn
 from rddrs.files import Unreadable, replacing
 from rddrs.models.accelerated import Accelerated
 from rddrs.models.adapters import Adapter, LogProbabilities, Normalized
-from rddrs.models.artefacts import Artefact, Exported, OpenVino, Scripted, from_bytes
+from rddrs.models.artefacts import RUNTIMES, Artefact, Exported, OpenVino, Scripted, from_bytes
 from rddrs.models.deployed import Deployed
 from rddrs.models.identity import digest
-from rddrs.models.programs import check_same, exported
+from rddrs.models.programs import check_same, exported, precision_of
 from rddrs.noise import FAMILIES, Kronecker, Scale, from_tensors
 from rddrs.version import __version__
 
@@ -70,10 +71,11 @@ def write(
             if target is None or not isinstance(inner, nn.Module):
                 raise ValueError(f"{error}; give target={{'_target_': 'package.Class', ...}}: what makes it") from error
             members[WEIGHTS] = safetensors.torch.save(_on_cpu(inner.state_dict()))
+    runtimes = {name: import_module(name).__version__ for name, it in RUNTIMES.items() if isinstance(inner, it)}
     facts = {
         **card,
         "format": FORMAT,
-        "versions": {"rddrs": __version__, "torch": torch.__version__.partition("+")[0]},
+        "versions": {"rddrs": __version__, "torch": torch.__version__.partition("+")[0]} | runtimes,
         "scale": {"kind": type(scale).__name__, "dim": scale.dim, "digest": scale.digest},
         "shape": shape,
         "adapters": adapters,
@@ -118,7 +120,7 @@ def _network(members: Mapping[str, bytes], card: Mapping[str, Any]) -> nn.Module
     shape = tuple(card["shape"])
     if WEIGHTS in members:
         network = _made(card["target"])
-        network.load_state_dict(safetensors.torch.load(members[WEIGHTS]))
+        network.load_state_dict(safetensors.torch.load(members[WEIGHTS]), assign=True)  # in their own precision
     else:
         name = next(name for name in members if name.startswith(NETWORK))
         runtime = "openvino" if name == NETWORK + OpenVino.suffix else "onnxruntime"
@@ -135,13 +137,8 @@ def input_shape(classifier: Any, scale: Scale) -> tuple[int, ...]:
     shapes: list[tuple[int, ...]] = [tuple(scale.values.shape)] if isinstance(scale, Kronecker) else [(scale.dim,)]
     shapes += [(1, side, side), (3, colours, colours), (side, side)]
     for shape in shapes:
-        if math.prod(shape) == scale.dim:
-            try:
-                with torch.inference_mode():
-                    if classifier(torch.zeros(2, *shape)).ndim == 2:
-                        return shape
-            except Exception:  # whatever a user's code raises for another shape
-                continue
+        if math.prod(shape) == scale.dim and precision_of(classifier, shape):
+            return shape
     raise ValueError(f"the shape of an input of {scale.dim} entries is not known: give shape=(...)")
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from rddrs.certification import Smoothed
 from rddrs.data import random_rotation
+from rddrs.data.folder import class_names
 from rddrs.models import (
     Accelerated,
     Deployed,
@@ -63,7 +64,8 @@ def smoothed_of(folder: Path, records: pd.DataFrame) -> Smoothed:
             "deploy: method=rddrs_global and rs have one"
         )
     certificate, network = store.certificate(indices[0]), network_of(folder, records)
-    options, given = stated["certify"], stated["classifier"]
+    options, given, data = stated["certify"], stated["classifier"], stated["data"]
+    bound = store.stated(indices[0])["binding"]["data"]
     seen = [store.input(index) for index in indices[:: -(-len(indices) // 50)]]
     summary = json.loads(places.summary.read_text())
     kept = ("inputs", "certified_accuracy", "abstentions", "acr_radius", "acr_ball", "acr_proxy", "fidelity")
@@ -72,9 +74,9 @@ def smoothed_of(folder: Path, records: pd.DataFrame) -> Smoothed:
         "shape": list(certificate.x.shape),
         "sigma": stated["sigma"],
         "range": [min(x.min().item() for x in seen), max(x.max().item() for x in seen)],
-        "classes": _class_names(stated["data"], len(certificate.counts)),
+        "classes": class_names(data["root"], data["size"], bound) if data["name"] == "folder" else None,
         "normalize": given["normalize"],
-        "data": {name: stated["data"].get(name) for name in ("name", "size")},
+        "data": {name: data.get(name) for name in ("name", "size")},
         "certified": {
             "run": places.name,
             "method": method,
@@ -160,12 +162,3 @@ def _weights(folder: Path, options: dict[str, Any]) -> Iterator[Path | None]:
             yield Path(options["checkpoint"])
     else:
         yield from sorted(RunFolder(folder).root.classifiers.glob("*/weights.safetensors"))
-
-
-def _class_names(data: dict[str, Any], count: int) -> list[str] | None:
-    """The names of the folders that the classes are, where they are still there."""
-    place = Path(data.get("root") or "") / "train"
-    if data["name"] != "folder" or not place.is_dir():
-        return None
-    names = sorted(it.name for it in place.iterdir() if it.is_dir() and not it.name.startswith("."))
-    return names if len(names) == count else None

@@ -5,6 +5,7 @@ from rddrs.smoothing.contract import check_contract
 from rddrs.smoothing.cores import keep_freed_memory, on_threads, worker_threads
 from rddrs.smoothing.counts import Asked, hard_counts, running_counts, shared_counts
 from rddrs.smoothing.edge import (
+    PRECISIONS,
     Classifier,
     Known,
     check_classes,
@@ -26,6 +27,7 @@ from rddrs.smoothing.smoothed import Predictions, SmoothedClassifier
 from rddrs.smoothing.speed import kept_batch, measure_batch
 
 __all__ = [
+    "PRECISIONS",
     "Answer",
     "Asked",
     "Chunk",

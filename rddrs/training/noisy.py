@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
 from rddrs.data import Inputs
+from rddrs.models.weights import named_few
 from rddrs.noise import Norm, Purpose, Scale, Stream, family_of
 from rddrs.smoothing import Reference
 from rddrs.training.augmentation import Augmentation, cropped
@@ -41,7 +42,8 @@ class NoisyTraining(lightning.LightningModule):
     that training that is resumed after a whole epoch goes on as if it had never stopped. `flip` mirrors half of the
     images, `crop` shifts all of them by up to so many pixels, and an `augmentation` perturbs them at random; the noise
     comes after these. The accuracy under the noise on `validation`, and the seconds of the epoch with its validation,
-    are logged after every epoch. Raises ValueError where the objective is not one of noise of that `norm`.
+    are logged after every epoch. Raises ValueError where the objective is not one of noise of that `norm`, and
+    FloatingPointError after the epoch that leaves weights that are not finite.
     """
 
     def __init__(
@@ -115,6 +117,13 @@ class NoisyTraining(lightning.LightningModule):
                 torch.get_device_module(self.device).manual_seed(seed)  # of the current device, which Lightning sets
 
     def on_train_epoch_end(self) -> None:
+        if broken := [name for name, it in self.network.named_parameters() if not it.isfinite().all()]:
+            options, epoch = self.options, self.current_epoch + 1
+            rounded = ", or set train.precision=float32" if options.precision == "bfloat16" else ""
+            raise FloatingPointError(
+                f"the training diverged: {named_few(broken)} hold NaN or infinite numbers after epoch {epoch}: "
+                f"lower train.learning_rate={options.learning_rate:g}{rounded}"
+            )
         loss, accuracy = self._sums / len(self._data)  # Lightning's means take a fifth of a small network's training
         self.log_dict({"loss": loss, "accuracy": accuracy}, prog_bar=True)
         self.log("seconds", time.perf_counter() - self._started)

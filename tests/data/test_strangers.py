@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from sklearn.datasets import load_digits
 
 from rddrs.data import BrokenInput, Dataset, arrays, doubts, folder, items
@@ -181,6 +181,8 @@ def test_a_class_that_is_a_link_is_read_and_the_names_of_files_may_be_of_any_enc
     [
         (lambda root: link(root / "train/c1/3.png", "/nowhere/3.png"), "train/c1/3.png is a link to /nowhere/3.png"),
         (lambda root: (root / "train/c1/loop").symlink_to(root / "train"), "is a link to a folder that it lies in"),
+        (lambda root: loop(root / "train/c1", root / "other"), "c1/there/back is a link to a folder that it lies in"),
+        (lambda root: link(root / "train/c1/3.png", "3.png"), "c1/3.png is a link to 3.png, which .* leads back to it"),
         (lambda root: (root / "train/c1/3.png").write_bytes(b""), "train/c1/3.png is no image"),
         (lambda root: (root / "train/c1/3.png").write_text("<html>"), "train/c1/3.png is no image"),
         (lambda root: (root / "test").rename(root / "val"), r"test: there is no such folder \(there are train, val\)"),
@@ -189,7 +191,7 @@ def test_a_class_that_is_a_link_is_read_and_the_names_of_files_may_be_of_any_enc
             "none of its 6 files is an image",
         ),
     ],
-    ids=["dead link", "loop", "empty", "html", "val", "npy"],
+    ids=["dead link", "loop", "loop of two", "link to itself", "empty", "html", "val", "npy"],
 )
 def test_odd_folders_are_refused_by_name(tmp_path, damage, message):
     damage(digit_folder(tmp_path))
@@ -202,17 +204,35 @@ def turn_to_text(path: Path) -> None:
     path.with_suffix(".npy").write_bytes(b"numbers")
 
 
+def loop(place: Path, other: Path) -> None:
+    """A link to another folder, and one back."""
+    other.mkdir()
+    (place / "there").symlink_to(other)
+    (other / "back").symlink_to(place)
+
+
 def link(path: Path, target: str) -> None:
     path.unlink()
     path.symlink_to(target)
 
 
-def test_several_frames_are_said(tmp_path):
+def test_several_frames_and_images_to_be_turned_are_said(tmp_path):
+    """They are read as they lie, but TIFF files, which Pillow turns."""
     root = digit_folder(tmp_path)
     bytes_of(X[0]).save(root / "train/c0/9.gif", save_all=True, append_images=[bytes_of(1 - X[0])])
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    for name in ("train/c1/8.png", "test/c0/8.tif"):
+        bytes_of(X[0]).save(root / name, exif=exif)
+    bytes_of(X[0]).save(root / "train/c1/9.jpg", exif=b"Exif\0\0no EXIF")
     data = folder(str(root))
     assert np.abs(data.train_inputs[6][0].numpy() - X[0]).max() < 0.01
-    assert any("1 files hold several frames: the first is read" in note for note in data.notes)
+    assert np.abs(data.train_inputs[13][0].numpy() - X[0]).max() < 0.01
+    assert np.abs(data.test_inputs[2][0].numpy() - np.rot90(X[0], -1)).max() < 0.01
+    assert any("1 files hold several frames: the first is read: train/c0/9.gif" in note for note in data.notes)
+    assert [note for note in data.notes if "to be turned" in note] == [
+        f"data.root={root}: 1 images are to be turned, says their EXIF: they are read as they lie: train/c1/8.png"
+    ]
 
 
 def npz(path: Path, **changes: np.ndarray) -> str:

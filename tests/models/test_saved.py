@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import zipfile
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -158,6 +159,33 @@ def test_what_cannot_be_exported_is_made_by_its_class(tmp_path):
     rewritten(path, lambda members: members.update({"card.json": told(members, target=code)}))
     with pytest.raises(ValueError, match=r"os\.system.*no torch\.nn\.Module"):
         rddrs.load(path)
+
+
+class Doubling(nn.Module):
+    """Rounds to float64 whatever it is given, by weights and a buffer of that precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3).double()
+        self.register_buffer("shift", torch.full((4,), 1 / 3, dtype=torch.float64))
+
+    def forward(self, inputs):
+        return self.linear(inputs - self.shift)
+
+
+@pytest.mark.parametrize(
+    ("network", "precision", "target"),
+    [
+        (nn.Linear(4, 3).double(), torch.float64, None),
+        (Doubling(), torch.float32, None),
+        (Branching(4).double(), torch.float64, {"_target_": f"{Branching.__module__}.Branching", "width": 4}),
+    ],
+)
+def test_a_network_in_float64_answers_the_same_bit_for_bit(network, precision, target, tmp_path):
+    smoothed, path = rddrs.Smoothed(network.eval(), rddrs.Isotropic(0.5, 4)), tmp_path / "model.rddrs"
+    smoothed.save(path, target=target)
+    again, inputs = rddrs.load(path), torch.randn(7, 4, dtype=precision)
+    assert torch.equal(again.classifier(inputs), network(inputs)) and again.classifier(inputs).dtype is torch.float64
 
 
 def told(members: dict[str, bytes], **changes: object) -> bytes:
@@ -336,6 +364,7 @@ def test_onnx_answers_as_the_network_does_in_threads_of_one_core(runtime, kind, 
     smoothed = rddrs.Smoothed(pickle.loads(pickle.dumps(found)), scale)
     smoothed.save(tmp_path / "model.rddrs")
     again = rddrs.load(tmp_path / "model.rddrs")
+    assert again.card["versions"][runtime] == import_module(runtime).__version__
     assert torch.equal(again.counts(inputs, seed=0), smoothed.counts(inputs, seed=0))
     assert isinstance(again.classifier, kind) and digest(again.get_submodule("classifier")) == digest(found)
     with pytest.raises(ValueError, match="runtime=tensorrt: it must be one of onnxruntime, openvino"):

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import nn
 
+import pipelines.predict
 import rddrs
 from pipelines.certify import certify
 from pipelines.command import main
@@ -21,7 +22,7 @@ from pipelines.predict import check_card, read
 from pipelines.prepare import Prepared, prepare
 from pipelines.train import train
 from rddrs.data import digits, folder
-from rddrs.models import ResNet, artefact, as_onnx, deployed_in, digest
+from rddrs.models import Perceptron, ResNet, artefact, as_onnx, deployed_in, digest
 from rddrs.models.programs import exported
 from rddrs.records import write_manifest
 from rddrs.report import publish, round_down
@@ -282,6 +283,24 @@ def test_the_quantised_network_is_the_certified_one(tmp_path, monkeypatch):
         swapped.store.certificate(0)
 
 
+def test_the_names_of_classes_are_those_of_the_images_that_were_certified(tmp_path, monkeypatch):
+    """Folders that have changed places since, or are gone, name no class."""
+    root, weights = test_own.photographs(tmp_path / "images", 8), tmp_path / "weights.pt"
+    for part in ("train", "test"):
+        shutil.copy(root / part / "b/5.jpg", root / part / "b/7.jpg")
+    torch.save(Perceptron((1, 8, 8), 2, 16).state_dict(), weights)
+    own = ["data=folder", f"data.root={root}", "classifier=perceptron", f"classifier.checkpoint={weights}"]
+    own += ["classifier.width=16", f"output_root={tmp_path}", "data.subset=1", *test_own.SMALL]
+    opened = rddrs.open_run(finished(prepare(settings(*own))))
+    assert opened.smoothed.card["classes"] == ["a", "b"]
+    for part in ("train", "test"):
+        for old, new in ("ac", "ba", "cb"):
+            (root / part / old).rename(root / part / new)
+    assert opened.smoothed.card["classes"] is None
+    shutil.rmtree(root)
+    assert opened.smoothed.card["classes"] is None
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA", "I;16"])
 def test_an_image_is_predicted_as_it_was_certified(mode, tmp_path):
     """What `rddrs predict` reads of a file is what `data=folder` does: transparency, depth, colours and size."""
@@ -298,6 +317,24 @@ def test_an_image_is_predicted_as_it_was_certified(mode, tmp_path):
     smoothed.card |= {"shape": list(data.shape), "data": {"name": "folder", "size": 6}}
     for place, label in enumerate("ab"):
         torch.testing.assert_close(read(tmp_path / "test" / label / "1.png", smoothed), data.test_inputs[place])
+
+
+def test_few_images_are_decoded_once_and_what_is_odd_of_them_is_said(tmp_path, monkeypatch, capsys):
+    found, exif = [], Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    (tmp_path / "images").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "images" / "turned.jpg", exif=exif)
+    frames = [Image.new("L", (8, 8), shade) for shade in (1, 2)]
+    frames[0].save(tmp_path / "images" / "two.gif", save_all=True, append_images=frames[1:])
+    smoothed = rddrs.Smoothed(perceptron().eval(), rddrs.Isotropic(0.5, 64), card={"shape": [1, 8, 8], "range": [0, 1]})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(rddrs, "load", lambda file: smoothed)
+    monkeypatch.setattr(pipelines.predict, "read", lambda path, it: found.append(path.name) or read(path, it))
+    ask(monkeypatch, "predict", "file=model.rddrs", "images=images")
+    assert found == ["turned.jpg", "two.gif"]
+    told = capsys.readouterr().out
+    assert "images=images: 1 files hold several frames: the first is read: two.gif" in told
+    assert "images=images: 1 images are to be turned, says their EXIF: they are read as they lie: turned.jpg" in told
 
 
 @pytest.mark.parametrize(

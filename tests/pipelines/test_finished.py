@@ -1,21 +1,26 @@
 """A run that is finished: the command that makes it again, and that nothing is drawn twice."""
 
 import shlex
+import sqlite3
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from rich.console import Console
 
+import pipelines.report
 import pipelines.run
 from pipelines.again import command_of
+from pipelines.errors import Ended, SettingsError
 from pipelines.prepare import prepare
 from pipelines.report import as_it_was, merged, severities_of
 from pipelines.run import complete, run
 from pipelines.told import show_dashboard
 from pipelines.train import give_weights
+from pipelines.work import work
 from rddrs.files import Unreadable
 from rddrs.records import manifest
-from tests.pipelines.test_config import settings
+from tests.pipelines.test_config import composed, settings
 
 SMALL = ["data=toy2d", "data.subset=3", "data.reference=50", "method=rs", "train.epochs=1", "certify.samples=500"]
 
@@ -56,7 +61,8 @@ def test_a_finished_run_is_drawn_again_only_where_it_would_be_another(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(manifest, "commit", lambda: "0" * 40)
-    prepared = prepare(settings(*SMALL, f"output_root={tmp_path}"))
+    asked = (*SMALL, f"output_root={tmp_path}")
+    prepared = prepare(settings(*asked))
     run(prepared)
     page = prepared.places.page
     severities = severities_of(prepared, merged(prepared), None)
@@ -73,6 +79,11 @@ def test_a_finished_run_is_drawn_again_only_where_it_would_be_another(
         for commit in ("1" * 40, "0" * 40 + "-dirty"):
             patch.setattr(manifest, "commit", lambda commit=commit: commit)
             assert as_it_was(prepared, severities) is None, "other code"
+    with monkeypatch.context() as patch:
+        patch.setattr(pipelines.report, "finished_in", Mock(side_effect=sqlite3.OperationalError("database is locked")))
+        safe = rf"mlflow\.db: database is locked; {prepared.run_folder} keeps every certificate: .* same command again"
+        with pytest.raises(Ended, match=safe):
+            work("run", composed(*asked))
     prepared.root.database.unlink()
     assert as_it_was(prepared, severities) is None, "no dashboard knows it"
 
@@ -100,3 +111,10 @@ def test_trained_weights_that_are_damaged_are_named(tmp_path: Path) -> None:
     prepared.classifier_places.weights.write_bytes(b"cut")
     with pytest.raises(Unreadable, match=r"weights\.safetensors is damaged .*: delete it and run again"):
         give_weights(prepared)
+
+
+def test_a_training_that_diverges_is_no_damaged_file(tmp_path: Path) -> None:
+    prepared = prepare(settings(*SMALL, "train.optimizer=sgd", "train.learning_rate=1e30", f"output_root={tmp_path}"))
+    with pytest.raises(SettingsError, match=r"diverged: .* after epoch 1: lower train\.learning_rate=1e\+30"):
+        give_weights(prepared)
+    assert not prepared.is_trained and not [*prepared.classifier_folder.glob("*.ckpt")]

@@ -25,10 +25,10 @@ def test_a_packed_run_is_resumed_shown_and_audited(monkeypatch: pytest.MonkeyPat
     first = prepare(settings(*SMALL, "shard.count=2", f"output_root={tmp_path}"))
     certify(first)
     whole = prepare(settings(*SMALL, f"output_root={tmp_path}"))
-    assert whole.run_folder == first.run_folder and not whole.is_certified
+    assert whole.run_folder == first.run_folder and whole.left
     run(whole)
     regions, indices = whole.places.regions, set(whole.indices)
-    assert whole.is_certified and {path.suffix for path in regions.iterdir()} == {".tar"}
+    assert not whole.left and {path.suffix for path in regions.iterdir()} == {".tar"}
     assert len(list(regions.iterdir())) == len(list(tmp_path.glob("classifiers/*/sigma_x*/*"))) == 2, "one a process"
     assert {path.suffix for path in whole.places.memory.iterdir()} == {".tar"}
     artifacts = tmp_path / "mlartifacts" / whole.places.mlflow_run.read_text() / "artifacts"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
 from omegaconf import OmegaConf
 
 from pipelines.command import STAGES, main
@@ -45,9 +46,13 @@ def test_a_value_of_any_signs_is_the_text_that_was_typed(value: str) -> None:
     assert found.data.root == value
 
 
-def test_the_flag_of_a_multirun_may_stand_anywhere() -> None:
-    for flag in ("-m", "--multirun"):
-        assert readable(["sigma=1", flag, "seed=1,2", "--cfg", "job"]) == [flag, "sigma=1", "seed=1,2", "--cfg", "job"]
+@pytest.mark.parametrize(
+    "options", [["-m"], ["--multirun"], ["--cfg", "job"], ["-c", "job", "-m"], ["--cfg=job"], ["-r"]]
+)
+def test_options_may_stand_anywhere(options: list[str]) -> None:
+    found = readable(["sigma=1", *options, "~threat", "seed=1"])
+    assert found == ["sigma=1", "~threat", "seed=1", *options]
+    assert get_args_parser().parse_args(found).overrides == found[:3]
 
 
 @pytest.mark.parametrize("words", [["a.b"], ["sigma"], ["-m", "data.root=~/x,~/y"], ['data.root=a"b(']])
