@@ -22,9 +22,9 @@ def path_kept(path: PathCertificate) -> dict[str, Any]:
 def path_rebuilt(values: dict[str, Any], certificate: Certificate, terms: PathTerms) -> PathCertificate:
     """The path of which `path_kept` gave the values, of the input, scale and noise of a certificate."""
     values = {"needed": 0} | values  # files of 0.10.0 have none
-    cells = tuple(Cell(*map(_frozen, row)) for row in values["cells"])
-    if not are_counts([cell.samples for cell in cells]):
+    if not are_counts([row[-2] for row in values["cells"]]):
         raise ValueError("the draws of its tests are no whole numbers")
+    cells = tuple(Cell(*map(_frozen, row)) for row in values["cells"])
     arguments: dict[str, Any] = {name: _frozen(values[name]) for name in _KEPT} | {"cells": cells}
     arguments |= {name: getattr(certificate, name) for name in ("x", "scale", "index", "norm", "grid")}
     arguments["perturbations"] = feared(terms.perturbation)

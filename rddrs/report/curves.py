@@ -116,7 +116,7 @@ def probability_figure(runs: Sequence[Run]) -> Figure:
     for panel, (title, members) in zip(axes, kinds.items(), strict=True):
         for run in members:
             values = np.clip(probabilities(run.records), 0.5, ONE)
-            panel.ecdf(values, compress=True, **look[run])
+            panel.ecdf(values, **look[run])
             if run is banded(members):
                 places, counts = np.unique(values, return_counts=True)
                 lower, upper = confidence_band(counts.cumsum() / len(values), len(values))
