@@ -129,17 +129,21 @@ def _classes(place: Path, left: Left, seen: Seen) -> dict[str, dict[Path, Head]]
 
 
 def _visible(place: Path, left: Left) -> Iterator[Path]:
-    above = {it for each in (place, *place.parents) for it in (each.resolve(), *each.resolve().parents)}
     for below in sorted(place.iterdir()):
         if below.name.startswith(".") or below.name in HIDDEN:
             left["hidden"].append(below)
         elif not below.exists():
             told = "which is not there, or leads back to it"
             raise ValueError(f"{below} is a link to {os.readlink(below)}, {told}: mend it, or remove it")
-        elif below.is_dir() and below.resolve() in above:
+        elif below.is_symlink() and below.is_dir() and _leads_back(below, place):
             raise ValueError(f"{below} is a link to a folder that it lies in: remove it")
         else:
             yield below
+
+
+def _leads_back(link: Path, place: Path) -> bool:
+    """Whether the place, or a folder that it was reached through, lies in what the link leads to."""
+    return any(it.resolve().is_relative_to(link.resolve()) for it in (place, *place.parents))
 
 
 def _files(place: Path, left: Left) -> Iterator[Path]:

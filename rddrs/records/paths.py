@@ -22,7 +22,7 @@ def path_kept(path: PathCertificate) -> dict[str, Any]:
 def path_rebuilt(values: dict[str, Any], certificate: Certificate, terms: PathTerms) -> PathCertificate:
     """The path of which `path_kept` gave the values, of the input, scale and noise of a certificate."""
     values = {"needed": 0} | values  # files of 0.10.0 have none
-    if not are_counts([row[-2] for row in values["cells"]]):
+    if not are_counts([row[-2] for row in values["cells"]]):  # `Cell.samples`
         raise ValueError("the draws of its tests are no whole numbers")
     cells = tuple(Cell(*map(_frozen, row)) for row in values["cells"])
     arguments: dict[str, Any] = {name: _frozen(values[name]) for name in _KEPT} | {"cells": cells}
