@@ -105,6 +105,10 @@ def paths_of(settings: Settings, data: Dataset) -> dict[str, PathTerms]:
     """What is asked of the paths, by their names; each is tried on an input of the data's shape."""
     options = settings.certify
     clamp, rounding = clamp_of(settings, data), rounding_of(settings, data)
+    if options.paths and not (options.path_unrounded or rounding):
+        raise SettingsError(
+            "certify.path_unrounded=False: images are not rounded: certify.rounding=1/255, or their step"
+        )
     found, x = {}, torch.rand(data.shape, generator=torch.Generator().manual_seed(0))
     for key, asked in options.paths.items():
         parts = tuple(perturbation_of("certify.paths", name) for name in key.split("+"))
@@ -122,6 +126,7 @@ def paths_of(settings: Settings, data: Dataset) -> dict[str, PathTerms]:
             alpha=options.alpha,
             clamp=clamp,
             rounding=rounding,
+            unrounded=options.path_unrounded,
             samples=options.path_samples,
             budget=options.path_budget,
             selection_samples=options.selection_samples,

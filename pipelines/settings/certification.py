@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import fields
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, StrictFloat, field_validator, model_validator
+from pydantic import ConfigDict, Field, StrictBool, StrictFloat, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from rddrs.certification import Demand, Terms
@@ -20,6 +20,7 @@ class Certify(Demand):
     clamp: tuple[float, float] | Literal["auto"] | None
     rounding: float | Literal["auto"] | None
     paths: dict[str, StrictFloat | list[StrictFloat]]
+    path_unrounded: StrictBool = True  # since 0.19.0: runs before it say nothing of it
     path_samples: Count
     path_budget: Count | None = None  # since 0.11.0: runs before it say nothing of it
     path_slack: Annotated[float, Field(strict=True, ge=0)]

@@ -1,11 +1,11 @@
 """The cells of a path: the radius that an anchor needs so that its region holds all of a cell (METHOD section 14).
 
 Of a perturbation T, a cell [u, v] and an anchor y that is at least |C^-1 (z - y)| for all its images z, clipped and,
-entry by entry, rounded or not. A cell is made of sub-cells, and the images of each lie in a box: those at its middle,
-and the bound of their variation, clipped and rounded, so that an entry that stays what it is adds nothing. Along an
-axis where images lie on a straight line, but for what clipping cuts off, a norm is largest at an end, and sub-cells may
-be long. They are halved where they decide the radius. All is float64, and rounded upwards by more than its own error
-(`Ruler.up`).
+entry by entry, rounded or not, or all of them rounded. A cell is made of sub-cells, and the images of each lie in a
+box: those at its middle, and the bound of their variation, clipped and rounded, so that an entry that stays what it is
+adds nothing. Along an axis where images lie on a straight line, but for what clipping cuts off, a norm is largest at an
+end, and sub-cells may be long. They are halved where they decide the radius. All is float64, and rounded upwards by
+more than its own error (`Ruler.up`).
 """
 
 from collections.abc import Sequence
@@ -33,6 +33,10 @@ HALVINGS, FIRST = 8, {1: 8, 2: 4}
 
 ROWS = 1 << 23
 """Numbers of the images that are made at a time."""
+
+TIE = 2.0**-20
+"""Of rounded images alone an entry that is so near to half-way, in units of the image's largest, is counted as rounded
+either way: an image that is made in float32 may have it so."""
 
 ERROR, EPS = 1e-9, 64 * torch.finfo(torch.float64).eps
 """What is added to a length, relatively and absolutely, for rounding in float64 (see `Ruler.up`), and to an entry in
@@ -76,10 +80,10 @@ class Ruler:
 
 
 class Hull(NamedTuple):
-    """What holds the images of sub-cells, clipped and, entry by entry, rounded or not.
+    """What holds the images of sub-cells, clipped and, entry by entry, rounded or not, or all of them rounded.
 
-    They are between `lower` and `upper`, and within `away` of a mean of the clipped `corners`, which are images
-    themselves; `spreads` are what of that the sub-cell's width adds along each axis.
+    They are between `lower` and `upper`, and within `away` of a mean of the clipped `corners`; `known` are some of
+    them, and `spreads` what the sub-cell's width adds along each axis.
     """
 
     corners: Float[Tensor, "k n d"]
@@ -87,13 +91,14 @@ class Hull(NamedTuple):
     upper: Float[Tensor, "n d"]
     away: Float[Tensor, "n d"]
     spreads: list[Float[Tensor, "n d"]]
+    known: Float[Tensor, "k n d"]
 
 
 class Course:
     """One perturbation of an input, or two, the first applied first; images are clamped where `clamp` is given.
 
-    With a `rounding` each of their entries may be rounded to a multiple of it. Severities [n, q] have a column for each
-    of the q perturbations. Raises ValueError where one is none for x.
+    With a `rounding` each of their entries may be rounded to a multiple of it, and is where they are not `unrounded`.
+    Severities [n, q] have a column for each of the q perturbations. Raises ValueError where one is none for x.
     """
 
     def __init__(
@@ -102,8 +107,10 @@ class Course:
         x: Float[Tensor, "*shape"],
         clamp: tuple[float, float] | None = None,
         rounding: float | None = None,
+        unrounded: bool = True,
     ) -> None:
         self._perturbations, self._x, self._clamp, self._step = tuple(perturbations), x, clamp, rounding
+        self.unrounded = unrounded
         for it in self._perturbations:
             it.check(x)
         first, *others = (it.function for it in self._perturbations)
@@ -137,19 +144,27 @@ class Course:
                 way = sides.diff(dim=sum(self.straight[:axis])).abs().view(-1, *within.shape).amax(dim=0)
                 bound = _cut_off(beyond, way)
             spreads.append(bound)
-        error = EPS * images.abs().amax(dim=(0, 2))[:, None]
-        away = sum(bounds, error)
+        largest = images.abs().amax(dim=(0, 2))[:, None]
+        away = sum(bounds, EPS * largest)
         lower, upper = self._clipped(images.amin(dim=0) - away), self._clipped(images.amax(dim=0) + away)
         if self._step is None:
-            return Hull(corners, lower, upper, away + cut, spreads)
+            return Hull(corners, lower, upper, away + cut, spreads, corners)
         # What is half-way between two multiples, as an end of the range may be, is rounded to either.
         half = self._step / 2 + EPS * torch.maximum(lower.abs(), upper.abs())
+        half = half if self.unrounded else half + TIE * largest
         least, most = (
             ((lower - half) / self._step).ceil() * self._step,
             ((upper + half) / self._step).floor() * self._step,
         )
         off = torch.where(least == most, torch.maximum(most - lower, upper - most).clamp_min(0), self._step / 2)
-        return Hull(corners, torch.minimum(lower, least), torch.maximum(upper, most), away + cut + off, spreads)
+        known = corners
+        if self.unrounded:
+            least, most = torch.minimum(lower, least), torch.maximum(upper, most)
+        else:
+            known = self._step * (corners / self._step).round()
+            grown = ((most - least) / 2 / away.clamp_min(torch.finfo(away.dtype).tiny)).clamp_min(1)
+            spreads = [grown * spread for spread in spreads]
+        return Hull(corners, least, most, away + cut + off, spreads, known)
 
     def _varied(
         self, low: Float[Tensor, "n q"], high: Float[Tensor, "n q"]
@@ -242,12 +257,17 @@ def _distances(
     near, far, spread = [], [], []
     for rows in torch.arange(len(owner), device=owner.device).split(max(1, ROWS // anchors.shape[1])):
         hull, places = course.hull(low[rows], high[rows]), anchors[owner[rows]]
-        near.append(torch.stack([ruler.length(corner - places) for corner in hull.corners]).amax(dim=0))
-        around = near[-1] + ruler.most(hull.away)
-        boxed = ruler.diagonal or len(hull.corners) == 1
+        near.append(_farthest(ruler, hull.known, places))
+        ends = near[-1] if hull.known is hull.corners else _farthest(ruler, hull.corners, places)
+        around = ends + ruler.most(hull.away)
+        boxed = ruler.diagonal or len(hull.corners) == 1 or not course.unrounded
         far.append(torch.fmin(around, ruler.farthest(hull.lower - places, hull.upper - places)) if boxed else around)
         spread.append(torch.stack([ruler.most(each) for each in hull.spreads]))
     return torch.cat(near), torch.cat(far), torch.cat(spread, dim=1)
+
+
+def _farthest(ruler: Ruler, images: Float[Tensor, "k n d"], places: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    return torch.stack([ruler.length(image - places) for image in images]).amax(dim=0)
 
 
 def _beyond(images: Tensor, it: Perturbation | Change, x: Tensor, low: Tensor, high: Tensor) -> Tensor:

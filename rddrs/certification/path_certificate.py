@@ -57,12 +57,13 @@ class PathCertificate:
     """G_C answers `prediction` at clip(T_t(x)) + delta for all t from `low` to `high` and |C^-1 delta| < `slack`.
 
     At confidence 1 - alpha, for the whole path together. `clamp` are the ends of the range that images are clipped to;
-    with a `rounding`, a step h, every entry of them may be rounded to a multiple of h. Of two perturbations, the first
-    applied first, `low`, `high` and what was `asked` are pairs, and the path is the box between them. `prediction` is
-    -1, and both ends are 0, where nothing is certified. `status` says why it ends where it ends. `cells` are all tests
-    in their order, proven or not, each of at most `test_samples` draws, and all of `budget`; `needed` are about as many
-    draws as a box that was given up for that takes at least, else 0. With seed, index and the micro-batch `batch` all
-    draws can be made again.
+    with a `rounding`, a step h, every entry of them may be rounded to a multiple of h; where the path is not of the
+    `unrounded` ones, too, it is of those alone of which every entry is. Of two perturbations, the first applied first,
+    `low`, `high` and what was `asked` are pairs, and the path is the box between them. `prediction` is -1, and both
+    ends are 0, where nothing is certified. `status` says why it ends where it ends. `cells` are all tests in their
+    order, proven or not, each of at most `test_samples` draws, and all of `budget`; `needed` are about as many draws as
+    a box that was given up for that takes at least, else 0. With seed, index and the micro-batch `batch` all draws can
+    be made again.
     """
 
     x: Float[Tensor, "*shape"]
@@ -79,6 +80,7 @@ class PathCertificate:
     slack: float = field(kw_only=True)
     clamp: tuple[float, float] | None = field(kw_only=True)
     rounding: float | None = field(kw_only=True)
+    unrounded: bool = field(default=True, kw_only=True)
     test_samples: int = field(kw_only=True)
     budget: int = field(kw_only=True)
     needed: int = field(default=0, kw_only=True)
@@ -158,7 +160,8 @@ class PathCertificate:
             return f"no {self.name} is certified, {spent}"
         ends = zip(self.perturbations, severities_of(self.low), severities_of(self.high), strict=True)
         told = [f"{it.name} from {_inwards(low)} to {_inwards(high)} {it.unit}".strip() for it, low, high in ends]
-        return f"class {self.prediction}, {', '.join(told)}, {spent}"
+        rounded = "" if self.unrounded else ", rounded"
+        return f"class {self.prediction}, {', '.join(told)}{rounded}, {spent}"
 
     def _repr_html_(self) -> str:
         from rddrs.pictures import strip_card

@@ -49,6 +49,7 @@ class PathTerms:
     slack: float = 0.0
     clamp: tuple[float, float] | None = (0.0, 1.0)
     rounding: float | None = None
+    unrounded: bool = True
     samples: int = 20_000
     budget: int | None = None
     selection_samples: int = 100
@@ -70,7 +71,7 @@ class PathTerms:
     @classmethod
     def of(cls, path: PathCertificate) -> "PathTerms":
         """Those that a certificate states itself."""
-        names = ("alpha", "slack", "clamp", "rounding", "budget", "selection_samples", "seed")
+        names = ("alpha", "slack", "clamp", "rounding", "unrounded", "budget", "selection_samples", "seed")
         stated = {name: getattr(path, name) for name in names}
         return cls(path.perturbations, *path.asked, samples=path.test_samples, **stated)
 
@@ -86,6 +87,7 @@ def certify_path(
     slack: float = 0.0,
     clamp: tuple[float, float] | None = (0.0, 1.0),
     rounding: float | None = None,
+    unrounded: bool = True,
     samples: int = 20_000,
     budget: int | None = None,
     selection_samples: int = 100,
@@ -113,9 +115,11 @@ def certify_path(
     their distance from 0 in units of its sides, halved along the longer side (in C's norm), and the certified box is
     the largest that has the proportions of the one that is asked for and touches no cell that is not proven.
 
-    With a `rounding` h all entries of the images may be rounded to multiples of h, as in a file; with the grid of
-    `smoothed` anchors lie on it, and the rounding must be a multiple of its step. `slack` is a further change delta, of
-    |C^-1 delta| < slack, that the answer withstands all along the path: epsilon / min(lambda) for an l2 ball.
+    With a `rounding` h all entries of the images may be rounded to multiples of h, as in a file; where not the
+    `unrounded` ones are asked for, too, all of them are, and an entry that is rounded to the same all over a cell costs
+    it nothing. With the grid of `smoothed` anchors lie on it, and the rounding must be a multiple of its step. `slack`
+    is a further change delta, of |C^-1 delta| < slack, that the answer withstands all along the path: epsilon /
+    min(lambda) for an l2 ball.
 
     Raises ValueError for arguments out of range, a perturbation without a bound of its variation or for other inputs,
     an input that is not finite float32 or float64, and what is no classifier, as `certify` does.
@@ -125,7 +129,7 @@ def certify_path(
         raise ValueError(f"{told}: a rddrs.Smoothed is needed: rddrs.Smoothed(classifier, scale)")
     perturbations = feared(perturbation)
     asked = severities_of(low), severities_of(high)
-    check_asked(perturbations, *asked, alpha, slack, clamp, rounding, smoothed.grid)
+    check_asked(perturbations, *asked, alpha, slack, clamp, rounding, unrounded, smoothed.grid)
     for name, value in {
         "samples": samples,
         "budget": 1 if budget is None else budget,
@@ -145,7 +149,7 @@ def certify_path(
     scale = smoothed.scale.to(x.device, x.dtype)  # what is certified is the C that the noise is made with
     certified = SmoothedClassifier(smoothed.classifier, scale, smoothed.norm, smoothed.grid)
     stream = Stream(seed, index, Purpose.PATH)
-    course = Course(perturbations, x, clamp, rounding)
+    course = Course(perturbations, x, clamp, rounding, unrounded)
     tree = Tree(course, *asked, x, scale, smoothed.norm, slack, rounding, smoothed.grid)
     budget, expected = budget or budget_of(tree, alpha, samples), tree.expected
     origin = tree.anchors(torch.zeros(1, len(perturbations)))[0]
@@ -187,6 +191,7 @@ def certify_path(
         slack=slack,
         clamp=clamp,
         rounding=rounding,
+        unrounded=unrounded,
         test_samples=samples,
         budget=budget,
         needed=needed if walk.exhausted else 0,
@@ -229,6 +234,7 @@ def check_asked(
     slack: float,
     clamp: tuple[float, float] | None,
     rounding: float | None,
+    unrounded: bool,
     grid: float | None,
 ) -> None:
     """Raises ValueError for arguments out of range."""
@@ -237,6 +243,10 @@ def check_asked(
     if not 0 <= slack < math.inf:
         raise ValueError(f"slack must be finite and not negative, not {slack}")
     check_range(clamp, rounding)
+    if not isinstance(unrounded, bool):
+        raise ValueError(f"unrounded must be True or False, not {unrounded!r}")
+    if not (unrounded or rounding):
+        raise ValueError("unrounded=False needs a rounding: the step that images are rounded to, 1/255")
     if rounding and grid and not (rounding / grid > 0.5 and abs(rounding / grid - round(rounding / grid)) < 1e-9):
         raise ValueError(f"rounding={rounding:.9g} must be a multiple of the step of the grid, {grid:.9g}")
     if not len(low) == len(high) == len(perturbations):

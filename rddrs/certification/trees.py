@@ -16,6 +16,9 @@ from rddrs.smoothing import Question, least
 LEAST_WIDTH, LEAST_GAIN = 2.0**-12, 0.05
 """No cell of this share of its axis is halved, nor one whose radius exceeds what halving cannot lower by no more."""
 
+SHORTER = 0.9
+"""Of rounded images alone halving a cell helps where it leaves no more of its reach."""
+
 MOST_CERTAIN = 1 - 1e-6
 """No more probability than this is asked for."""
 
@@ -74,6 +77,8 @@ class Node(NamedTuple):
     stop: tuple[float, ...]
     tried: int = 0
     """How many cells that hold this one were asked about in vain."""
+    whole: float = math.inf
+    """The radius of the cell that this one is a half of."""
     rho: float = math.nan
     anchor: Any = None
     axis: int = 0
@@ -101,7 +106,7 @@ class Node(NamedTuple):
         """The two halves along the cell's axis, where it reaches over 0 those of either sign."""
         middle, at = (self.start[self.axis] + self.stop[self.axis]) / 2, self.axis
         start, stop = ((*ends[:at], middle, *ends[at + 1 :]) for ends in (self.start, self.stop))
-        return [Node(self.ends, self.start, stop, tried), Node(self.ends, start, self.stop, tried)]
+        return [Node(self.ends, *half, tried, self.rho) for half in ((self.start, stop), (start, self.stop))]
 
 
 class Tree:
@@ -123,13 +128,18 @@ class Tree:
         self._step, self._grid = rounding or grid, grid
         self.low, self.high, self.slack, self.base = low, high, slack, slack
         sides = self._sides()
+        self._halved = 0.5 if course.unrounded else 0.5**0.5
+        """What halving a cell leaves of its reach: of rounded images the number of entries that change is halved."""
+        rounded = slack
         if rounding and len(sides) == 1:  # of a box light moves the ground in one half, and rounding all of it there
-            rounded = slack + self._rounded(sides[0], rounding)
-            if self.family.probability(longest_radius(norm, rounded)) < WORTH_IT:
+            rounded += self._rounded(sides[0], rounding)
+            if course.unrounded and self.family.probability(longest_radius(norm, rounded)) < WORTH_IT:
                 self.base = rounded
         self.longest = longest_radius(norm, self.base)
-        self._limit = self.longest if len(course.straight) == 1 else 2 * self.longest - self.base
-        self.expected = self._expected(sides)
+        self._limit = 2 * self.longest - self.base if len(sides) > 1 else self.longest
+        if not course.unrounded:
+            self._limit = max(self._limit, longest_radius(norm, rounded))
+        self.expected = self._expected(sides, None if course.unrounded else rounding)
         """About how many cells the path has, a power of two: the product of its lengths by that of a cell."""
 
     def _sides(self) -> list[Float[Tensor, "n d"]]:
@@ -144,11 +154,15 @@ class Tree:
         moved = side.amax(dim=0) > side.amin(dim=0)
         return self._ruler.most(step / 2 * moved.double()[None]).item()
 
-    def _expected(self, sides: list[Float[Tensor, "n d"]]) -> int:
-        cells, cell = 1.0, 1.5 * (self.longest - self.base)
+    def _expected(self, sides: list[Float[Tensor, "n d"]], step: float | None) -> int:
+        """Of images that are all rounded an entry that moves by a changes a / `step` times, and by `step` each time."""
+        cells, reach = 1.0, self.longest - self.base
         for side in sides:
-            length = self._ruler.length(side.diff(dim=0)).sum().item()
-            cells *= max(1.0, length / cell if cell > 0 else 1.0)
+            moved = side.diff(dim=0)
+            length = self._ruler.length(moved).sum().item()
+            if step and reach > 0:
+                length = max(length, self._ruler.most((step * moved.abs()).sqrt()).square().sum().item() / reach)
+            cells *= max(1.0, length / (1.5 * reach) if reach > 0 else 1.0)
         return 1 << int(math.log2(cells))
 
     def anchors(self, middles: Float[Tensor, "n q"]) -> Float[Tensor, "n *shape"]:
@@ -194,14 +208,20 @@ class Tree:
     def _dear(self, node: Node, rho: float, side: float) -> bool:
         """Whether a cell takes more draws than its parts, if all are right: of a path where it is longer than rho*.
 
-        Of a box the parts are two, the longest side halved, or four of half the reach; sides count as if they stood at
-        right angles. Where one that holds the cell was asked about in vain, too long is too long, as of a path.
+        Of one of rounded images alone it is where two halves take fewer draws, unless the last halving hardly made it
+        shorter: of light all of the ground changes at one severity. Of a box the parts are two, the longest side
+        halved, or four of half the reach; sides count as if they stood at right angles. Where one that holds the cell
+        was asked about in vain, too long is too long, as of a path.
         """
-        if len(node.start) == 1 or node.tried or rho > self._limit:
+        path, reach = len(node.start) == 1, rho - self.slack
+        quarter = self._halved * reach
+        if path and rho <= self._limit and not self._course.unrounded:
+            cheaper = self._cost(rho) > 2 * self._cost(self.slack + quarter)
+            return cheaper and reach < SHORTER * (node.whole - self.slack)
+        if path or node.tried or rho > self._limit:
             return rho > self.longest
-        reach = rho - self.slack
-        half = max(reach / 2, math.sqrt(max(0.0, reach**2 - 3 / 16 * side**2)))
-        whole, two, four = (self._cost(self.slack + part) for part in (reach, half, reach / 2))
+        half = max(quarter, math.sqrt(max(0.0, reach**2 - 3 / 16 * side**2)))
+        whole, two, four = (self._cost(self.slack + part) for part in (reach, half, quarter))
         return math.isinf(whole) or whole > min(2 * two, 4 * four)
 
     def _cost(self, rho: float) -> float:
@@ -211,7 +231,8 @@ class Tree:
 
     def question(self, node: Node, stream: Stream, alpha: float) -> Question:
         """What is asked of a cell; where halving gains anything, its parts, of half its reach, could be instead."""
-        parts = 2 ** len(node.start), self.family.probability((min(self.base, node.rho) + node.rho) / 2)
+        base = min(self.base, node.rho)
+        parts = 2 ** len(node.start), self.family.probability(base + self._halved * (node.rho - base))
         instead = None if self.ends_at(node) else parts
         return Question(stream, node.anchor, self.family.probability(node.rho), alpha, instead)
 

@@ -177,7 +177,8 @@ def path_column(name: str, part: str) -> str:
 def path_columns(path: PathCertificate) -> dict[str, Any]:
     """The certified ends of a path, `low` and `high`; of a box the `share` of its sides that is certified.
 
-    With them what was `asked`, as JSON, the `prediction`, whether it is `complete`, and the `samples`.
+    With them what was `asked`, as JSON, the `prediction`, whether it is `complete`, the `samples`, and, where the
+    images before rounding are not spoken of, `unrounded`, which is False.
     """
     low, high = path.low, path.high
     if isinstance(high, tuple) and isinstance(low, tuple):
@@ -186,7 +187,7 @@ def path_columns(path: PathCertificate) -> dict[str, Any]:
     else:
         found = {"low": low, "high": high}
     found |= {"asked": json.dumps(path.asked), "prediction": path.prediction, "status": path.status}
-    found |= {"complete": path.complete}
+    found |= {"complete": path.complete} | ({} if path.unrounded else {"unrounded": False})
     return {path_column(path.name, part): value for part, value in (found | {"samples": path.samples}).items()}
 
 

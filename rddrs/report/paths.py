@@ -30,8 +30,8 @@ from rddrs.smoothing import Classifier
 def path_summary(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Of every path: what was `asked`, the `share` of inputs that are right and certified all along it, and more.
 
-    That is the share's 95 % Clopper-Pearson interval, `share_low` to `share_high`, the mean `samples` an input, and for
-    how many inputs it has `too_many_cells` for its budget.
+    That is the share's 95 % Clopper-Pearson interval, `share_low` to `share_high`, the mean `samples` an input, for how
+    many inputs it has `too_many_cells` for its budget, and whether it is of the `unrounded` images, too.
     """
     found = {}
     for name in path_names(records):
@@ -48,6 +48,7 @@ def path_summary(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
             "share_high": float(high[0]),
             "samples": float(samples.mean()),
             "too_many_cells": int((status == "cells").sum()),
+            "unrounded": path_column(name, "unrounded") not in records,
         }
     return found
 
@@ -58,7 +59,7 @@ def path_metrics(records: pd.DataFrame) -> dict[str, float]:
         f"path/{name.replace('+', ':')}/{key}": value
         for name, values in path_summary(records).items()
         for key, value in values.items()
-        if key != "asked"
+        if key not in ("asked", "unrounded")
     }
 
 
@@ -69,7 +70,7 @@ def _row(name: str, values: Mapping[str, Any]) -> list[str]:
     """A path of `path_summary` under those headings; shares are rounded down, the upper end of their band up."""
     low, high = (", ".join(map(str, np.atleast_1d(end).tolist())) for end in values["asked"])
     band = f"{round_down(values['share_low'])} to {round_up(values['share_high'])}"
-    told = name.replace("_", " ").replace("+", " + ")
+    told = name.replace("_", " ").replace("+", " + ") + ("" if values["unrounded"] else ", rounded")
     return [told, low, high, round_down(values["share"]), band, f"{values['samples']:.0f}"]
 
 

@@ -145,7 +145,9 @@ def _possible(path: PathCertificate) -> bool:
     """Whether all numbers are such as `certify_path` may return: in a file any may stand."""
     try:
         low, high = map(severities_of, path.asked)
-        check_asked(path.perturbations, low, high, path.alpha, path.slack, path.clamp, path.rounding, path.grid)
+        check_asked(
+            path.perturbations, low, high, path.alpha, path.slack, path.clamp, path.rounding, path.unrounded, path.grid
+        )
         cells = [(cell.low, cell.high) for cell in path.cells]
         pairs = [(severities_of(path.low), severities_of(path.high)), *cells]
         whole = [path.test_samples, path.budget, path.selection_samples, path.batch]
@@ -168,7 +170,7 @@ def _possible(path: PathCertificate) -> bool:
 
 def _tree(smoothed: SmoothedClassifier, x: Float[Tensor, "*shape"], terms: PathTerms) -> Tree:
     """The tree of cells that the terms lead to."""
-    course = Course(feared(terms.perturbation), x, terms.clamp, terms.rounding)
+    course = Course(feared(terms.perturbation), x, terms.clamp, terms.rounding, terms.unrounded)
     low, high = (tuple(np.ravel(end).tolist()) for end in (terms.low, terms.high))
     scale = smoothed.scale.to(x.device, x.dtype)
     return Tree(course, low, high, x, scale, smoothed.norm, terms.slack, terms.rounding, smoothed.grid)
@@ -238,7 +240,7 @@ def _radii_hold(path: PathCertificate, terms: PathTerms) -> bool:
     if not proven:
         return True
     cells, anchors = zip(*proven, strict=True)
-    course = Course(feared(terms.perturbation), path.x, terms.clamp, terms.rounding)
+    course = Course(feared(terms.perturbation), path.x, terms.clamp, terms.rounding, terms.unrounded)
     ruler = Ruler(path.scale, path.norm)
     low, high = (
         torch.tensor([getattr(cell, end) for cell in cells], dtype=torch.float64, device=path.x.device)

@@ -115,6 +115,7 @@ def test_every_default_of_the_library_is_that_of_its_file(path: Path) -> None:
         ("certify.path_samples='5e3'", "certify.path_samples='5e3': Input should be a valid integer"),
         ("certify.alpha='0.01'", "certify.alpha='0.01': Input should be a valid number"),
         ("certify.path_slack=true", "certify.path_slack=True: Input should be a valid number"),
+        ("certify.path_unrounded=0", "certify.path_unrounded=0: Input should be a valid boolean"),
         ("certify.grid=true", "certify.grid: True is no step"),
         ("certify.clamp=[false,true]", "certify.clamp: [False, True] is no range of values"),
         ("certify.clamp=['0','1']", "certify.clamp: ['0', '1'] is no range of values"),

@@ -1,6 +1,7 @@
 """Paths in a run: training with augmentation, columns, summary, figure, resuming, audit; real digits, real MLflow."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -106,7 +107,8 @@ def test_files_hold_the_paths_and_nothing_is_done_twice(finished):
         x = finished.data.test_inputs[index]
         again = finished.path_terms(name, scale).certify(smoothed, x, index=index, batch=128)
         assert (path.cells, path.low, path.high, path.asked) == (again.cells, again.low, again.high, again.asked)
-        older = {key: value for key, value in json.loads(json.dumps(path_kept(path))).items() if key != "needed"}
+        kept = json.loads(json.dumps(path_kept(path)))
+        older = {key: value for key, value in kept.items() if key not in ("needed", "unrounded")}
         assert path_rebuilt(older, store.certificate(index), finished.paths[name]).cells == path.cells
     before = {it: it.stat().st_mtime_ns for it in store.regions.iterdir()}
     certify(finished)
@@ -225,8 +227,9 @@ def test_a_path_that_cannot_be_read_is_a_flag(finished, tmp_path):
 def test_paths_that_are_not_drawn_again_follow_from_their_counts(finished, tmp_path):
     assert path_differences(finished, Store(finished.run_folder), finished.indices) == []
     index = finished.indices[1]
-    lies = {"ends": {"cells": []}, "class": {"prediction": 11}, "terms": {"asked": [-1.0, 1.0]}, "form": {"low": 1.0}}
-    for flag, lie in lies.items():
+    lies = [("ends", {"cells": []}), ("class", {"prediction": 11}), ("form", {"low": 1.0})]
+    lies += [("terms", {"asked": [-1.0, 1.0]}), ("terms", {"unrounded": False})]
+    for flag, lie in lies:
         store = restated(finished, tmp_path, index, lambda stated, lie=lie: stated["rotation"].update(lie))
         assert (f"another {flag}", "path_rotation") in {
             (it.stated, it.column) for it in path_differences(finished, store, [index])
@@ -245,6 +248,10 @@ def test_paths_that_are_not_drawn_again_follow_from_their_counts(finished, tmp_p
         ("certify.paths={red_cast: 0.1}", r"certify.paths.red_cast=0.1: red_cast needs images \[3"),
         ("certify.paths={rotation+jpeg_blocks: [1, 1]}", "jpeg_blocks cannot be applied second"),
         ("certify.paths={rotation+brightness: 1}", "a positive severity for each"),
+        (
+            "certify.paths={rotation: 1} certify.path_unrounded=false certify.rounding=null",
+            "certify.path_unrounded=False: images are not rounded: certify.rounding=1/255, or their step",
+        ),
         ("train.augment={snow: 3}", "train.augment=snow"),
         ("train.augment={red_cast: 0.3}", "train.augment: red_cast needs images"),
         ("train.augment={rotation: 0}", "train.augment.rotation=0"),
@@ -252,7 +259,22 @@ def test_paths_that_are_not_drawn_again_follow_from_their_counts(finished, tmp_p
 )
 def test_what_makes_no_sense_is_one_error_before_any_work(override, message):
     with pytest.raises(SettingsError, match=message):
-        prepare(settings("data=digits", override))
+        prepare(settings("data=digits", *re.split(" (?=certify)", override)))
+
+
+def test_paths_of_rounded_images_alone_are_told_and_audited(finished, capsys):
+    """The network of the other paths: what is certified of all images is of the rounded ones, with fewer samples."""
+    asked = (*SMALL, "certify.path_unrounded=false", "certify.paths={rotation: 5}")
+    prepared = prepare(settings(f"output_root={finished.settings.root}", *asked))
+    run(prepared)
+    assert "rotation, rounded" in capsys.readouterr().out
+    records, before = (pd.read_parquet(it.run_folder / "records.parquet") for it in (prepared, finished))
+    assert not records["path_rotation_unrounded"].any() and "path_rotation_unrounded" not in before
+    assert (records["path_rotation_high"] >= before["path_rotation_high"]).all()
+    audit(prepare(settings(f"output_root={finished.settings.root}", *asked)))
+    store, index = Store(prepared.run_folder), prepared.indices[0]
+    assert not store.path_certificate(index, "rotation", prepared.paths["rotation"]).unrounded
+    assert '"unrounded": false' in (prepared.run_folder / "summary.json").read_text()
 
 
 def test_what_is_asked_of_paths_and_training_is_part_of_the_keys(tmp_path):

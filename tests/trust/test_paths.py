@@ -94,6 +94,7 @@ LIES = {
     "another slack": ("walk", lambda it: replace(it, slack=0.16)),
     "another seed": ("counts", lambda it: replace(it, seed=5)),
     "no rounding": ("walk", lambda it: replace(it, rounding=None)),
+    "rounded images alone": ("walk", lambda it: replace(it, unrounded=False)),
     "another clamp": ("walk", lambda it: replace(it, clamp=(0.2, 0.8))),
     "an abstention with ends": ("ends", lambda it: replace(it, prediction=-1)),
 }

@@ -1,0 +1,143 @@
+"""Paths of images that are all rounded, as files are: what they speak of, and what of a radius they save."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from rddrs import Diagonal, Full, Isotropic, audit_path, certify_path
+from rddrs.certification.cells import TIE, TOLERANCE, Course, Ruler, needed
+from rddrs.certification.paths import feared
+from rddrs.certification.trees import anchors_of, placed
+from rddrs.smoothing import SmoothedClassifier
+
+STEP = 1 / 32
+LONG = Full(0.2 * torch.eye(36) + 2 * torch.ones(36, 36) / 36)
+"""Ten times as long in brightness as in all else."""
+
+
+def picture(seed=0):
+    """Black, grey and white, on the lattice of the steps."""
+    x = (2 * torch.rand(1, 6, 6, generator=torch.Generator().manual_seed(seed)) - 0.5).clamp(0, 1)
+    return STEP * (x / STEP).round()
+
+
+@pytest.mark.parametrize("name", ["rotation", "brightness", "rotation+brightness", "contrast+brightness", "haze+scale"])
+@pytest.mark.parametrize("scale", [Diagonal(torch.linspace(0.1, 0.3, 36)), LONG], ids=["diagonal", "full"])
+@pytest.mark.parametrize("clamp", [None, (0.0, 1.0), (0.05, 0.9)])
+def test_the_radius_holds_all_rounded_images(name, scale, clamp):
+    """Of three cells each, of 1,000 images, what is nearly half-way rounded to either; nor is it longer than before."""
+    source, x = torch.Generator().manual_seed(0), picture()
+    alone, both = (Course(feared(name), x, clamp, STEP, unrounded) for unrounded in (False, True))
+    ruler = Ruler(scale, "l2")
+    middle = torch.tensor([[0.0, 0.0], [0.1, 0.1], [-0.1, 0.2]], dtype=torch.float64)[:, : len(alone.straight)]
+    widths = torch.tensor([3.0 if it.name == "rotation" else 0.15 for it in feared(name)], dtype=torch.float64) / 8
+    low, high = middle - widths / 2, middle + widths / 2
+    anchors = torch.stack([placed(each, None) for each in anchors_of(alone, middle, x, STEP)])
+    radii, before = (needed(it, ruler, low, high, anchors, math.inf) for it in (alone, both))
+    for place in range(3):
+        shares = torch.rand(1000, len(widths), generator=source, dtype=torch.float64)
+        shares[:100] = shares[:100].round()
+        images = alone.points(low[place] + shares * widths)
+        nearly = TIE * images.abs().amax(dim=1, keepdim=True) * (2 * torch.rand(images.shape, generator=source) - 1)
+        farthest = ruler.length(STEP * ((images + nearly) / STEP).round() - anchors[place]).max()
+        assert farthest <= radii[place] <= before[place] + TOLERANCE
+
+
+def test_what_is_rounded_to_the_same_all_over_a_cell_costs_nothing():
+    """Turned by a thousandth of a degree no entry of this picture changes; the images before rounding are moved."""
+    x, ruler = picture(3), Ruler(Isotropic(0.1, 36), "l2")
+    low, high, middle = (torch.tensor([[end]], dtype=torch.float64) for end in (2.0, 2.001, 2.0005))
+    radii = []
+    for unrounded in (False, True):
+        course = Course(feared("rotation"), x, (0.0, 1.0), STEP, unrounded)
+        anchor = placed(anchors_of(course, middle, x, STEP)[0], None)[None]
+        radii.append(needed(course, ruler, low, high, anchor, math.inf).item())
+    assert radii[0] < 1e-5 and 0.3 < radii[1] < math.sqrt(36) * STEP / 2 / 0.1
+
+
+def test_an_entry_that_is_nearly_half_way_may_be_rounded_to_either():
+    ruler, severity = Ruler(Isotropic(1.0, 1), "l2"), torch.zeros(1, 1, dtype=torch.float64)
+    anchor = torch.tensor([[0.5]], dtype=torch.float64)
+    for away, least in ((0.9, 0.1), (1.1, 0.0)):
+        x = torch.tensor([0.55 - away * TIE * 0.55], dtype=torch.float64)
+        course = Course(feared("brightness"), x, None, 0.1, unrounded=False)
+        found = needed(course, ruler, severity, severity, anchor, math.inf).item()
+        assert abs(found - least) < 1e-6
+
+
+def test_the_answer_is_right_at_every_rounded_image(linear):
+    """A linear classifier whose boundary the turned picture crosses: the end is where a rounded image does, or before.
+
+    False alarms: at most alpha = 1e-3 each, and there are three; a step is a third of sigma, so that a rounded image is
+    far from the one that it was.
+    """
+    for seed in range(3):
+        x = picture(seed)
+        weight = torch.randn(36, generator=torch.Generator().manual_seed(seed))
+        turned = Course(feared("rotation"), x, (0.0, 1.0))
+        severities = torch.linspace(0, 30, 30_001, dtype=torch.float64)[:, None]
+        images = STEP * (turned.points(severities) / STEP).round()
+        margins = images @ weight.double()
+        bias = -margins[:9000].min().item() + 0.6
+        smoothed = SmoothedClassifier(linear(weight, bias), Isotropic(0.1, 36))
+        options: dict[str, Any] = {
+            "rounding": STEP,
+            "unrounded": False,
+            "samples": 5000,
+            "budget": 200_000,
+            "seed": seed,
+        }
+        path = certify_path(smoothed, x, "rotation", 0.0, 30.0, **options)
+        wrong = severities[margins + bias <= 0]
+        assert isinstance(path.high, float) and path.prediction == 1
+        assert not len(wrong) or path.high < wrong.min()
+        assert path.high > 8
+
+
+def test_light_that_changes_all_entries_at_once_is_certified(linear):
+    """The jump of 36 equal entries is longer than a cell of a path would be: it is asked for nevertheless."""
+    x = torch.full((1, 6, 6), 0.5)
+    smoothed = SmoothedClassifier(linear(torch.zeros(36), 9.0), Isotropic(0.15, 36))
+    paths = [
+        certify_path(smoothed, x, "brightness", -0.2, 0.2, rounding=STEP, unrounded=unrounded)
+        for unrounded in (False, True)
+    ]
+    assert all(path.complete for path in paths) and paths[0].samples <= paths[1].samples
+
+
+def test_less_probability_is_enough(linear):
+    """At p = 0.7, everywhere alike, half a step of all entries asks for more: no path is certified but of files."""
+    x, weight = picture(1), torch.eye(36)[0]  # an entry that is black, as what is turned in from outside
+    x[0, 0, 0] = 0.0
+    smoothed = SmoothedClassifier(linear(weight, 0.06 * 0.5244), Isotropic(0.06, 36))
+    found = [
+        certify_path(smoothed, x, "rotation", 0.0, 2.0, rounding=STEP, unrounded=unrounded, seed=4)
+        for unrounded in (False, True)
+    ]
+    assert found[0].high > found[1].high
+
+
+def test_the_audit_asks_for_what_was_certified(linear):
+    x = picture(2)
+    smoothed = SmoothedClassifier(linear(torch.zeros(36), 0.05), Isotropic(0.05, 36))
+    path = certify_path(smoothed, x, "rotation", -3.0, 3.0, rounding=STEP, unrounded=False)
+    assert path.complete and "rounded" in repr(path)
+    assert audit_path(smoothed, path, x, samples=1000).flags == ()
+    assert {"radius", "walk"} <= {*audit_path(smoothed, replace(path, unrounded=True), x, samples=1000).flags}
+
+
+@pytest.mark.usefixtures("shapes_unchecked")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"unrounded": False}, "unrounded=False needs a rounding: the step that images are rounded to, 1/255"),
+        ({"unrounded": 0, "rounding": STEP}, "unrounded must be True or False, not 0"),
+    ],
+)
+def test_bad_arguments_are_named(linear, options, message):
+    smoothed = SmoothedClassifier(linear(torch.zeros(36), 1.0), Isotropic(0.1, 36))
+    with pytest.raises(ValueError, match=message):
+        certify_path(smoothed, picture(), "rotation", -1.0, 1.0, **options)
