@@ -17,6 +17,9 @@ seconds an input, of geometry and draws together; with `--beside` how many times
 the inputs that both certify. What was stopped goes on: rows that are in the file stay, where arguments and weights are
 the same.
 
+With `--right-alone` no draw but those that choose the class goes into an input where they choose another: its path
+cannot be right.
+
 With `--held-out` they are training inputs that the network has not seen, with draws of their own: noise, epochs and the
 rest are chosen with these, before a test input is certified.
 
@@ -32,6 +35,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from joblib import Parallel, delayed
@@ -58,6 +62,9 @@ from rddrs.training.options import CotrainingOptions, TrainingOptions
 
 FREE = ("inputs", "root", "weights", "scale", "workers", "write", "beside")
 """Arguments that decide no row: files count by what they hold."""
+
+SELECTION = 100
+"""Draws that choose the class of a path."""
 
 PLACES, DRAWS = 25, 200
 """Severities all along a path, or all over a box, and draws at each that say whether G_C is right there."""
@@ -177,11 +184,17 @@ def row_of(
     way, start = way_of(options), time.process_time()
     slack = options.slack / scale.eigenvalues[0].item()  # the ball of that radius is inside the region of the slack
     smoothed = rddrs.Smoothed(network if options.device == "cpu" else passes, scale, grid=options.grid)
-    found = smoothed.certify_path(
-        x, way.perturbations, way.low, way.high, clamp=clamp, rounding=options.rounding,
-        unrounded=not options.rounded_alone, seed=options.seed + options.held_out, slack=slack, samples=options.samples,
-        budget=options.budget, index=index,
-    )  # fmt: skip
+
+    def walked(budget: int | None) -> rddrs.PathCertificate:
+        return smoothed.certify_path(
+            x, way.perturbations, way.low, way.high, clamp=clamp, rounding=options.rounding,
+            unrounded=not options.rounded_alone, seed=options.seed + options.held_out, slack=slack,
+            samples=options.samples, budget=budget, selection_samples=SELECTION, index=index,
+        )  # fmt: skip
+
+    found = walked(SELECTION if options.right_alone else options.budget)
+    if options.right_alone and int(np.argmax(found.selection_counts)) == label:
+        found = walked(options.budget)
     right = found.complete and found.prediction == label
     row = {"index": index, "label": label, "prediction": found.prediction, "certified": right}
     row |= {"clean": int(passes(x[None]).argmax()) == label, "low": found.low, "high": found.high}
@@ -244,6 +257,7 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
     parser.add_argument("--slack", type=float, default=0.0, help="a further l2 change, in the input's own units")
     parser.add_argument("--samples", type=int, default=20_000, help="of one test, at most")
     parser.add_argument("--budget", type=int, help="the draws of a path, at most; a box that takes more is given up")
+    parser.add_argument("--right-alone", action="store_true", help="an input whose class is not chosen is not walked")
     parser.add_argument("--run", nargs="+", default=[], help="the words of a run whose data and network are taken")
     parser.add_argument("--device", default="cpu", help="where passes and training are done")
     parser.add_argument("--workers", type=int, default=1, help="processes, an input each")
