@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from rddrs.archives import Archives, Part
-from rddrs.certification import Certificate, PathCertificate, PathTerms
+from rddrs.certification import ABSTAIN, Certificate, PathCertificate, PathTerms
 from rddrs.certification.certify import are_counts
 from rddrs.files import Unreadable, reading, replacing
 from rddrs.noise import Norm, Scale, from_tensors, load_scale, save_scale
@@ -26,6 +26,9 @@ from rddrs.records.binding import Binding
 from rddrs.records.paths import path_kept, path_rebuilt
 from rddrs.records.record import COLUMNS
 from rddrs.records.run_folder import RunFolder
+
+MOST_CERTAIN = 1 - 2.0**-53
+"""No radius is that of a larger probability."""
 
 HEAD = 1 << 13
 """Bytes in which nearly every header of a region ends, its length included."""
@@ -51,7 +54,12 @@ def rebuild(x: Tensor, scale: Scale, index: int, values: dict[str, Any]) -> Cert
     if scale.dim != x.numel():
         raise ValueError(f"x has {x.numel()} entries, its C is of inputs of {scale.dim}")
     check_values(Certificate, arguments)
-    return Certificate(**arguments)
+    certificate = Certificate(**arguments)
+    if not ABSTAIN <= certificate.prediction < len(counts["counts"]):
+        raise ValueError(f"prediction={certificate.prediction}: there are {len(counts['counts'])} classes")
+    if not certificate.radius <= (most := certificate.family.radius(MOST_CERTAIN)):
+        raise ValueError(f"radius={certificate.radius}: no probability below 1 has more than {most:.3g}")
+    return certificate
 
 
 @dataclass(frozen=True)
