@@ -150,13 +150,13 @@ class Course:
         if self._step is None:
             return Hull(corners, lower, upper, away + cut, spreads, corners)
         # What is half-way between two multiples, as an end of the range may be, is rounded to either.
-        half = self._step / 2 + EPS * torch.maximum(lower.abs(), upper.abs())
-        half = half if self.unrounded else half + TIE * largest
+        tie = 0.0 if self.unrounded else TIE * largest
+        half = self._step / 2 + EPS * torch.maximum(lower.abs(), upper.abs()) + tie
         least, most = (
             ((lower - half) / self._step).ceil() * self._step,
             ((upper + half) / self._step).floor() * self._step,
         )
-        off = torch.where(least == most, torch.maximum(most - lower, upper - most).clamp_min(0), self._step / 2)
+        off = torch.where(least == most, torch.maximum(most - lower, upper - most).clamp_min(0), self._step / 2 + tie)
         known = corners
         if self.unrounded:
             least, most = torch.minimum(lower, least), torch.maximum(upper, most)

@@ -23,7 +23,8 @@ MOST_CERTAIN = 1 - 1e-6
 """No more probability than this is asked for."""
 
 WORTH_IT = 1 - 1e-3
-"""Where rounding makes a test ask for more it takes over ten thousand draws: shorter cells may have less of it."""
+"""Where rounding makes a test ask for more it takes over ten thousand draws: shorter cells may have less of it, and of
+rounded images alone they have."""
 
 STEPS = torch.linspace(0, 1, 65, dtype=torch.float64)[:, None]
 """Where the polygon has its corners that says how long a path is."""
@@ -138,7 +139,7 @@ class Tree:
         self.longest = longest_radius(norm, self.base)
         self._limit = 2 * self.longest - self.base if len(sides) > 1 else self.longest
         if not course.unrounded:
-            self._limit = max(self._limit, longest_radius(norm, rounded))
+            self._limit = max(self._limit, min(longest_radius(norm, rounded), self.family.radius(WORTH_IT)))
         self.expected = self._expected(sides, None if course.unrounded else rounding)
         """About how many cells the path has, a power of two: the product of its lengths by that of a cell."""
 
@@ -155,13 +156,17 @@ class Tree:
         return self._ruler.most(step / 2 * moved.double()[None]).item()
 
     def _expected(self, sides: list[Float[Tensor, "n d"]], step: float | None) -> int:
-        """Of images that are all rounded an entry that moves by a changes a / `step` times, and by `step` each time."""
+        """Of images that are all rounded an entry that moves by a changes a / `step` times, and by `step` each time.
+
+        As much as cells of the least width cover is the most that counts of that.
+        """
         cells, reach = 1.0, self.longest - self.base
         for side in sides:
             moved = side.diff(dim=0)
             length = self._ruler.length(moved).sum().item()
             if step and reach > 0:
-                length = max(length, self._ruler.most((step * moved.abs()).sqrt()).square().sum().item() / reach)
+                changes = self._ruler.most((step * moved.abs()).sqrt()).square().sum().item() / reach
+                length = max(length, min(changes, 3 * reach / LEAST_WIDTH))
             cells *= max(1.0, length / (1.5 * reach) if reach > 0 else 1.0)
         return 1 << int(math.log2(cells))
 
@@ -186,7 +191,8 @@ class Tree:
             nodes, self._ruler.up(radii).tolist(), anchors, low, high, middles, strict=True
         ):
             axis, side = self._longest_side(node, *cell)
-            found.append(node._replace(rho=rho, anchor=anchor, axis=axis, dear=self._dear(node, rho, side)))
+            node = node._replace(rho=rho, anchor=anchor, axis=axis)
+            found.append(node._replace(dear=self._dear(node, side)))
         return found
 
     def _longest_side(self, node: Node, low: Tensor, high: Tensor, middle: Tensor) -> tuple[int, float]:
@@ -205,19 +211,19 @@ class Tree:
         side, axis = self._ruler.length(points[[1, 3]] - points[[0, 2]]).max(dim=0)
         return int(axis), side.item()
 
-    def _dear(self, node: Node, rho: float, side: float) -> bool:
+    def _dear(self, node: Node, side: float) -> bool:
         """Whether a cell takes more draws than its parts, if all are right: of a path where it is longer than rho*.
 
-        Of one of rounded images alone it is where two halves take fewer draws, unless the last halving hardly made it
-        shorter: of light all of the ground changes at one severity. Of a box the parts are two, the longest side
-        halved, or four of half the reach; sides count as if they stood at right angles. Where one that holds the cell
-        was asked about in vain, too long is too long, as of a path.
+        Of one of rounded images alone it is where two halves take fewer draws, unless there are none, or the last
+        halving hardly made it shorter: of light all of the ground changes at one severity. Of a box the parts are two,
+        the longest side halved, or four of half the reach; sides count as if they stood at right angles. Where one that
+        holds the cell was asked about in vain, too long is too long, as of a path.
         """
-        path, reach = len(node.start) == 1, rho - self.slack
+        path, rho, reach = len(node.start) == 1, node.rho, node.rho - self.slack
         quarter = self._halved * reach
         if path and rho <= self._limit and not self._course.unrounded:
             cheaper = self._cost(rho) > 2 * self._cost(self.slack + quarter)
-            return cheaper and reach < SHORTER * (node.whole - self.slack)
+            return cheaper and reach < SHORTER * (node.whole - self.slack) and not self.ends_at(node)
         if path or node.tried or rho > self._limit:
             return rho > self.longest
         half = max(quarter, math.sqrt(max(0.0, reach**2 - 3 / 16 * side**2)))
