@@ -160,7 +160,7 @@ class PathCertificate:
             return f"no {self.name} is certified, {spent}"
         ends = zip(self.perturbations, severities_of(self.low), severities_of(self.high), strict=True)
         told = [f"{it.name} from {_inwards(low)} to {_inwards(high)} {it.unit}".strip() for it, low, high in ends]
-        rounded = "" if self.unrounded else ", rounded"
+        rounded = "" if self.unrounded else ", rounded alone"
         return f"class {self.prediction}, {', '.join(told)}{rounded}, {spent}"
 
     def _repr_html_(self) -> str:

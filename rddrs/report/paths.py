@@ -70,7 +70,7 @@ def _row(name: str, values: Mapping[str, Any]) -> list[str]:
     """A path of `path_summary` under those headings; shares are rounded down, the upper end of their band up."""
     low, high = (", ".join(map(str, np.atleast_1d(end).tolist())) for end in values["asked"])
     band = f"{round_down(values['share_low'])} to {round_up(values['share_high'])}"
-    told = name.replace("_", " ").replace("+", " + ") + ("" if values["unrounded"] else ", rounded")
+    told = name.replace("_", " ").replace("+", " + ") + ("" if values["unrounded"] else ", rounded alone")
     return [told, low, high, round_down(values["share"]), band, f"{values['samples']:.0f}"]
 
 
@@ -155,6 +155,8 @@ def path_figure(
     appearance = looks(runs)
     for axis, name in zip(axes, names, strict=True):
         drawn: list[ndarray] = []
+        alone = [path_column(name, "unrounded") in run.records for run in runs if name in path_names(run.records)]
+        told = ", rounded alone" if all(alone) else ", some rounded alone" if any(alone) else ""
         for run in runs:
             if name in path_names(run.records):
                 severities = grid_of(run.records, name)
@@ -166,7 +168,7 @@ def path_figure(
                 )
                 axis.plot(*curve, linestyle=":", **look)
                 drawn.append(curve[1])
-        axis.set(title=name.replace("_", " "), xlabel=unit_of(name) or "share of the box", ylim=(0, 1.03))
+        axis.set(title=name.replace("_", " ") + told, xlabel=unit_of(name) or "share of the box", ylim=(0, 1.03))
         axis.set_ylabel("certified share")
         axis.xaxis.set_major_locator(MaxNLocator(6))
     name_below(figure)

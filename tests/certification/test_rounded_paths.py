@@ -87,7 +87,7 @@ def test_the_answer_is_right_at_every_rounded_image(linear):
             "rounding": STEP,
             "unrounded": False,
             "samples": 5000,
-            "budget": 200_000,
+            "budget": 40_000,
             "seed": seed,
         }
         path = certify_path(smoothed, x, "rotation", 0.0, 30.0, **options)
@@ -114,7 +114,7 @@ def test_less_probability_is_enough(linear):
     x[0, 0, 0] = 0.0
     smoothed = SmoothedClassifier(linear(weight, 0.06 * 0.5244), Isotropic(0.06, 36))
     found = [
-        certify_path(smoothed, x, "rotation", 0.0, 2.0, rounding=STEP, unrounded=unrounded, seed=4)
+        certify_path(smoothed, x, "rotation", 0.0, 2.0, rounding=STEP, unrounded=unrounded, budget=20_000, seed=4)
         for unrounded in (False, True)
     ]
     assert cast(float, found[0].high) > cast(float, found[1].high)

@@ -267,7 +267,7 @@ def test_paths_of_rounded_images_alone_are_told_and_audited(finished, capsys):
     asked = (*SMALL, "certify.path_unrounded=false", "certify.paths={rotation: 5}")
     prepared = prepare(settings(f"output_root={finished.settings.root}", *asked))
     run(prepared)
-    assert "rotation, rounded" in capsys.readouterr().out
+    assert "rotation, rounded alone" in capsys.readouterr().out
     records, before = (pd.read_parquet(it.run_folder / "records.parquet") for it in (prepared, finished))
     assert not records["path_rotation_unrounded"].any() and "path_rotation_unrounded" not in before
     assert (records["path_rotation_high"] >= before["path_rotation_high"]).all()
