@@ -269,8 +269,8 @@ def test_paths_of_rounded_images_alone_are_told_and_audited(finished, capsys):
     run(prepared)
     assert "rotation, rounded alone" in capsys.readouterr().out
     records, before = (pd.read_parquet(it.run_folder / "records.parquet") for it in (prepared, finished))
-    assert not records["path_rotation_unrounded"].any() and "path_rotation_unrounded" not in before
-    assert (records["path_rotation_high"] >= before["path_rotation_high"]).all()
+    assert not records["path_rotation_unrounded"].to_numpy().any() and "path_rotation_unrounded" not in before
+    assert (records["path_rotation_high"] >= before["path_rotation_high"]).to_numpy().all()
     audit(prepare(settings(f"output_root={finished.settings.root}", *asked)))
     store, index = Store(prepared.run_folder), prepared.indices[0]
     assert not store.path_certificate(index, "rotation", prepared.paths["rotation"]).unrounded
