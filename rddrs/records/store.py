@@ -55,8 +55,8 @@ def rebuild(x: Tensor, scale: Scale, index: int, values: dict[str, Any]) -> Cert
         raise ValueError(f"x has {x.numel()} entries, its C is of inputs of {scale.dim}")
     check_values(Certificate, arguments)
     certificate = Certificate(**arguments)
-    if not ABSTAIN <= certificate.prediction < len(counts["counts"]):
-        raise ValueError(f"prediction={certificate.prediction}: there are {len(counts['counts'])} classes")
+    if not ABSTAIN <= certificate.prediction < 1 << 31:
+        raise ValueError(f"prediction={certificate.prediction}: no class has that number")
     if not certificate.radius <= (most := certificate.family.radius(MOST_CERTAIN)):
         raise ValueError(f"radius={certificate.radius}: no probability below 1 has more than {most:.3g}")
     return certificate

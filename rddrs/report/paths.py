@@ -70,7 +70,7 @@ def _row(name: str, values: Mapping[str, Any]) -> list[str]:
     """A path of `path_summary` under those headings; shares are rounded down, the upper end of their band up."""
     low, high = (", ".join(map(str, np.atleast_1d(end).tolist())) for end in values["asked"])
     band = f"{round_down(values['share_low'])} to {round_up(values['share_high'])}"
-    told = name.replace("_", " ").replace("+", " + ") + ("" if values["unrounded"] else ", rounded alone")
+    told = name.replace("_", " ").replace("+", " + ") + ("" if values.get("unrounded", True) else ", rounded alone")
     return [told, low, high, round_down(values["share"]), band, f"{values['samples']:.0f}"]
 
 

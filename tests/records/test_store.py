@@ -223,7 +223,7 @@ def with_values(**values):
     [
         ("regions", lambda tensors, _: tensors.update(linf=torch.ones(1)), "beside x there are linf"),
         ("regions", with_values(counts=[499.5, 0]), "its counts are no whole numbers"),
-        ("regions", with_values(prediction=10**30), "prediction=1000000000000000000000000000000: there are 2 classes"),
+        ("regions", with_values(prediction=10**30), "prediction=1000000000000000000000000000000: no class"),
         ("regions", with_values(radius=10**30), "no probability below 1 has more than 8.2"),
         ("regions", with_values(counts=[501, -1]), "its counts"),
         ("regions", with_values(selection_counts=["100", "0"]), "its selection_counts"),
