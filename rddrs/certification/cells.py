@@ -109,8 +109,8 @@ class Course:
         rounding: float | None = None,
         unrounded: bool = True,
     ) -> None:
-        self._perturbations, self._x, self._clamp, self._step = tuple(perturbations), x, clamp, rounding
-        self.unrounded = unrounded
+        self._perturbations, self._x, self._clamp = tuple(perturbations), x, clamp
+        self.rounding, self.unrounded = rounding, unrounded
         for it in self._perturbations:
             it.check(x)
         first, *others = (it.function for it in self._perturbations)
@@ -127,6 +127,23 @@ class Course:
         for it, values in zip(self._perturbations, severities.T, strict=True):
             images = it.each(images, values)
         return self._clipped(self._finite(images, severities))
+
+    def parts(self, low: Float[Tensor, "n q"], high: Float[Tensor, "n q"]) -> tuple[Tensor, Tensor, Tensor]:
+        """The first sub-cells of every cell: the number of the cell that each is a part of, and its ends."""
+        owner = torch.arange(len(low), device=low.device)
+        for axis, straight in enumerate(self.straight):
+            if not straight:
+                owner, low, high = _split(owner, low, high, torch.full_like(owner, axis), FIRST[low.shape[1]])
+        return owner, low, high
+
+    def middle(self, low: Float[Tensor, " q"], high: Float[Tensor, " q"]) -> Float[Tensor, " d"]:
+        """Half-way between the least and the most that each entry may be in a cell.
+
+        An entry that is rounded up in one part of the cell, and down in another, is as far from there in either.
+        """
+        _, *ends = self.parts(low[None], high[None])
+        hull = self.hull(*ends)
+        return (hull.lower.amin(dim=0) + hull.upper.amax(dim=0)) / 2
 
     def hull(self, low: Float[Tensor, "n q"], high: Float[Tensor, "n q"]) -> Hull:
         """What holds the images of every cell."""
@@ -147,21 +164,23 @@ class Course:
         largest = images.abs().amax(dim=(0, 2))[:, None]
         away = sum(bounds, EPS * largest)
         lower, upper = self._clipped(images.amin(dim=0) - away), self._clipped(images.amax(dim=0) + away)
-        if self._step is None:
+        if self.rounding is None:
             return Hull(corners, lower, upper, away + cut, spreads, corners)
         # What is half-way between two multiples, as an end of the range may be, is rounded to either.
         tie = 0.0 if self.unrounded else TIE * largest
-        half = self._step / 2 + EPS * torch.maximum(lower.abs(), upper.abs()) + tie
+        half = self.rounding / 2 + EPS * torch.maximum(lower.abs(), upper.abs()) + tie
         least, most = (
-            ((lower - half) / self._step).ceil() * self._step,
-            ((upper + half) / self._step).floor() * self._step,
+            ((lower - half) / self.rounding).ceil() * self.rounding,
+            ((upper + half) / self.rounding).floor() * self.rounding,
         )
-        off = torch.where(least == most, torch.maximum(most - lower, upper - most).clamp_min(0), self._step / 2 + tie)
+        off = torch.where(
+            least == most, torch.maximum(most - lower, upper - most).clamp_min(0), self.rounding / 2 + tie
+        )
         known = corners
         if self.unrounded:
             least, most = torch.minimum(lower, least), torch.maximum(upper, most)
         else:
-            known = self._step * (corners / self._step).round()
+            known = self.rounding * (corners / self.rounding).round()
             grown = ((most - least) / 2 / away.clamp_min(torch.finfo(away.dtype).tiny)).clamp_min(1)
             spreads = [grown * spread for spread in spreads]
         return Hull(corners, least, most, away + cut + off, spreads, known)
@@ -230,12 +249,8 @@ def needed(
 
     Of cells whose bounds do not shrink it is what the bounds say.
     """
-    count, axes = low.shape
-    owner = torch.arange(count, device=low.device)
-    for axis, straight in enumerate(course.straight):
-        if not straight:
-            owner, low, high = _split(owner, low, high, torch.full_like(owner, axis), FIRST[axes])
-    reached, bound = (torch.zeros(count, dtype=torch.float64, device=low.device) for _ in range(2))
+    owner, low, high = course.parts(low, high)
+    reached, bound = (torch.zeros(len(anchors), dtype=torch.float64, device=low.device) for _ in range(2))
     for turn in range(HALVINGS + 1):
         near, far, spread = _distances(course, ruler, low, high, anchors, owner)
         reached = reached.scatter_reduce(0, owner, near, "amax")

@@ -13,7 +13,7 @@ from torch import Tensor
 from rddrs.certification.cells import Course, Ruler, Severities
 from rddrs.certification.certify import check_points
 from rddrs.certification.terms import ABSTAIN
-from rddrs.certification.trees import anchors_of, placed
+from rddrs.certification.trees import anchors_of, images_of, placed
 from rddrs.noise import Family, Norm, Scale, family_of, owned
 from rddrs.rounding import round_down
 from rddrs.smoothing import Decision
@@ -26,7 +26,7 @@ it has more cells than that can prove."""
 
 @dataclass(frozen=True)
 class Cell:
-    """A test of a path: does G_C answer the class at the cell's anchor, its middle, above the probability of rho?
+    """A test of a path: does G_C answer the class at the cell's anchor above the probability of rho?
 
     `order` is the test's number k, from 1, and `alpha` its `share` of the path's; those of one `wave` were asked at the
     same time. `yes` proves that the answer is the class at every point of the cell.
@@ -46,11 +46,6 @@ class Cell:
     def proven(self) -> bool:
         return self.decision == "yes"
 
-    @property
-    def middle(self) -> Severities:
-        """The severities of the anchor."""
-        return tuple((low + high) / 2 for low, high in zip(self.low, self.high, strict=True))
-
 
 @dataclass(frozen=True, eq=False)
 class PathCertificate:
@@ -58,12 +53,13 @@ class PathCertificate:
 
     At confidence 1 - alpha, for the whole path together. `clamp` are the ends of the range that images are clipped to;
     with a `rounding`, a step h, every entry of them may be rounded to a multiple of h; where the path is not of the
-    `unrounded` ones, too, it is of those alone of which every entry is. Of two perturbations, the first applied first,
-    `low`, `high` and what was `asked` are pairs, and the path is the box between them. `prediction` is -1, and both
-    ends are 0, where nothing is certified. `status` says why it ends where it ends. `cells` are all tests in their
-    order, proven or not, each of at most `test_samples` draws, and all of `budget`; `needed` are about as many draws as
-    a box that was given up for that takes at least, else 0. With seed, index and the micro-batch `batch` all draws can
-    be made again.
+    `unrounded` ones, too, it is of those alone of which every entry is. Where it is `centred`, the anchor of a cell is
+    the middle of its images, entry by entry; without a rounding, and up to version 0.19.0, it is the one at its middle.
+    Of two perturbations, the first applied first, `low`, `high` and what was `asked` are pairs, and the path is the box
+    between them. `prediction` is -1, and both ends are 0, where nothing is certified. `status` says why it ends where
+    it ends. `cells` are all tests in their order, proven or not, each of at most `test_samples` draws, and all of
+    `budget`; `needed` are about as many draws as a box that was given up for that takes at least, else 0. With seed,
+    index and the micro-batch `batch` all draws can be made again.
     """
 
     x: Float[Tensor, "*shape"]
@@ -81,6 +77,7 @@ class PathCertificate:
     clamp: tuple[float, float] | None = field(kw_only=True)
     rounding: float | None = field(kw_only=True)
     unrounded: bool = field(default=True, kw_only=True)
+    centred: bool = field(default=False, kw_only=True)
     test_samples: int = field(kw_only=True)
     budget: int = field(kw_only=True)
     needed: int = field(default=0, kw_only=True)
@@ -134,14 +131,19 @@ class PathCertificate:
 
     @cached_property
     def anchors(self) -> Float[Tensor, "m *shape"]:
-        """The anchor of every cell: the input at the middle of the cell, clipped and rounded."""
-        middles = torch.tensor([cell.middle for cell in self.cells], dtype=torch.float64)
-        return self.anchors_at(middles.view(-1, len(self.perturbations)))
+        """The anchor of every cell: the middle of its images, or the image at its middle, clipped and rounded."""
+        cells = [(cell.low, cell.high) for cell in self.cells]
+        ends = torch.tensor(cells, dtype=torch.float64, device=self.x.device).view(-1, 2, len(self.perturbations))
+        low, high = ends.unbind(dim=1)
+        if not self.centred:
+            return self.images_at((low + high) / 2)
+        course = Course(self.perturbations, self.x, self.clamp, self.rounding, self.unrounded)
+        return anchors_of(course, low, high, self.x, self.grid)
 
-    def anchors_at(self, severities: Float[Tensor, "n q"]) -> Float[Tensor, "n *shape"]:
+    def images_at(self, severities: Float[Tensor, "n q"]) -> Float[Tensor, "n *shape"]:
         """The input at so many severities, clipped and rounded."""
         course = Course(self.perturbations, self.x, self.clamp)
-        return anchors_of(course, severities.to(self.x.device, torch.float64), self.x, self.rounding or self.grid)
+        return images_of(course, severities.to(self.x.device, torch.float64), self.x, self.rounding or self.grid)
 
     def to(self, device: torch.device | str) -> "PathCertificate":
         """The same certificate on another device."""

@@ -152,8 +152,7 @@ def certify_path(
     course = Course(perturbations, x, clamp, rounding, unrounded)
     tree = Tree(course, *asked, x, scale, smoothed.norm, slack, rounding, smoothed.grid)
     budget, expected = budget or budget_of(tree, alpha, samples), tree.expected
-    origin = tree.anchors(torch.zeros(1, len(perturbations)))[0]
-    chosen = selection(certified, origin, stream, selection_samples, batch=batch, workers=workers)
+    chosen = selection(certified, tree.origin, stream, selection_samples, batch=batch, workers=workers)
     top, cells, left = int(torch.tensor(chosen).argmax()), [], budget - selection_samples
     needed = samples_of_box(tree, alpha) if len(perturbations) > 1 else 0
     walk, width = Walk(tree, 0 if needed > left else most_cells(tree, budget, alpha, expected)), 1
@@ -192,6 +191,7 @@ def certify_path(
         clamp=clamp,
         rounding=rounding,
         unrounded=unrounded,
+        centred=rounding is not None,
         test_samples=samples,
         budget=budget,
         needed=needed if walk.exhausted else 0,

@@ -30,18 +30,35 @@ STEPS = torch.linspace(0, 1, 65, dtype=torch.float64)[:, None]
 """Where the polygon has its corners that says how long a path is."""
 
 
-def anchors_of(
-    course: Course, middles: Float[Tensor, "n q"], x: Float[Tensor, "*shape"], step: float | None
+def images_of(
+    course: Course, severities: Float[Tensor, "n q"], x: Float[Tensor, "*shape"], step: float | None
 ) -> Float[Tensor, "n *shape"]:
-    """round(clip(T_m(x))) for every row m, in the precision of x; `step` is what is rounded to multiples of.
+    """round(clip(T_s(x))) for every row s, in the precision of x; `step` is what is rounded to multiples of.
 
     Each is made alone: the last bits of an image, which decide its rounding, may depend on what is made with it.
     """
-    if not len(middles):
+    return _stacked([course.points(row[None])[0] for row in severities], x, step)
+
+
+def anchors_of(
+    course: Course,
+    low: Float[Tensor, "n q"],
+    high: Float[Tensor, "n q"],
+    x: Float[Tensor, "*shape"],
+    grid: float | None,
+) -> Float[Tensor, "n *shape"]:
+    """The anchor of every cell: its image at the middle or, where images are rounded, the middle of its images."""
+    if course.rounding is None:
+        return images_of(course, (low + high) / 2, x, grid)
+    return _stacked([course.middle(*ends) for ends in zip(low, high, strict=True)], x, grid)
+
+
+def _stacked(points: list[Float[Tensor, " d"]], x: Float[Tensor, "*shape"], step: float | None) -> Tensor:
+    if not points:
         return x.new_empty(0, *x.shape)
-    points = torch.cat([course.points(row) for row in middles.split(1)])
-    points = points if step is None else step * (points / step).round()
-    return points.to(x.dtype).view(-1, *x.shape)
+    found = torch.stack(points)
+    found = found if step is None else step * (found / step).round()
+    return found.to(x.dtype).view(-1, *x.shape)
 
 
 def placed(anchor: Float[Tensor, "*shape"], grid: float | None) -> Float[Tensor, " d"]:
@@ -170,9 +187,11 @@ class Tree:
             cells *= max(1.0, length / (1.5 * reach) if reach > 0 else 1.0)
         return 1 << int(math.log2(cells))
 
-    def anchors(self, middles: Float[Tensor, "n q"]) -> Float[Tensor, "n *shape"]:
-        """The anchors at so many severities."""
-        return anchors_of(self._course, middles.to(self._x.device, torch.float64), self._x, self._step)
+    @property
+    def origin(self) -> Float[Tensor, "*shape"]:
+        """The input, clipped and rounded."""
+        zero = torch.zeros(1, len(self.low), dtype=torch.float64, device=self._x.device)
+        return images_of(self._course, zero, self._x, self._step)[0]
 
     def measured(self, nodes: Sequence[Node]) -> list[Node]:
         """The nodes with their anchors, radii (infinite where too long), the axis to halve, and if they are dear."""
@@ -181,7 +200,7 @@ class Tree:
             for ends in zip(*(node.severities for node in nodes), strict=True)
         )
         middles = (low + high) / 2
-        anchors = self.anchors(middles)
+        anchors = anchors_of(self._course, low, high, self._x, self._grid)
         places = torch.stack([placed(anchor, self._grid) for anchor in anchors])
         radii = self._ruler.up(
             needed(self._course, self._ruler, low, high, places, self._limit - self.slack) + self.slack

@@ -10,7 +10,7 @@ from rddrs.options import check_values
 
 _KEPT = (
     *("prediction", "low", "high", "asked", "selection_counts", "status", "alpha", "slack", "clamp", "rounding"),
-    *("unrounded", "test_samples", "budget", "needed", "selection_samples", "seed", "batch"),
+    *("unrounded", "centred", "test_samples", "budget", "needed", "selection_samples", "seed", "batch"),
 )
 
 
@@ -21,7 +21,7 @@ def path_kept(path: PathCertificate) -> dict[str, Any]:
 
 def path_rebuilt(values: dict[str, Any], certificate: Certificate, terms: PathTerms) -> PathCertificate:
     """The path of which `path_kept` gave the values, of the input, scale and noise of a certificate."""
-    values = {"needed": 0, "unrounded": True} | values  # files of 0.10.0 have no first, those before 0.19.0 no second
+    values = {"needed": 0, "unrounded": True, "centred": False} | values  # since 0.11.0, 0.19.0 and 0.20.0
     if not are_counts([row[-2] for row in values["cells"]]):  # `Cell.samples`
         raise ValueError("the draws of its tests are no whole numbers")
     cells = tuple(Cell(*map(_frozen, row)) for row in values["cells"])

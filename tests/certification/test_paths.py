@@ -1,5 +1,6 @@
 """Paths against their oracle: with a linear classifier and a linear perturbation the exact interval is known."""
 
+import itertools
 import math
 from fractions import Fraction
 from typing import Any, cast
@@ -13,7 +14,7 @@ from rddrs import Diagonal, Full, Isotropic, Perturbation, certify_path
 from rddrs.certification.budgets import share
 from rddrs.certification.cells import Course, Ruler, needed
 from rddrs.certification.paths import feared
-from rddrs.certification.trees import anchors_of, longest_radius, placed
+from rddrs.certification.trees import anchors_of, images_of, longest_radius, placed
 from rddrs.noise import Purpose, Stream
 from rddrs.smoothing import Question, SmoothedClassifier, ask, decide, least
 from rddrs.threats.linear import Linear
@@ -213,9 +214,9 @@ def test_the_radius_holds_images_that_are_clipped_and_rounded_in_part(name, scal
     middle = torch.tensor([[0.0, 0.0], [0.1, 0.1], [-0.1, 0.2]], dtype=torch.float64)[:, : len(course.straight)]
     widths = torch.tensor([3.0 if it.name == "rotation" else 0.15 for it in feared(name)], dtype=torch.float64)
     low, high = middle - widths / 2, middle + widths / 2
-    anchors = torch.stack([placed(each, None) for each in anchors_of(course, middle, x, rounding)])
-    radii = needed(course, ruler, low, high, anchors, math.inf)
-    for place in range(3):
+    both_kinds = (images_of(course, middle, x, rounding), anchors_of(course, low, high, x, None))
+    for anchors, place in itertools.product([each.double().flatten(1) for each in both_kinds], range(3)):
+        radii = needed(course, ruler, low, high, anchors, math.inf)
         shares = torch.rand(1000, len(widths), generator=source, dtype=torch.float64)
         shares[:100] = shares[:100].round()
         images = course.points(low[place] + shares * widths)
@@ -301,7 +302,7 @@ def test_the_radius_holds_the_cell_in_exact_arithmetic(size):
         ends = torch.rand(2, generator=source, dtype=torch.float64).sort().values / 1e5
         low, high = (each.view(1, 1) for each in ends)
         course, ruler = Course(feared("brightness"), x), Ruler(Isotropic(1e-3, 4), "l2")
-        anchor = placed(anchors_of(course, (low + high) / 2, x, None)[0], None)
+        anchor = placed(images_of(course, (low + high) / 2, x, None)[0], None)
         found = Fraction(needed(course, ruler, low, high, anchor[None], math.inf).item())
         pairs = [*zip(map(Fraction, x.flatten().tolist()), map(Fraction, anchor.tolist()), strict=True)]
         for end in (low, high):
@@ -315,7 +316,7 @@ def test_rounded_images_along_the_path_are_covered(linear):
     smoothed = SmoothedClassifier(linear(torch.ones(5), -0.3), Isotropic(0.25, 5), grid=step / 2)
     options: dict[str, Any] = {"slack": 0.2, "rounding": step, "clamp": (0.0, 1.0)}
     path = certify_path(smoothed, x, SWING, -0.2, 0.2, samples=5000, **options)
-    assert path.complete and all(torch.equal(anchor, step * (anchor / step).round()) for anchor in path.anchors)
+    assert path.complete and all(torch.equal(2 * anchor, step * (2 * anchor / step).round()) for anchor in path.anchors)
     assert path.cells[0].rho > 0.2 + step * math.sqrt(5) / 2 / 0.25
     low, high = cast(tuple[float, float], (path.low, path.high))
     t = torch.linspace(low, high, 500, dtype=torch.float64)[:, None]
@@ -356,12 +357,14 @@ def test_the_longest_radius_is_where_paths_cost_least():
 
 
 @pytest.mark.parametrize("name", ["motion_blur", "defocus", "blur", "rotation"])
-def test_an_anchor_is_the_same_whatever_is_made_with_it(name):
+@pytest.mark.parametrize("rounding", [None, 1 / 255])
+def test_an_anchor_is_the_same_whatever_is_made_with_it(name, rounding):
     x = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
-    course, limit = Course(feared(name), x, (0.0, 1.0)), feared(name)[0].limit
-    severities = limit * torch.linspace(0, 1, 65, dtype=torch.float64)[:, None]
-    alone = [anchors_of(course, row[None], x, None)[0] for row in severities]
-    assert torch.equal(anchors_of(course, severities, x, None), torch.stack(alone))
+    course, limit = Course(feared(name), x, (0.0, 1.0), rounding), feared(name)[0].limit
+    severities = limit * torch.linspace(0, 1, 33, dtype=torch.float64)[:, None]
+    low, high = severities[:-1], severities[1:]
+    alone = [anchors_of(course, *ends, x, None)[0] for ends in zip(low[:, None], high[:, None], strict=True)]
+    assert torch.equal(anchors_of(course, low, high, x, None), torch.stack(alone))
 
 
 def test_places_on_a_grid_are_exact():

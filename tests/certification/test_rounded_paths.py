@@ -1,5 +1,6 @@
 """Paths of images that are all rounded, as files are: what they speak of, and what of a radius they save."""
 
+import itertools
 import math
 from dataclasses import replace
 from typing import Any, cast
@@ -8,14 +9,18 @@ import pytest
 import torch
 
 from rddrs import Diagonal, Full, Isotropic, audit_path, certify_path
+from rddrs.certification import trees
 from rddrs.certification.cells import TIE, TOLERANCE, Course, Ruler, needed
 from rddrs.certification.paths import feared
-from rddrs.certification.trees import anchors_of, placed
+from rddrs.certification.trees import anchors_of, images_of, placed
 from rddrs.smoothing import SmoothedClassifier
 
 STEP = 1 / 32
 LONG = Full(0.2 * torch.eye(36) + 2 * torch.ones(36, 36) / 36)
 """Ten times as long in brightness as in all else."""
+
+ENDS = (torch.tensor([[STEP / 4]]).double(), torch.tensor([[STEP]]).double())
+"""A cell of light in which what lies on the lattice is rounded to the next step."""
 
 
 def picture(seed=0):
@@ -28,16 +33,19 @@ def picture(seed=0):
 @pytest.mark.parametrize("scale", [Diagonal(torch.linspace(0.1, 0.3, 36)), LONG], ids=["diagonal", "full"])
 @pytest.mark.parametrize("clamp", [None, (0.0, 1.0), (0.05, 0.9)])
 def test_the_radius_holds_all_rounded_images(name, scale, clamp):
-    """Of three cells each, of 1,000 images, what is nearly half-way rounded to either; nor is it longer than before."""
+    """Of three cells each, of 1,000 images, what is nearly half-way rounded to either; nor is it longer than before.
+
+    From the image at the middle of a cell, and from the middle of its images.
+    """
     source, x = torch.Generator().manual_seed(0), picture()
     alone, both = (Course(feared(name), x, clamp, STEP, unrounded) for unrounded in (False, True))
     ruler = Ruler(scale, "l2")
     middle = torch.tensor([[0.0, 0.0], [0.1, 0.1], [-0.1, 0.2]], dtype=torch.float64)[:, : len(alone.straight)]
     widths = torch.tensor([3.0 if it.name == "rotation" else 0.15 for it in feared(name)], dtype=torch.float64) / 8
     low, high = middle - widths / 2, middle + widths / 2
-    anchors = torch.stack([placed(each, None) for each in anchors_of(alone, middle, x, STEP)])
-    radii, before = (needed(it, ruler, low, high, anchors, math.inf) for it in (alone, both))
-    for place in range(3):
+    both_kinds = (images_of(alone, middle, x, STEP), anchors_of(alone, low, high, x, None))
+    for anchors, place in itertools.product([each.double().flatten(1) for each in both_kinds], range(3)):
+        radii, before = (needed(it, ruler, low, high, anchors, math.inf) for it in (alone, both))
         shares = torch.rand(1000, len(widths), generator=source, dtype=torch.float64)
         shares[:100] = shares[:100].round()
         images = alone.points(low[place] + shares * widths)
@@ -53,7 +61,7 @@ def test_what_is_rounded_to_the_same_all_over_a_cell_costs_nothing():
     radii = []
     for unrounded in (False, True):
         course = Course(feared("rotation"), x, (0.0, 1.0), STEP, unrounded)
-        anchor = placed(anchors_of(course, middle, x, STEP)[0], None)[None]
+        anchor = placed(images_of(course, middle, x, STEP)[0], None)[None]
         radii.append(needed(course, ruler, low, high, anchor, math.inf).item())
     assert radii[0] < 1e-5 and 0.3 < radii[1] < math.sqrt(36) * STEP / 2 / 0.1
 
@@ -95,6 +103,33 @@ def test_the_answer_is_right_at_every_rounded_image(linear):
         assert isinstance(path.high, float) and path.prediction == 1
         assert not len(wrong) or path.high < wrong.min()
         assert path.high > 8
+
+
+def test_the_anchor_is_as_far_from_either_side_of_a_jump(linear):
+    """Where all 36 entries are rounded to the next step at once: half a step of each is held, a whole one too far."""
+    x = torch.full((1, 6, 6), 0.5)
+    smoothed = SmoothedClassifier(linear(torch.zeros(36), 9.0), Isotropic(0.08, 36))
+    for unrounded in (False, True):
+        path = certify_path(smoothed, x, "brightness", -0.1, 0.1, rounding=STEP, unrounded=unrounded)
+        jumps = [cell.rho for cell in path.cells if cell.low[0] < STEP / 2 < cell.high[0]]
+        assert path.complete and max(jumps) == pytest.approx(6 * STEP / 2 / 0.08, rel=1e-3)
+    assert anchors_of(Course(feared("brightness"), x, None, STEP, False), *ENDS, x, None)[0, 0, 0, 0] == 0.5 + STEP / 2
+    assert anchors_of(Course(feared("brightness"), x, None, STEP, False), *ENDS, x, STEP)[0, 0, 0, 0] == 0.5
+
+
+@pytest.mark.parametrize("unrounded", [False, True])
+def test_paths_of_earlier_versions_have_their_anchors_at_the_middle_of_a_cell(linear, monkeypatch, unrounded):
+    """They take more draws, are read as what they are, and hold; one that was centred holds as that alone."""
+    x, smoothed = picture(), SmoothedClassifier(linear(torch.ones(36), 9.0), Isotropic(0.1, 36))
+    options: dict[str, Any] = {"clamp": (0.0, 1.0), "rounding": STEP, "unrounded": unrounded}
+    path = certify_path(smoothed, x, "rotation", -20.0, 20.0, **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(trees, "anchors_of", lambda course, low, high, x, _: images_of(course, (low + high) / 2, x, STEP))
+        before = replace(certify_path(smoothed, x, "rotation", -20.0, 20.0, **options), centred=False)
+    assert path.complete and before.complete and path.samples < before.samples
+    assert not audit_path(smoothed, path, x).flags and not audit_path(smoothed, before, x).flags
+    assert "radius" in audit_path(smoothed, replace(path, centred=False), x).flags
+    assert audit_path(smoothed, replace(before, centred=True), x).flags == ("walk",)
 
 
 def test_light_that_changes_all_entries_at_once_is_certified(linear):
@@ -146,7 +181,7 @@ def test_bad_arguments_are_named(linear, options, message):
 def test_what_cannot_be_halved_any_more_is_asked_about(linear):
     """Of 64 entries, spread over a step, 32 change in a cell of the least width: two halves would take fewer draws."""
     x = torch.arange(64) / 64
-    smoothed = SmoothedClassifier(linear(torch.zeros(64), 1.0), Isotropic(3.5, 64))
+    smoothed = SmoothedClassifier(linear(torch.zeros(64), 1.0), Isotropic(1.8, 64))
     asked: dict[str, Any] = {"rounding": 1.0, "clamp": None, "unrounded": False, "budget": 500}
     path = certify_path(smoothed, x, "brightness", 0.0, 2048.0, **asked)
     assert path.status == "budget" and 1.3 < path.cells[0].rho < 1.8 and path.covers(0.5)
