@@ -137,13 +137,13 @@ class Course:
         return owner, low, high
 
     def middle(self, low: Float[Tensor, " q"], high: Float[Tensor, " q"]) -> Float[Tensor, " d"]:
-        """Half-way between the least and the most that each entry may be in a cell.
+        """Half-way between the least and the most that each entry may be in a cell; 0 where nothing bounds it.
 
         An entry that is rounded up in one part of the cell, and down in another, is as far from there in either.
         """
         _, *ends = self.parts(low[None], high[None])
         hull = self.hull(*ends)
-        return (hull.lower.amin(dim=0) + hull.upper.amax(dim=0)) / 2
+        return ((hull.lower.amin(dim=0) + hull.upper.amax(dim=0)) / 2).nan_to_num(0.0, 0.0, 0.0)
 
     def hull(self, low: Float[Tensor, "n q"], high: Float[Tensor, "n q"]) -> Hull:
         """What holds the images of every cell."""

@@ -194,8 +194,10 @@ def test_the_radius_holds_the_cell_and_little_more(scale, norm, clamp):
 def test_where_nothing_bounds_a_cell_no_radius_holds_it(scale):
     unknown = Perturbation("unknown", lambda x, s: x + s, 1, images=False, variation=lambda x, *_: x + np.inf)
     low, high = torch.zeros(1, 1, dtype=torch.float64), torch.full((1, 1), 0.1, dtype=torch.float64)
-    course, anchor = Course([unknown], torch.zeros(2)), torch.zeros(1, 2, dtype=torch.float64)
-    assert needed(course, Ruler(scale, "l2"), low, high, anchor, 1.0).isposinf().all()
+    for rounding, unrounded in ((None, True), (0.1, True), (0.1, False)):
+        course = Course([unknown], torch.zeros(2), None, rounding, unrounded)
+        anchor = anchors_of(course, low, high, torch.zeros(2), None).double()
+        assert needed(course, Ruler(scale, "l2"), low, high, anchor, 1.0).isposinf().all()
 
 
 LONG = Full(0.2 * torch.eye(36) + 2 * torch.ones(36, 36) / 36)
