@@ -46,6 +46,11 @@ class Cell:
     def proven(self) -> bool:
         return self.decision == "yes"
 
+    @property
+    def middle(self) -> Severities:
+        """The severities in the middle of the cell."""
+        return tuple((low + high) / 2 for low, high in zip(self.low, self.high, strict=True))
+
 
 @dataclass(frozen=True, eq=False)
 class PathCertificate:
@@ -132,11 +137,12 @@ class PathCertificate:
     @cached_property
     def anchors(self) -> Float[Tensor, "m *shape"]:
         """The anchor of every cell: the middle of its images, or the image at its middle, clipped and rounded."""
-        cells = [(cell.low, cell.high) for cell in self.cells]
-        ends = torch.tensor(cells, dtype=torch.float64, device=self.x.device).view(-1, 2, len(self.perturbations))
-        low, high = ends.unbind(dim=1)
+        low, middle, high = (
+            torch.tensor(ends, dtype=torch.float64, device=self.x.device).view(-1, len(self.perturbations))
+            for ends in ([getattr(cell, end) for cell in self.cells] for end in ("low", "middle", "high"))
+        )
         if not self.centred:
-            return self.images_at((low + high) / 2)
+            return self.images_at(middle)
         course = Course(self.perturbations, self.x, self.clamp, self.rounding, self.unrounded)
         return anchors_of(course, low, high, self.x, self.grid)
 
