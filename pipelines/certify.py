@@ -67,8 +67,14 @@ def certify(prepared: Prepared) -> None:
     batch, on_cpu = measured_batch(prepared), settings.device == "cpu"
     measuring, fitting = prepared.reference(0), prepared.reference(1)
     baseline, held_out = unseen(prepared)
-    share_scale(prepared, fitting)
+    scale = share_scale(prepared, fitting)
     example = prepared.data.test_inputs[share[0]].to(settings.device)
+    if scale is not None and prepared.method.one_scale:
+        one = scale.to(example.device, example.dtype).digest
+        if others := sorted(index for index in done if store.stated(index).get("scale") != one):
+            told = f"{places.regions} holds inputs ({', '.join(map(str, others[:5]))}) of another C than that in"
+            advice = f"method={settings.method.name} has one for all inputs: delete the regions and run again"
+            raise SettingsError(f"{told} {prepared.classifier_folder}: {advice}")
     try:
         check_contract(prepared.network, example, threads=not on_cpu or worker_count(settings) > 1)
     except ValueError as error:

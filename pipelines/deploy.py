@@ -5,9 +5,11 @@ import math
 from filelock import FileLock
 from torch import Tensor
 
+from pipelines.build import try_out
 from pipelines.errors import SettingsError
 from pipelines.prepared import Prepared
 from rddrs.digests import digest
+from rddrs.files import reading
 from rddrs.methods import Given
 from rddrs.models import deployed_in
 from rddrs.noise import Isotropic, Purpose, Stream, family_of
@@ -28,6 +30,7 @@ def deploy(prepared: Prepared) -> None:
         return
     scale = method.scale if isinstance(method, Given) else Isotropic(settings.sigma, math.prod(data.shape))
     key = "" if network.precision == "float32" else f"-{digest(f'{norm} {CALIBRATION}', scale.tensors())[:10]}"
+    path = prepared.classifier_places.deployed(network.precision + key)
 
     def noisy() -> Tensor:
         inputs = data.reference(CALIBRATION, settings.seed, 1).inputs
@@ -36,7 +39,9 @@ def deploy(prepared: Prepared) -> None:
 
     try:
         with FileLock(prepared.classifier_places.lock):
-            network.deploy(prepared.classifier_places.deployed(network.precision + key), data.shape, noisy)
+            network.deploy(path, data.shape, noisy)
+        with reading(path):
+            try_out(network.network, settings, data)
         check_contract(network.network, data.test_inputs[0], threads=True)
     except ValueError as error:
         raise SettingsError(f"classifier.runtime={settings.classifier.runtime}: {error}") from error

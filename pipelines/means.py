@@ -17,7 +17,7 @@ from pipelines.train import train
 from rddrs.files import write_text
 from rddrs.methods import is_start
 from rddrs.models import scale_file
-from rddrs.noise import load_scale, save_scale
+from rddrs.noise import Scale, load_scale, save_scale
 from rddrs.smoothing import Reference, kept_batch, on_threads, worker_threads
 
 
@@ -65,11 +65,11 @@ def unseen(prepared: Prepared) -> tuple[str, Reference]:
     return baseline, held_out
 
 
-def share_scale(prepared: Prepared, reference: Reference) -> None:
+def share_scale(prepared: Prepared, reference: Reference) -> Scale | None:
     """Give a method that uses one scale for all inputs that scale: co-trained, optimised before, or optimised now."""
     settings, maker, places = prepared.settings, prepared.method.shared_scale, prepared.classifier_places
     if maker is None:
-        return
+        return None
     if (name := settings.classifier.pretrained) is not None and scale_file(name).exists():
         path = scale_file(name)
     elif settings.train.name == "covariance" and not settings.classifier.as_it_is:
@@ -88,6 +88,7 @@ def share_scale(prepared: Prepared, reference: Reference) -> None:
     if is_start(scale, settings.sigma):
         print(f"note: {path.name}: no C for all inputs but sigma I keeps what is asked for: refused", file=sys.stderr)
     maker.adopt(prepared.network, scale, sigma=settings.sigma, seed=settings.seed)
+    return scale
 
 
 def paths_owner(prepared: Prepared) -> str:

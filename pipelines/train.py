@@ -29,7 +29,8 @@ def give_weights(prepared: Prepared) -> None:
     if settings.classifier.as_it_is or (deployed and deployed.is_deployed):
         return
     with FileLock(places.lock):
-        if not places.weights.exists():
+        grown = settings.train.name == "covariance" and not places.scale.exists()  # its C has vanished since
+        if grown or not places.weights.exists():
             with on_threads(settings.train.threads):
                 make_weights(prepared)
     with reading(places.weights):

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import re
 import threading
 import warnings
@@ -21,8 +22,8 @@ from rddrs.models.programs import opened
 FILES = re.compile(rb"\b(torch|aten)\.(save|from_file)\b")
 """What TorchScript calls to write a file or to map one."""
 
-ELSEWHERE = re.compile(rb"\x6a.{1,2}\x0a\x08location\x12", re.DOTALL)
-"""How a tensor of an ONNX file, its field 13, says that another file holds its numbers."""
+ELSEWHERE = re.compile(rb"\x6a.{1,2}(\x0a\x08location\x12|\x12[^\x00]{1,4096}?\x0a\x08location)", re.DOTALL)
+"""How a tensor of an ONNX file, its field 13, says that another file holds its numbers: its path is last or first."""
 
 
 class Artefact(nn.Module):
@@ -160,6 +161,8 @@ class Onnx(Artefact):
             options = self._runtime.SessionOptions()
             options.intra_op_num_threads = options.inter_op_num_threads = 1
             options.log_severity_level = 3
+            nowhere = "session.model_external_initializers_file_folder_path", os.devnull
+            options.add_session_config_entry(*nowhere)  # whatever says that weights lie in another file finds none
             self._local.session = self._runtime.InferenceSession(
                 self.content, options, providers=["CPUExecutionProvider"]
             )
@@ -167,7 +170,10 @@ class Onnx(Artefact):
 
     def answer(self, inputs: Tensor) -> Tensor:
         given = inputs.detach().cpu().contiguous().numpy().astype(self._type, copy=False)
-        found = self._session.run(None, {self._name: given})[0]
+        try:
+            found = self._session.run(None, {self._name: given})[0]
+        except Exception as error:  # onnxruntime's own, as for inputs of another shape
+            raise RuntimeError(str(error)) from error
         return as_precise(torch.from_numpy(np.asarray(found)), inputs)
 
 

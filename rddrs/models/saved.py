@@ -107,7 +107,8 @@ def read(path: str | Path) -> tuple[nn.Module, Scale, dict[str, Any]]:
         if card["norm"] not in FAMILIES or not (card["grid"] is None or 0 < card["grid"] < math.inf):
             raise ValueError(f"its norm is {card['norm']!r}, its grid {card['grid']!r}")
         scale = from_tensors(safetensors.torch.load(members[SCALE]))
-        if math.prod(card["shape"]) != scale.dim:
+        whole = all(type(size) is int and size > 0 for size in card["shape"])
+        if not whole or math.prod(card["shape"]) != scale.dim:
             raise ValueError(f"its shape is {card['shape']}, its C of inputs of {scale.dim} entries")
         return _network(members, card), scale, card
     except Exception as error:  # whatever the parsers of damaged bytes raise

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
@@ -247,8 +248,12 @@ def test_a_damaged_or_foreign_file_is_one_error(network, tmp_path):
         rddrs.load(tmp_path / "nothing.rddrs")
 
 
+SHAPES = ([1, 2, 7], [1, -2, -6], [1, 2, 6.0])
+
+
 @pytest.mark.parametrize(
-    "change", [{"norm": "l3"}, {"grid": -1.0}, {"grid": float("nan")}, {"norm": None}, {"shape": [1, 2, 7]}]
+    "change",
+    [{"norm": "l3"}, {"grid": -1.0}, {"grid": float("nan")}, {"norm": None}, *({"shape": shape} for shape in SHAPES)],
 )
 def test_a_card_that_says_what_cannot_be_is_one_error(change, network, tmp_path):
     path = tmp_path / "model.rddrs"
@@ -407,6 +412,33 @@ def test_an_onnx_file_whose_weights_lie_elsewhere_is_read_with_them_or_refused(n
     Path("weights").write_bytes(bytes(Path("weights").stat().st_size))
     assert torch.equal(found(inputs), artefact("whole.onnx")(inputs))
     assert artefact("parted").content_digest != found.content_digest
+
+
+def test_an_onnx_file_that_says_where_its_weights_lie_before_it_says_that_it_does_is_one(
+    network, tmp_path, monkeypatch
+):
+    """Fields may lie in any order, and numbers be written longer than they need to be: onnxruntime finds none, then."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(tmp_path)
+    write_onnx(network, tmp_path / "whole.onnx")
+    onnx.save(onnx.load("whole.onnx"), "parted", save_as_external_data=True, location="weights", size_threshold=0)
+    key, place = b"\x0a\x08location", b"\x12\x07weights"
+    content = Path("parted").read_bytes().replace(key + place, place + key)
+    with pytest.raises(ValueError, match="its weights lie in another file"):
+        Onnx(content)
+    Path("turned").write_bytes(content)
+    assert artefact("turned").content_digest == artefact("parted").content_digest
+    monkeypatch.setattr("rddrs.models.artefacts.ELSEWHERE", re.compile(b"nothing"))
+    with pytest.raises(Exception, match="External data path"):
+        Onnx(content)
+
+
+def test_onnx_names_inputs_that_it_does_not_take(network, tmp_path):
+    pytest.importorskip("onnxruntime")
+    write_onnx(network, path := tmp_path / "network.onnx")
+    with pytest.raises(ValueError, match=r"classifier: it fails on .* inputs of shape \[8, 1, 2, 5\]"):
+        rddrs.certify(artefact(path, shape=(1, 2, 5)), torch.rand(1, 2, 5), rddrs.Isotropic(0.3, 10), samples=10)
 
 
 def test_precise_logits_of_an_onnx_file_are_not_rounded_to_a_tie(network, tmp_path):

@@ -18,6 +18,7 @@ import pipelines.predict
 import rddrs
 from pipelines.certify import certify
 from pipelines.command import main
+from pipelines.errors import SettingsError
 from pipelines.predict import check_card, read
 from pipelines.prepare import Prepared, prepare
 from pipelines.train import train
@@ -43,6 +44,17 @@ def perceptron() -> nn.Module:
 def resnet() -> nn.Module:
     torch.manual_seed(0)
     return ResNet((1, 8, 8), 10, 20)
+
+
+def flattening() -> bytes:
+    """An ONNX file that answers with the inputs."""
+    from onnx import TensorProto, helper
+
+    sizes = {"inputs": ["n", 1, 8, 8], "flat": ["n", 64]}
+    given, answer = (helper.make_tensor_value_info(name, TensorProto.FLOAT, size) for name, size in sizes.items())
+    graph = helper.make_graph([helper.make_node("Flatten", ["inputs"], ["flat"])], "network", [given], [answer])
+    version = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=version, ir_version=9).SerializeToString()
 
 
 def trained(network: nn.Module, steps: int, optimizer: torch.optim.Optimizer) -> nn.Module:
@@ -281,6 +293,9 @@ def test_the_quantised_network_is_the_certified_one(tmp_path, monkeypatch):
     train(swapped := prepare(settings(*asked, "method=rs")))
     with pytest.raises(ValueError, match="is of another classifier"):
         swapped.store.certificate(0)
+    first.write_bytes(flattening())
+    with pytest.raises(SettingsError, match=r"int8-\w+.onnx is damaged .* shape \(1, 64\).*: delete it and run again"):
+        train(prepare(settings(*asked, "method=rs")))
 
 
 def test_the_names_of_classes_are_those_of_the_images_that_were_certified(tmp_path, monkeypatch):

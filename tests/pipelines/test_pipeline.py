@@ -30,7 +30,7 @@ from pipelines.run import run
 from pipelines.train import train
 from rddrs import open_run
 from rddrs.certification import ABSTAIN
-from rddrs.noise import Isotropic, Purpose, Stream, load_scale
+from rddrs.noise import Isotropic, Purpose, Stream, load_scale, save_scale
 from rddrs.records.store import COLUMNS, Store
 from rddrs.records.tracking import database
 from rddrs.smoothing import SmoothedClassifier, predict
@@ -291,6 +291,9 @@ def test_one_scale_for_all_inputs_is_trained_with_the_network_and_kept(root: Pat
     assert np.allclose(table["log_det"], scale.log_det) and scale.geometric_mean > 0.5
     assert scale.eigenvalues[0] >= 0.5 - 1e-6
     assert not prepared.network.training
+    (prepared.classifier_folder / "scale.safetensors").unlink()
+    train(prepare(prepared.settings))
+    assert load_scale(prepared.classifier_folder / "scale.safetensors").digest == scale.digest, "no C of another search"
     start = prepare(settings(*SMALL, "method=rs", f"output_root={root}"))
     assert_fidelity_relative_to(start, "start", prepared)
     weights = prepared.classifier_folder / "weights.safetensors"
@@ -333,6 +336,11 @@ def test_a_scale_that_is_refused_is_said(root: Path, capsys: pytest.CaptureFixtu
     assert set(pd.read_parquet(prepared.run_folder / "records.parquet")["status"]) == {"refused"}
     assert json.loads((prepared.run_folder / "summary.json").read_text())["refused"] == 4
     assert "for 4 of 4 inputs every C but sigma I was refused" in (prepared.run_folder / "report.html").read_text()
+    (path,) = prepared.classifier_folder.glob("scale-*.safetensors")
+    prepared.store.path(prepared.indices[1]).unlink()
+    save_scale(load_scale(path).scaled(2), path)
+    with pytest.raises(SettingsError, match=r"holds inputs \(0, .*\) of another C .*: delete the regions"):
+        certify(prepared)
 
 
 def test_weights_do_not_depend_on_the_cores(root: Path) -> None:
