@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -226,6 +227,8 @@ def certify_together(
     with few samples leaves it idle. Errors as of `certify`.
     """
     for name, value in {"batch": batch, "workers": workers}.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise ValueError(f"{name} must be a whole number, not {value!r}")
         if value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")
     check_evaluates(classifier)
@@ -233,6 +236,8 @@ def certify_together(
         return []
     inputs = owned_inputs(inputs, indices)
     for x, scale in zip(inputs, scales, strict=True):
+        if not isinstance(scale, Scale):
+            raise ValueError(f"scale={scale!r}: a scale is needed, as rddrs.Isotropic(0.25, dim)")
         if x.numel() != scale.dim:
             raise ValueError(f"x has {x.numel()} entries, the scale has dimension {scale.dim}: they must be equal")
     if terms.largest_radius == 0:

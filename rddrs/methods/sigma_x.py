@@ -1,6 +1,7 @@
 """sigma_x, which is the same for all methods: searched once, then read."""
 
 import json
+import math
 import time
 
 from rddrs.archives import Archives
@@ -14,6 +15,8 @@ def kept_sigma_x(problem: Problem, archives: Archives) -> tuple[float, float]:
     if (part := archives.find(name)) is not None:
         with reading(part.path):
             kept = json.loads(part.read())
+            if not (0 < kept["sigma_x"] < math.inf and 0 <= kept["seconds"] < math.inf):
+                raise ValueError(f"input {problem.index} has {kept}")
             return kept["sigma_x"], kept["seconds"]
     start = time.perf_counter()
     found = problem.sigma_x, time.perf_counter() - start

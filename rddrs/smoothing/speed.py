@@ -85,4 +85,7 @@ def kept_batch(classifier: Classifier, x: Float[Tensor, "*shape"], path: Path) -
         if not path.exists():
             write_text(path, json.dumps({"batch": measure_batch(classifier, x)}))
     with reading(path):
-        return json.loads(path.read_text())["batch"]
+        batch = json.loads(path.read_text())["batch"]
+        if type(batch) is not int or batch < 1:
+            raise ValueError(f"batch={batch!r}")
+        return batch

@@ -1,5 +1,6 @@
 """A fit under noise with Lightning, which goes on from the last whole epoch wherever it was stopped."""
 
+import io
 import logging
 import warnings
 from collections.abc import Callable
@@ -97,8 +98,10 @@ class Beside(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()  # torch tells of a full disk by a RuntimeError
+        torch.save(checkpoint, content)
         with replacing(Path(path)) as part:
-            torch.save(checkpoint, part)
+            part.write_bytes(content.getbuffer())
 
     def load_checkpoint(self, path: str | Path, *how: Any, **options: Any) -> dict[str, Any]:
         try:

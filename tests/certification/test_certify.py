@@ -178,12 +178,15 @@ def test_too_few_samples_are_warned_about():
         ({"selection_samples": 0}, "selection_samples"),
         ({"batch": 0}, "batch"),
         ({"workers": 0}, "workers"),
+        ({"batch": 2.5}, "batch must be a whole number"),
+        ({"workers": None}, "workers must be a whole number"),
+        ({"scale": 0.5}, "scale=0.5: a scale is needed"),
         ({"x": torch.tensor([0.0, math.nan]), "index": 41}, "input 41"),
         ({"x": torch.tensor([0.0, math.inf])}, "NaN or infinite"),
         ({"x": torch.zeros(3)}, "3 entries.*dimension 2"),
     ],
 )
-def test_what_is_out_of_range_is_refused(options, message):
+def test_what_is_out_of_range_is_refused(options, message, shapes_unchecked):
     arguments = {"x": torch.zeros(2), "scale": Isotropic(1.0, 2)} | options
     with pytest.raises(ValueError, match=message):
         certify(constant, **arguments)

@@ -70,9 +70,12 @@ def test_a_clock_that_jumps_changes_no_record(oracle_of, monkeypatch):
 
 def test_what_is_kept_beside_a_classifier_is_named_where_it_is_damaged(tmp_path, oracle_of):
     oracle, archives, batch = oracle_of("isotropic", 6, radius=1.0), Archives(tmp_path), tmp_path / "batch.json"
-    archives.write("3.json", b'{"sigma_x": 0.2')
-    batch.write_text('{"batch": ')
-    with pytest.raises(Unreadable, match=r"\.tar is damaged .*: delete it and run again"):
-        kept_sigma_x(Problem(oracle.classifier, oracle.x, 0.3, None, 0, 3, 128), archives)
-    with pytest.raises(Unreadable, match=r"batch\.json is damaged .*: delete it and run again"):
-        kept_batch(oracle.classifier, oracle.x, batch)
+    written = (b'{"sigma_x": 0.2', b'{"sigma_x": [0.2], "seconds": 1}', b'{"sigma_x": 0.2, "seconds": NaN}')
+    for index, content in enumerate(written):
+        archives.write(f"{index}.json", content)
+        with pytest.raises(Unreadable, match=r"\.tar is damaged .*: delete it and run again"):
+            kept_sigma_x(Problem(oracle.classifier, oracle.x, 0.3, None, 0, index, 128), archives)
+    for text in ('{"batch": ', '{"batch": 2.5}', '{"batch": -1}'):
+        batch.write_text(text)
+        with pytest.raises(Unreadable, match=r"batch\.json is damaged .*: delete it and run again"):
+            kept_batch(oracle.classifier, oracle.x, batch)

@@ -12,6 +12,7 @@ from rddrs.files import Unreadable
 from rddrs.training import fit
 from rddrs.training.noisy import NoisyTraining
 from rddrs.training.options import TrainingOptions
+from tests.records.test_faults import full_disk
 
 
 def test_a_fit_takes_its_own_device_and_no_other_of_its_kind(monkeypatch):
@@ -46,6 +47,8 @@ def test_a_checkpoint_is_written_beside_its_place_and_named_where_it_is_damaged(
     assert files.load_checkpoint(path) == {"epoch": 3}
     with pytest.raises(AttributeError):
         files.save_checkpoint({"epoch": lambda: None}, path)
+    with full_disk(1000), pytest.raises(OSError, match="File too large"):
+        files.save_checkpoint({"epoch": torch.zeros(1000)}, path)
     assert [it.name for it in tmp_path.iterdir()] == ["epoch.ckpt"] and files.load_checkpoint(path) == {"epoch": 3}
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(Unreadable, match=r"epoch\.ckpt is damaged, or no checkpoint: delete it and run again"):
