@@ -151,11 +151,12 @@ class Tree:
         rounded = slack
         if rounding and len(sides) == 1:  # of a box light moves the ground in one half, and rounding all of it there
             rounded += self._rounded(sides[0], rounding)
-            if course.unrounded and self.family.probability(longest_radius(norm, rounded)) < WORTH_IT:
-                self.base = rounded
+            least = rounded if grid else (slack + rounded) / 2  # from the middle, of entries that stay where they are
+            if course.unrounded and self.family.probability(longest_radius(norm, least)) < WORTH_IT:
+                self.base = least
         self.longest = longest_radius(norm, self.base)
         self._limit = 2 * self.longest - self.base if len(sides) > 1 else self.longest
-        if not course.unrounded:
+        if rounding and len(sides) == 1:
             self._limit = max(self._limit, min(longest_radius(norm, rounded), self.family.radius(WORTH_IT)))
         self.expected = self._expected(sides, None if course.unrounded else rounding)
         """About how many cells the path has, a power of two: the product of its lengths by that of a cell."""
@@ -233,15 +234,16 @@ class Tree:
     def _dear(self, node: Node, side: float) -> bool:
         """Whether a cell takes more draws than its parts, if all are right: of a path where it is longer than rho*.
 
-        Of one of rounded images alone it is where two halves take fewer draws, unless there are none, or the last
-        halving hardly made it shorter: of light all of the ground changes at one severity. Of a box the parts are two,
+        Of one of rounded images it is where two halves take fewer draws, unless there are none, or the last halving
+        hardly made it shorter: of light all of the ground changes at one severity. Of a box the parts are two,
         the longest side halved, or four of half the reach; sides count as if they stood at right angles. Where one that
         holds the cell was asked about in vain, too long is too long, as of a path.
         """
         path, rho, reach = len(node.start) == 1, node.rho, node.rho - self.slack
         quarter = self._halved * reach
-        if path and rho <= self._limit and not self._course.unrounded:
-            cheaper = self._cost(rho) > 2 * self._cost(self.slack + quarter)
+        if path and rho <= self._limit and self._course.rounding:
+            base = min(self.base, rho)
+            cheaper = self._cost(rho) > 2 * self._cost(base + self._halved * (rho - base))
             return cheaper and reach < SHORTER * (node.whole - self.slack) and not self.ends_at(node)
         if path or node.tried or rho > self._limit:
             return rho > self.longest

@@ -35,9 +35,9 @@ def certain(linear):
     """One class everywhere, an image, and their tree under a noise level."""
     x = (2 * torch.rand(1, 6, 6, generator=torch.Generator().manual_seed(0)) - 0.5).clamp(0, 1)
 
-    def made(name, sigma, *ends, rounding=None):
+    def made(name, sigma, *ends, rounding=None, grid=None):
         scale, low = Isotropic(sigma, 36), tuple(-end for end in ends)
-        tree = Tree(Course(feared(name), x, (0.0, 1.0), rounding), low, ends, x, scale, "l2", 0.0, rounding, None)
+        tree = Tree(Course(feared(name), x, (0.0, 1.0), rounding), low, ends, x, scale, "l2", 0.0, rounding, grid)
         return SmoothedClassifier(linear(torch.zeros(36), 9.0), scale), x, tree
 
     return made
@@ -120,8 +120,9 @@ def test_the_limit_of_a_walk_follows_its_budget(certain, looked_at, monkeypatch)
 
 
 def test_rounding_that_takes_more_than_a_short_cell_leaves_longer_ones(certain):
-    """Where rounding alone takes 1.5 of a radius, cells of less than 0.9 cannot be had; those of 2 can."""
+    """Where rounding takes 1.5 of a radius, half of it from the middle, cells of less than 0.7 cannot be had."""
     smoothed, x, tree = certain("rotation", 0.125, 10.0, rounding=1 / 16)
-    assert 1.4 < tree.base <= 1.5 and tree.base + 0.4 < tree.longest < 2.2
+    assert 0.7 < tree.base <= 0.75 and tree.base + 0.4 < tree.longest < 1.5
+    assert 1.4 < certain("rotation", 0.125, 10.0, rounding=1 / 16, grid=1 / 16)[2].base <= 1.5
     path = certify_path(smoothed, x, "rotation", -10.0, 10.0, rounding=1 / 16)
     assert path.complete and path.samples < path.budget / 2
