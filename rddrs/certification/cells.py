@@ -8,12 +8,12 @@ end, and sub-cells may be long. They are halved where they decide the radius. Al
 more than its own error (`Ruler.up`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from rddrs.noise import Diagonal, Isotropic, Norm, Scale, family_of
@@ -31,8 +31,8 @@ TOLERANCE = 0.03
 HALVINGS, FIRST = 8, {1: 8, 2: 4}
 """How often at most, and how many sub-cells a cell has at first, along each axis that is not straight."""
 
-ROWS = 1 << 23
-"""Numbers of the images that are made at a time."""
+CACHED, BUSY = 1 << 17, 1 << 23
+"""Numbers of the images that are made at a time: as many as a CPU has at hand, and as many as keep a GPU busy."""
 
 TIE = 2.0**-20
 """Of rounded images alone an entry that is so near to half-way, in units of the image's largest, is counted as rounded
@@ -82,8 +82,8 @@ class Ruler:
 class Hull(NamedTuple):
     """What holds the images of sub-cells, clipped and, entry by entry, rounded or not, or all of them rounded.
 
-    They are between `lower` and `upper`, and within `away` of a mean of the clipped `corners`; `known` are some of
-    them, and `spreads` what the sub-cell's width adds along each axis.
+    They are between `lower` and `upper`, and within `away` of a mean of the clipped `corners`, which are images, too,
+    but for their rounding; `spreads` are what the sub-cell's width adds along each axis.
     """
 
     corners: Float[Tensor, "k n d"]
@@ -91,7 +91,14 @@ class Hull(NamedTuple):
     upper: Float[Tensor, "n d"]
     away: Float[Tensor, "n d"]
     spreads: list[Float[Tensor, "n d"]]
-    known: Float[Tensor, "k n d"]
+
+    @property
+    def middle(self) -> Float[Tensor, " d"]:
+        """Half-way between the least and the most that each entry may be in all of them; 0 where nothing bounds it.
+
+        An entry that is rounded up in one part of a cell, and down in another, is as far from there in either.
+        """
+        return ((self.lower.amin(dim=0) + self.upper.amax(dim=0)) / 2).nan_to_num(0.0, 0.0, 0.0)
 
 
 class Course:
@@ -136,14 +143,16 @@ class Course:
                 owner, low, high = _split(owner, low, high, torch.full_like(owner, axis), FIRST[low.shape[1]])
         return owner, low, high
 
-    def middle(self, low: Float[Tensor, " q"], high: Float[Tensor, " q"]) -> Float[Tensor, " d"]:
-        """Half-way between the least and the most that each entry may be in a cell; 0 where nothing bounds it.
-
-        An entry that is rounded up in one part of the cell, and down in another, is as far from there in either.
-        """
+    def first(self, low: Float[Tensor, " q"], high: Float[Tensor, " q"]) -> Hull:
+        """What holds the images of the first sub-cells of a cell, made alone: the last bits may decide a rounding."""
         _, *ends = self.parts(low[None], high[None])
-        hull = self.hull(*ends)
-        return ((hull.lower.amin(dim=0) + hull.upper.amax(dim=0)) / 2).nan_to_num(0.0, 0.0, 0.0)
+        return self.hull(*ends)
+
+    def hulls(self, low: Float[Tensor, "n q"], high: Float[Tensor, "n q"]) -> Iterator[Hull]:
+        """What holds the images of all cells, so many of them at a time as are made fastest."""
+        numbers = CACHED if low.device.type == "cpu" else BUSY
+        for rows in torch.arange(len(low), device=low.device).split(max(1, numbers // self._x.numel())):
+            yield self.hull(low[rows], high[rows])
 
     def hull(self, low: Float[Tensor, "n q"], high: Float[Tensor, "n q"]) -> Hull:
         """What holds the images of every cell."""
@@ -165,7 +174,7 @@ class Course:
         away = sum(bounds, EPS * largest)
         lower, upper = self._clipped(images.amin(dim=0) - away), self._clipped(images.amax(dim=0) + away)
         if self.rounding is None:
-            return Hull(corners, lower, upper, away + cut, spreads, corners)
+            return Hull(corners, lower, upper, away + cut, spreads)
         # What is half-way between two multiples, as an end of the range may be, is rounded to either.
         tie = 0.0 if self.unrounded else TIE * largest
         half = self.rounding / 2 + EPS * torch.maximum(lower.abs(), upper.abs()) + tie
@@ -176,14 +185,20 @@ class Course:
         off = torch.where(
             least == most, torch.maximum(most - lower, upper - most).clamp_min(0), self.rounding / 2 + tie
         )
-        known = corners
         if self.unrounded:
             least, most = torch.minimum(lower, least), torch.maximum(upper, most)
         else:
-            known = self.rounding * (corners / self.rounding).round()
             grown = ((most - least) / 2 / away.clamp_min(torch.finfo(away.dtype).tiny)).clamp_min(1)
             spreads = [grown * spread for spread in spreads]
-        return Hull(corners, least, most, away + cut + off, spreads, known)
+        return Hull(corners, least, most, away + cut + off, spreads)
+
+    def known(self, hull: Hull, places: Float[Tensor, "n d"]) -> Float[Tensor, "k n d"]:
+        """An image for every corner; of what may be rounded or not each entry that which is farther from a place."""
+        if self.rounding is None:
+            return hull.corners
+        rounded = self.rounding * (hull.corners / self.rounding).round()
+        farther = (rounded - places).abs() > (hull.corners - places).abs()
+        return torch.where(farther, rounded, hull.corners) if self.unrounded else rounded
 
     def _varied(
         self, low: Float[Tensor, "n q"], high: Float[Tensor, "n q"]
@@ -244,15 +259,18 @@ def needed(
     high: Float[Tensor, "n q"],
     anchors: Float[Tensor, "n d"],
     longest: float,
+    first: Iterable[Hull] | None = None,
 ) -> Float[Tensor, " n"]:
     """For every cell the radius at its anchor that its region needs to hold it; infinite where that exceeds `longest`.
 
-    Of cells whose bounds do not shrink it is what the bounds say.
+    Of cells whose bounds do not shrink it is what the bounds say. `first` are the hulls of the cells' first sub-cells,
+    where they are made already.
     """
     owner, low, high = course.parts(low, high)
+    hulls = first or course.hulls(low, high)
     reached, bound = (torch.zeros(len(anchors), dtype=torch.float64, device=low.device) for _ in range(2))
     for turn in range(HALVINGS + 1):
-        near, far, spread = _distances(course, ruler, low, high, anchors, owner)
+        near, far, spread = _distances(course, ruler, hulls, anchors, owner)
         reached = reached.scatter_reduce(0, owner, near, "amax")
         undecided = (far > reached[owner] + TOLERANCE) & (spread.sum(dim=0) > TOLERANCE)
         undecided &= (reached[owner] <= longest) & (turn < HALVINGS)
@@ -262,18 +280,20 @@ def needed(
             break
         axis = spread[:, undecided].argmax(dim=0)
         owner, low, high = _split(owner[undecided], low[undecided], high[undecided], axis, 2)
+        hulls = course.hulls(low, high)
     return ruler.up(torch.where(reached > longest, torch.inf, bound))
 
 
 def _distances(
-    course: Course, ruler: Ruler, low: Tensor, high: Tensor, anchors: Float[Tensor, "n d"], owner: Tensor
+    course: Course, ruler: Ruler, hulls: Iterable[Hull], anchors: Float[Tensor, "n d"], owner: Int[Tensor, " m"]
 ) -> tuple[Float[Tensor, " m"], Float[Tensor, " m"], Float[Tensor, "q m"]]:
     """Of every sub-cell how far a known image is from the anchor, how far any is, and what each width adds to that."""
-    near, far, spread = [], [], []
-    for rows in torch.arange(len(owner), device=owner.device).split(max(1, ROWS // anchors.shape[1])):
-        hull, places = course.hull(low[rows], high[rows]), anchors[owner[rows]]
-        near.append(_farthest(ruler, hull.known, places))
-        ends = near[-1] if hull.known is hull.corners else _farthest(ruler, hull.corners, places)
+    near, far, spread, done = [], [], [], 0
+    for hull in hulls:
+        places = anchors[owner[done : (done := done + len(hull.lower))]]
+        known = course.known(hull, places)
+        near.append(_farthest(ruler, known, places))
+        ends = near[-1] if known is hull.corners else _farthest(ruler, hull.corners, places)
         around = ends + ruler.most(hull.away)
         boxed = ruler.diagonal or len(hull.corners) == 1 or not course.unrounded
         far.append(torch.fmin(around, ruler.farthest(hull.lower - places, hull.upper - places)) if boxed else around)

@@ -52,14 +52,19 @@ class Cell:
         return tuple((low + high) / 2 for low, high in zip(self.low, self.high, strict=True))
 
 
+RULES = 3
+"""The number of the rules by which the cells of paths of rounded images are found."""
+
+
 @dataclass(frozen=True, eq=False)
 class PathCertificate:
     """G_C answers `prediction` at clip(T_t(x)) + delta for all t from `low` to `high` and |C^-1 delta| < `slack`.
 
     At confidence 1 - alpha, for the whole path together. `clamp` are the ends of the range that images are clipped to;
     with a `rounding`, a step h, every entry of them may be rounded to a multiple of h; where the path is not of the
-    `unrounded` ones, too, it is of those alone of which every entry is. Where it is `centred`, the anchor of a cell is
-    the middle of its images, entry by entry; without a rounding, and up to version 0.19.0, it is the one at its middle.
+    `unrounded` ones, too, it is of those alone of which every entry is. Without a rounding the anchor of a cell is the
+    image at its middle, with one the middle of its images, entry by entry. `rules` number how cells of rounded images
+    are found: 3 since version 0.21.0, 2 in 0.20.0, and 1 before, where the anchor is the image, too.
     Of two perturbations, the first applied first, `low`, `high` and what was `asked` are pairs, and the path is the box
     between them. `prediction` is -1, and both ends are 0, where nothing is certified. `status` says why it ends where
     it ends. `cells` are all tests in their order, proven or not, each of at most `test_samples` draws, and all of
@@ -82,7 +87,7 @@ class PathCertificate:
     clamp: tuple[float, float] | None = field(kw_only=True)
     rounding: float | None = field(kw_only=True)
     unrounded: bool = field(default=True, kw_only=True)
-    centred: bool = field(default=False, kw_only=True)
+    rules: int = field(default=RULES, kw_only=True)
     test_samples: int = field(kw_only=True)
     budget: int = field(kw_only=True)
     needed: int = field(default=0, kw_only=True)
@@ -141,7 +146,7 @@ class PathCertificate:
             torch.tensor(ends, dtype=torch.float64, device=self.x.device).view(-1, len(self.perturbations))
             for ends in ([getattr(cell, end) for cell in self.cells] for end in ("low", "middle", "high"))
         )
-        if not self.centred:
+        if self.rounding is None or self.rules == 1:
             return self.images_at(middle)
         course = Course(self.perturbations, self.x, self.clamp, self.rounding, self.unrounded)
         return anchors_of(course, low, high, self.x, self.grid)

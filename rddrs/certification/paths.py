@@ -191,7 +191,6 @@ def certify_path(
         clamp=clamp,
         rounding=rounding,
         unrounded=unrounded,
-        centred=rounding is not None,
         test_samples=samples,
         budget=budget,
         needed=needed if walk.exhausted else 0,

@@ -1,7 +1,7 @@
 """The cells of a path: how long each is, how dear, its halves, and where it has its anchor (METHOD section 14)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.certification.cells import Course, Ruler, Severities, needed
+from rddrs.certification.cells import Course, Hull, Ruler, Severities, needed
 from rddrs.noise import Norm, Scale, Stream, family_of
 from rddrs.smoothing import Question, least
 
@@ -46,11 +46,15 @@ def anchors_of(
     high: Float[Tensor, "n q"],
     x: Float[Tensor, "*shape"],
     grid: float | None,
+    first: Iterable[Hull] | None = None,
 ) -> Float[Tensor, "n *shape"]:
-    """The anchor of every cell: its image at the middle or, where images are rounded, the middle of its images."""
+    """The anchor of every cell: its image at the middle or, where images are rounded, the middle of its images.
+
+    `first` are the hulls of the cells' first sub-cells, where they are made already.
+    """
     if course.rounding is None:
         return images_of(course, (low + high) / 2, x, grid)
-    return _stacked([course.middle(*ends) for ends in zip(low, high, strict=True)], x, grid)
+    return _stacked([it.middle for it in first or map(course.first, low, high)], x, grid)
 
 
 def _stacked(points: list[Float[Tensor, " d"]], x: Float[Tensor, "*shape"], step: float | None) -> Tensor:
@@ -201,10 +205,11 @@ class Tree:
             for ends in zip(*(node.severities for node in nodes), strict=True)
         )
         middles = (low + high) / 2
-        anchors = anchors_of(self._course, low, high, self._x, self._grid)
+        first = [*map(self._course.first, low, high)] if self._course.rounding else None
+        anchors = anchors_of(self._course, low, high, self._x, self._grid, first)
         places = torch.stack([placed(anchor, self._grid) for anchor in anchors])
         radii = self._ruler.up(
-            needed(self._course, self._ruler, low, high, places, self._limit - self.slack) + self.slack
+            needed(self._course, self._ruler, low, high, places, self._limit - self.slack, first) + self.slack
         )
         found = []
         for node, rho, anchor, *cell in zip(

@@ -15,7 +15,7 @@ from rddrs.certification import ABSTAIN, Cell, PathCertificate, PathTerms
 from rddrs.certification.budgets import budget_of, share
 from rddrs.certification.cells import Course, Ruler, needed
 from rddrs.certification.certify import are_counts
-from rddrs.certification.path_certificate import PathStatus, severities_of
+from rddrs.certification.path_certificate import RULES, PathStatus, severities_of
 from rddrs.certification.paths import check_asked, feared, selection
 from rddrs.certification.trees import Tree, placed
 from rddrs.certification.walks import WAVE
@@ -72,7 +72,7 @@ def audit_path(
     their radii are found again, and images all along the path, with steps of the length of the slack, are attacked:
     the worst of them is judged by `samples` fresh draws, so that a valid path is flagged by that with probability
     `false_alarm` at most. `tolerance` is the number of counts that another machine may round otherwise; the walk is
-    then not repeated, which hangs on each of them, nor is that of a path of rounded images of version 0.19.0 or before.
+    then not repeated, which hangs on each of them, nor is that of a path of rounded images of version 0.20.0 or before.
     `terms` are what was asked for; without them it is believed what the path states. Raises ValueError for a network in
     train mode.
     """
@@ -111,7 +111,7 @@ def audit_path(
         flags.append("radius")
     if not _covered(path):
         flags.append("ends")
-    if tolerance == 0 and path.centred == (path.rounding is not None):
+    if tolerance == 0 and (path.rounding is None or path.rules == RULES):
         again = terms.certify(smoothed, x, index=path.index, batch=path.batch, workers=workers)
         claims = [(it.cells, it.prediction, it.low, it.high, it.status, it.needed) for it in (path, again)]
         flags += ["walk"] if claims[0] != claims[1] else []
@@ -156,7 +156,7 @@ def _possible(path: PathCertificate) -> bool:
         whole += [value for cell in path.cells for value in (cell.order, cell.samples)]
         return (
             path.status in get_args(PathStatus)
-            and path.centred in (False, path.rounding is not None)
+            and path.rules in range(1, RULES + 1)
             and all(len(end) == len(path.perturbations) for pair in pairs for end in pair)
             and all(-math.inf < low <= high < math.inf for pair in pairs for low, high in zip(*pair, strict=True))
             and all(low <= 0 <= high for low, high in zip(*pairs[0], strict=True))

@@ -119,17 +119,17 @@ def test_the_anchor_is_as_far_from_either_side_of_a_jump(linear):
 
 @pytest.mark.parametrize("unrounded", [False, True])
 def test_paths_of_earlier_versions_have_their_anchors_at_the_middle_of_a_cell(linear, monkeypatch, unrounded):
-    """They take more draws, are read as what they are, and hold; one that was centred holds as that alone."""
+    """They take more draws, are read as what they are, and hold; a new one holds as that alone."""
     x, smoothed = picture(), SmoothedClassifier(linear(torch.ones(36), 9.0), Isotropic(0.1, 36))
     options: dict[str, Any] = {"clamp": (0.0, 1.0), "rounding": STEP, "unrounded": unrounded}
     path = certify_path(smoothed, x, "rotation", -20.0, 20.0, **options)
     with monkeypatch.context() as patch:
-        patch.setattr(trees, "anchors_of", lambda course, low, high, x, _: images_of(course, (low + high) / 2, x, STEP))
-        before = replace(certify_path(smoothed, x, "rotation", -20.0, 20.0, **options), centred=False)
+        patch.setattr(trees, "anchors_of", lambda course, a, b, x, *_: images_of(course, (a + b) / 2, x, STEP))
+        before = replace(certify_path(smoothed, x, "rotation", -20.0, 20.0, **options), rules=1)
     assert path.complete and before.complete and path.samples < before.samples
     assert not audit_path(smoothed, path, x).flags and not audit_path(smoothed, before, x).flags
-    assert "radius" in audit_path(smoothed, replace(path, centred=False), x).flags
-    assert audit_path(smoothed, replace(before, centred=True), x).flags == ("walk",)
+    assert "radius" in audit_path(smoothed, replace(path, rules=1), x).flags
+    assert audit_path(smoothed, replace(before, rules=3), x).flags == ("walk",)
 
 
 def test_light_that_changes_all_entries_at_once_is_certified(linear):

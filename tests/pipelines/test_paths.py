@@ -108,9 +108,10 @@ def test_files_hold_the_paths_and_nothing_is_done_twice(finished):
         again = finished.path_terms(name, scale).certify(smoothed, x, index=index, batch=128)
         assert (path.cells, path.low, path.high, path.asked) == (again.cells, again.low, again.high, again.asked)
         kept = json.loads(json.dumps(path_kept(path)))
-        older = {key: value for key, value in kept.items() if key not in ("needed", "unrounded", "centred")}
-        rebuilt = path_rebuilt(older, store.certificate(index), finished.paths[name])
-        assert rebuilt.cells == path.cells and path.centred and not rebuilt.centred
+        older = {key: value for key, value in kept.items() if key not in ("needed", "unrounded", "rules")}
+        for stated, rules in (({}, 1), ({"centred": True}, 2)):
+            rebuilt = path_rebuilt(older | stated, store.certificate(index), finished.paths[name])
+            assert rebuilt.cells == path.cells and (path.rules, rebuilt.rules) == (3, rules)
     before = {it: it.stat().st_mtime_ns for it in store.regions.iterdir()}
     certify(finished)
     assert {it: it.stat().st_mtime_ns for it in store.regions.iterdir()} == before

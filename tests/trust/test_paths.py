@@ -41,7 +41,7 @@ def changed(path, place, **values):
 def test_an_honest_path_passes(honest):
     smoothed, x, path = honest
     assert path.prediction == 1 and -40 < path.low < 0 < path.high and path.status == "unproven"
-    assert not path.complete and {cell.decision for cell in path.cells} == {"yes", "undecided"}
+    assert not path.complete and {cell.decision for cell in path.cells} >= {"yes", "undecided"}
     terms = PathTerms("rotation", -40.0, 5.0, slack=0.15, rounding=1 / 64, samples=300, budget=20_000, seed=2)
     found = audited(smoothed, path, x, index=4, terms=terms)
     assert found.flags == () and found.count_differences == 0
@@ -93,8 +93,8 @@ LIES = {
     "another reason to end": ("walk", lambda it: replace(it, status="budget")),
     "another slack": ("walk", lambda it: replace(it, slack=0.16)),
     "another seed": ("counts", lambda it: replace(it, seed=5)),
-    "no rounding": ("walk", lambda it: replace(it, rounding=None, centred=False)),
-    "the middle of images that are not rounded": ("form", lambda it: replace(it, rounding=None)),
+    "no rounding": ("walk", lambda it: replace(it, rounding=None)),
+    "no rules": ("form", lambda it: replace(it, rules=4)),
     "rounded images alone": ("walk", lambda it: replace(it, unrounded=False)),
     "another clamp": ("walk", lambda it: replace(it, clamp=(0.2, 0.8))),
     "an abstention with ends": ("ends", lambda it: replace(it, prediction=-1)),
