@@ -33,6 +33,15 @@ def check_values(kind: type, values: Mapping[str, Any]) -> None:
         raise ValueError("\n".join(sentence(it) for it in error.errors())) from None
 
 
+def check_whole(least: int | None = 1, **values: Any) -> None:
+    """Raises ValueError, which names it, for a value that is no whole number, or is below the `least`."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise ValueError(f"{name} must be a whole number, not {value!r}")
+        if least is not None and value < least:
+            raise ValueError(f"{name} must be at least {least}, not {value}")
+
+
 def sentence(wrong: Any, prefix: str = "") -> str:
     """What is wrong with one field, an item of `ValidationError.errors()`: its name, the value, what would be right."""
     names = [*filter(None, [prefix]), *map(str, wrong["loc"])]

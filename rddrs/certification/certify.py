@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rddrs.certification.terms import ABSTAIN, Bound, Count, Terms
 from rddrs.noise import Family, Norm, Purpose, Scale, Stream, family_of, owned, require_tensor
+from rddrs.options import check_whole
 from rddrs.rounding import round_down
 from rddrs.smoothing import (
     Asked,
@@ -226,11 +226,7 @@ def certify_together(
     On a device other than a CPU their draws share the classifier's micro-batches, as in `shared_counts`: one input
     with few samples leaves it idle. Errors as of `certify`.
     """
-    for name, value in {"batch": batch, "workers": workers}.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise ValueError(f"{name} must be a whole number, not {value!r}")
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
+    check_whole(batch=batch, workers=workers)
     check_evaluates(classifier)
     if not len(inputs):
         return []

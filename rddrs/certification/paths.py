@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -21,6 +20,7 @@ from rddrs.certification.terms import ABSTAIN
 from rddrs.certification.trees import Tree
 from rddrs.certification.walks import WAVE, Walk
 from rddrs.noise import Purpose, Stream
+from rddrs.options import check_whole
 from rddrs.smoothing import (
     Chunk,
     Question,
@@ -130,17 +130,8 @@ def certify_path(
     perturbations = feared(perturbation)
     asked = severities_of(low), severities_of(high)
     check_asked(perturbations, *asked, alpha, slack, clamp, rounding, unrounded, smoothed.grid)
-    for name, value in {
-        "samples": samples,
-        "budget": 1 if budget is None else budget,
-        "selection_samples": selection_samples,
-        "batch": batch,
-        "workers": workers,
-    }.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise ValueError(f"{name} must be a whole number, not {value!r}")
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
+    check_whole(samples=samples, selection_samples=selection_samples, batch=batch, workers=workers)
+    check_whole(budget=1 if budget is None else budget)
     check_evaluates(smoothed.classifier)
     x = owned_input(x, index)
     if x.numel() != smoothed.scale.dim:

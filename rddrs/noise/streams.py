@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from rddrs.options import check_whole
+
 _WORDS, _PLACE = 624, slice(24, 24 + 8 * 624)
 _FRESH = torch.Generator().manual_seed(0).get_state().numpy()
 """A state whose words are all to be renewed; torch keeps them as 64-bit integers at `_PLACE`."""
@@ -63,9 +65,7 @@ class Stream:
     path: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, value in (("seed", self.seed), ("index", self.index)):
-            if isinstance(value, bool) or not isinstance(value, int | np.integer):
-                raise ValueError(f"{name} must be a whole number, not {value!r}")
+        check_whole(None, seed=self.seed, index=self.index)
         if not all(0 <= number <= LAST_BLOCK for number in self.path):
             raise ValueError(f"path must be of numbers in [0, 2^24), not {self.path}")
 

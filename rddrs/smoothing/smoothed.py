@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rddrs.noise import Family, Grid, Norm, Purpose, Scale, Stream, family_of
+from rddrs.options import check_whole
 from rddrs.smoothing.contract import check_contract
 from rddrs.smoothing.cores import on_single_cores
 from rddrs.smoothing.edge import Classifier, check_classes, check_evaluates, held, logits_of, owned_inputs, tally, votes
@@ -144,11 +144,7 @@ class SmoothedClassifier(nn.Module):
         ValueError for inputs that are no finite floating-point tensors of the scale's dimension, for one off the grid,
         and for answers that are not logits.
         """
-        for name, value in {"samples": samples, "batch": batch}.items():
-            if not isinstance(value, int | np.integer):
-                raise ValueError(f"{name} must be a whole number, not {value!r}")
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
+        check_whole(samples=samples, batch=batch)
         check_evaluates(self.classifier)
         if len(inputs) == 0:
             raise ValueError("inputs: at least one is needed, [n, *shape]")
