@@ -1,9 +1,9 @@
 """What whole paths cost and how often they are certified: METHOD section 14, beside what is published there.
 
 python -m benchmarks.paths --root DIR [--sigma 0.12] [--inputs 500] [--held-out] [--perturbation rotation] [--limit 50]
-    [--epochs 14] [--threat brightness | --scale FILE] [--rounding 1/255 [--rounded-alone]] [--unclamped] [--slack 0]
-    [--weights FILE] [--run data=folder data.root=DIR ...] [--device cpu] [--workers 1] [--write paths.csv]
-    [--beside other.csv]
+    [--epochs 14] [--threat brightness | --scale FILE] [--rounding 1/255 [--rounded-alone]] [--path-alone]
+    [--unclamped] [--slack 0] [--weights FILE] [--run data=folder data.root=DIR ...] [--device cpu] [--workers 1]
+    [--write paths.csv] [--beside other.csv]
 
 Trains a `small_cnn` on MNIST (with `--data digits` a perceptron on those) under Gaussian noise, its images perturbed at
 random up to 1.1 times the limit, then certifies evenly spaced test inputs: all severities from -limit (0 where there
@@ -188,8 +188,9 @@ def row_of(
     def walked(budget: int | None) -> rddrs.PathCertificate:
         return smoothed.certify_path(
             x, way.perturbations, way.low, way.high, clamp=clamp, rounding=options.rounding,
-            unrounded=not options.rounded_alone, seed=options.seed + options.held_out, slack=slack,
-            samples=options.samples, budget=budget, selection_samples=SELECTION, index=index,
+            unrounded=not options.rounded_alone, regions=not options.path_alone,
+            seed=options.seed + options.held_out, slack=slack, samples=options.samples, budget=budget,
+            selection_samples=SELECTION, index=index,
         )  # fmt: skip
 
     found = walked(SELECTION if options.right_alone else options.budget)
@@ -252,6 +253,7 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
     parser.add_argument("--keep", type=float, default=0.94, help="the share of the mean radius that a round leaves")
     parser.add_argument("--rounding", type=fraction)
     parser.add_argument("--rounded-alone", action="store_true", help="the images before rounding are not spoken of")
+    parser.add_argument("--path-alone", action="store_true", help="the regions of the anchors are not spoken of")
     parser.add_argument("--grid", type=fraction)
     parser.add_argument("--unclamped", action="store_true")
     parser.add_argument("--slack", type=float, default=0.0, help="a further l2 change, in the input's own units")

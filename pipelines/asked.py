@@ -127,6 +127,7 @@ def paths_of(settings: Settings, data: Dataset) -> dict[str, PathTerms]:
             clamp=clamp,
             rounding=rounding,
             unrounded=options.path_unrounded,
+            regions=options.path_regions,
             samples=options.path_samples,
             budget=options.path_budget,
             selection_samples=options.selection_samples,

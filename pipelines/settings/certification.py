@@ -21,6 +21,7 @@ class Certify(Demand):
     rounding: float | Literal["auto"] | None
     paths: dict[str, StrictFloat | list[StrictFloat]]
     path_unrounded: StrictBool = True  # since 0.19.0: runs before it say nothing of it
+    path_regions: StrictBool = True  # since 0.21.0
     path_samples: Count
     path_budget: Count | None = None  # since 0.11.0: runs before it say nothing of it
     path_slack: Annotated[float, Field(strict=True, ge=0)]

@@ -196,8 +196,9 @@ class Settings(Group):
             del values["classifier"]["runtime"]
         if self.certify.path_budget is None:
             del values["certify"]["path_budget"]
-        if self.certify.path_unrounded:
-            del values["certify"]["path_unrounded"]
+        for name in ("path_unrounded", "path_regions"):  # of later versions
+            if getattr(self.certify, name):
+                del values["certify"][name]
         for name in ("state", "weights"):  # of a file, which is known by its content, and of later versions
             if values["classifier"][name] is None or self.classifier.as_it_is:
                 del values["classifier"][name]

@@ -64,8 +64,9 @@ class PathCertificate:
     with a `rounding`, a step h, every entry of them may be rounded to a multiple of h; where the path is not of the
     `unrounded` ones, too, it is of those alone of which every entry is. Without a rounding the anchor of a cell is the
     image at its middle, with one the middle of its images, entry by entry. `rules` number how cells of rounded images
-    are found: 3 since version 0.21.0, 2 in 0.20.0, and 1 before, where the anchor is the image, too.
-    Of two perturbations, the first applied first, `low`, `high` and what was `asked` are pairs, and the path is the box
+    are found: 3 since version 0.21.0, 2 in 0.20.0, and 1 before, where the anchor is the image, too. With its `regions`
+    G_C answers `prediction` in the region of every proven anchor, too; without them the path alone is claimed. Of two
+    perturbations, the first applied first, `low`, `high` and what was `asked` are pairs, and the path is the box
     between them. `prediction` is -1, and both ends are 0, where nothing is certified. `status` says why it ends where
     it ends. `cells` are all tests in their order, proven or not, each of at most `test_samples` draws, and all of
     `budget`; `needed` are about as many draws as a box that was given up for that takes at least, else 0. With seed,
@@ -87,6 +88,7 @@ class PathCertificate:
     clamp: tuple[float, float] | None = field(kw_only=True)
     rounding: float | None = field(kw_only=True)
     unrounded: bool = field(default=True, kw_only=True)
+    regions: bool = field(default=True, kw_only=True)
     rules: int = field(default=RULES, kw_only=True)
     test_samples: int = field(kw_only=True)
     budget: int = field(kw_only=True)
@@ -130,7 +132,12 @@ class PathCertificate:
         return self.prediction != ABSTAIN and all(low <= value <= high for low, value, high in inside)
 
     def contains(self, points: Float[Tensor, "n *shape"]) -> Bool[Tensor, " n"]:
-        """Which of the points, each of the input's shape, lie in the region of a proven cell's anchor."""
+        """Which of the points, each of the input's shape, lie in the region of a proven cell's anchor.
+
+        Raises ValueError for a path without its regions, which says nothing of them.
+        """
+        if not self.regions:
+            raise ValueError("this path is certified without its regions: certify_path(..., regions=True) claims them")
         check_points(points, self.x.shape)
         ruler, points = Ruler(self.scale, self.norm), points.to(self.x.device).double().flatten(1)
         found = torch.zeros(len(points), dtype=torch.bool, device=points.device)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rddrs.certification.budgets import budget_of, most_cells, samples_of_box, share
+from rddrs.certification.budgets import budget_of, levels_of, most_cells, samples_of_box
 from rddrs.certification.cells import Course, Severities
 from rddrs.certification.path_certificate import Cell, PathCertificate, PathStatus, severities_of
 from rddrs.certification.terms import ABSTAIN
@@ -50,6 +50,7 @@ class PathTerms:
     clamp: tuple[float, float] | None = (0.0, 1.0)
     rounding: float | None = None
     unrounded: bool = True
+    regions: bool = True
     samples: int = 20_000
     budget: int | None = None
     selection_samples: int = 100
@@ -71,7 +72,7 @@ class PathTerms:
     @classmethod
     def of(cls, path: PathCertificate) -> "PathTerms":
         """Those that a certificate states itself."""
-        names = ("alpha", "slack", "clamp", "rounding", "unrounded", "budget", "selection_samples", "seed")
+        names = ("alpha", "slack", "clamp", "rounding", "unrounded", "regions", "budget", "selection_samples", "seed")
         stated = {name: getattr(path, name) for name in names}
         return cls(path.perturbations, *path.asked, samples=path.test_samples, **stated)
 
@@ -88,6 +89,7 @@ def certify_path(
     clamp: tuple[float, float] | None = (0.0, 1.0),
     rounding: float | None = None,
     unrounded: bool = True,
+    regions: bool = True,
     samples: int = 20_000,
     budget: int | None = None,
     selection_samples: int = 100,
@@ -102,8 +104,9 @@ def certify_path(
     needs a longer radius at its anchor than is cheap (`longest_radius`) is halved without a draw. Else fresh draws, at
     most `samples`, decide whether the class has more than that radius' probability at the anchor: `yes` proves the
     cell, anything else halves it, down to a least width, where the path ends on that side; a test is given up where its
-    halves are cheaper. Every test has a share of alpha, so that all that is said together is false with probability
-    `alpha` at most.
+    halves are cheaper. All that is said together is false with probability `alpha` at most. With its `regions` the
+    region of every proven anchor is claimed, too (`contains`), and every test has a share of alpha; of the path alone
+    only the tests of cells that hold each other share it (`levels_of`), which takes about half as many draws.
 
     All draws together are at most `budget`, that of the path's length where none is given (`budget_of`), so that a path
     that fails is not dearer than it is worth: where it is spent the path ends, with what is proven until then and the
@@ -129,7 +132,7 @@ def certify_path(
         raise ValueError(f"{told}: a rddrs.Smoothed is needed: rddrs.Smoothed(classifier, scale)")
     perturbations = feared(perturbation)
     asked = severities_of(low), severities_of(high)
-    check_asked(perturbations, *asked, alpha, slack, clamp, rounding, unrounded, smoothed.grid)
+    check_asked(perturbations, *asked, alpha, slack, clamp, rounding, unrounded, regions, smoothed.grid)
     check_whole(samples=samples, selection_samples=selection_samples, batch=batch, workers=workers)
     check_whole(budget=1 if budget is None else budget)
     check_evaluates(smoothed.classifier)
@@ -142,15 +145,16 @@ def certify_path(
     stream = Stream(seed, index, Purpose.PATH)
     course = Course(perturbations, x, clamp, rounding, unrounded)
     tree = Tree(course, *asked, x, scale, smoothed.norm, slack, rounding, smoothed.grid)
-    budget, expected = budget or budget_of(tree, alpha, samples), tree.expected
+    levels = levels_of(tree, alpha, regions)
+    budget = budget or budget_of(tree, levels, samples)
     chosen = selection(certified, tree.origin, stream, selection_samples, batch=batch, workers=workers)
     top, cells, left = int(torch.tensor(chosen).argmax()), [], budget - selection_samples
-    needed = samples_of_box(tree, alpha) if len(perturbations) > 1 else 0
-    walk, width = Walk(tree, 0 if needed > left else most_cells(tree, budget, alpha, expected)), 1
+    needed = samples_of_box(tree, levels) if len(perturbations) > 1 else 0
+    walk, width = Walk(tree, 0 if needed > left else most_cells(tree, budget, levels)), 1
     while nodes := walk.ready(min(width, max(1, left // samples))):
         first, wave = len(cells) + 1, 1 + (cells[-1].wave if cells else 0)
         questions = [
-            tree.question(node, stream.child(order), share(alpha, order, expected))
+            tree.question(node, stream.child(order), levels(order, node.tried))
             for order, node in enumerate(nodes, first)
         ]
         if left < min(samples, least(questions[0].probability, questions[0].alpha)):
@@ -182,6 +186,7 @@ def certify_path(
         clamp=clamp,
         rounding=rounding,
         unrounded=unrounded,
+        regions=regions,
         test_samples=samples,
         budget=budget,
         needed=needed if walk.exhausted else 0,
@@ -225,6 +230,7 @@ def check_asked(
     clamp: tuple[float, float] | None,
     rounding: float | None,
     unrounded: bool,
+    regions: bool,
     grid: float | None,
 ) -> None:
     """Raises ValueError for arguments out of range."""
@@ -233,8 +239,9 @@ def check_asked(
     if not 0 <= slack < math.inf:
         raise ValueError(f"slack must be finite and not negative, not {slack}")
     check_range(clamp, rounding)
-    if not isinstance(unrounded, bool):
-        raise ValueError(f"unrounded must be True or False, not {unrounded!r}")
+    for name, value in {"unrounded": unrounded, "regions": regions}.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} must be True or False, not {value!r}")
     if not (unrounded or rounding):
         raise ValueError("unrounded=False needs a rounding: the step that images are rounded to, 1/255")
     if rounding and grid and not (rounding / grid > 0.5 and abs(rounding / grid - round(rounding / grid)) < 1e-9):

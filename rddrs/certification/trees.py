@@ -193,6 +193,11 @@ class Tree:
         return 1 << int(math.log2(cells))
 
     @property
+    def sides(self) -> int:
+        """On how many sides of 0 the path lies; a box lies on one."""
+        return 1 if len(self.low) > 1 else sum(end != 0 for end in (*self.low, *self.high))
+
+    @property
     def origin(self) -> Float[Tensor, "*shape"]:
         """The input, clipped and rounded."""
         zero = torch.zeros(1, len(self.low), dtype=torch.float64, device=self._x.device)

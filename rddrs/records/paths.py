@@ -10,7 +10,7 @@ from rddrs.options import check_values
 
 _KEPT = (
     *("prediction", "low", "high", "asked", "selection_counts", "status", "alpha", "slack", "clamp", "rounding"),
-    *("unrounded", "rules", "test_samples", "budget", "needed", "selection_samples", "seed", "batch"),
+    *("unrounded", "regions", "rules", "test_samples", "budget", "needed", "selection_samples", "seed", "batch"),
 )
 
 
@@ -22,7 +22,8 @@ def path_kept(path: PathCertificate) -> dict[str, Any]:
 def path_rebuilt(values: dict[str, Any], certificate: Certificate, terms: PathTerms) -> PathCertificate:
     """The path of which `path_kept` gave the values, of the input, scale and noise of a certificate."""
     rules = 2 if values.get("centred") else 1  # in files up to 0.20.0
-    values = {"needed": 0, "unrounded": True, "rules": rules} | values  # since 0.11.0, 0.19.0 and 0.21.0
+    later = {"needed": 0, "unrounded": True, "regions": True, "rules": rules}  # since 0.11.0, 0.19.0 and 0.21.0
+    values = later | values
     if not are_counts([row[-2] for row in values["cells"]]):  # `Cell.samples`
         raise ValueError("the draws of its tests are no whole numbers")
     cells = tuple(Cell(*map(_frozen, row)) for row in values["cells"])

@@ -178,7 +178,7 @@ def path_columns(path: PathCertificate) -> dict[str, Any]:
     """The certified ends of a path, `low` and `high`; of a box the `share` of its sides that is certified.
 
     With them what was `asked`, as JSON, the `prediction`, whether it is `complete`, the `samples`, and, where the
-    images before rounding are not spoken of, `unrounded`, which is False.
+    images before rounding are not spoken of, `unrounded`, and without its regions `regions`, which are False.
     """
     low, high = path.low, path.high
     if isinstance(high, tuple) and isinstance(low, tuple):
@@ -187,7 +187,8 @@ def path_columns(path: PathCertificate) -> dict[str, Any]:
     else:
         found = {"low": low, "high": high}
     found |= {"asked": json.dumps(path.asked), "prediction": path.prediction, "status": path.status}
-    found |= {"complete": path.complete} | ({} if path.unrounded else {"unrounded": False})
+    found |= {"complete": path.complete}
+    found |= {name: False for name in ("unrounded", "regions") if not getattr(path, name)}
     return {path_column(path.name, part): value for part, value in (found | {"samples": path.samples}).items()}
 
 

@@ -31,7 +31,8 @@ def path_summary(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Of every path: what was `asked`, the `share` of inputs that are right and certified all along it, and more.
 
     That is the share's 95 % Clopper-Pearson interval, `share_low` to `share_high`, the mean `samples` an input, for how
-    many inputs it has `too_many_cells` for its budget, and whether it is of the `unrounded` images, too.
+    many inputs it has `too_many_cells` for its budget, and whether it is of the `unrounded` images, and with its
+    `regions`, too.
     """
     found = {}
     for name in path_names(records):
@@ -48,7 +49,7 @@ def path_summary(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
             "share_high": float(high[0]),
             "samples": float(samples.mean()),
             "too_many_cells": int((status == "cells").sum()),
-            "unrounded": path_column(name, "unrounded") not in records,
+            **{part: path_column(name, part) not in records for part in ("unrounded", "regions")},
         }
     return found
 
@@ -59,7 +60,7 @@ def path_metrics(records: pd.DataFrame) -> dict[str, float]:
         f"path/{name.replace('+', ':')}/{key}": value
         for name, values in path_summary(records).items()
         for key, value in values.items()
-        if key not in ("asked", "unrounded")
+        if key not in ("asked", "unrounded", "regions")
     }
 
 

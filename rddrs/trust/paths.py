@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rddrs.certification import ABSTAIN, Cell, PathCertificate, PathTerms
-from rddrs.certification.budgets import budget_of, share
+from rddrs.certification.budgets import budget_of, levels_of
 from rddrs.certification.cells import Course, Ruler, needed
 from rddrs.certification.certify import are_counts
 from rddrs.certification.path_certificate import RULES, PathStatus, severities_of
@@ -38,10 +38,10 @@ class PathAudit:
     `form`: numbers that no path has; nothing else is looked at then. `input`: another input's path. `terms`: it states
     others than were asked for. `class`: not the one that the selection draws choose. `order`: the tests are not
     numbered from 1 on, or in waves, or took more draws than they may. `level`: a test has another share of alpha than
-    its number's. `counts`: they are not those of the keyed draws. `decision`: not the one that counts and level give.
-    `radius`: smaller than its cell needs. `ends`: not covered by proven cells without a gap, or said to be complete
-    where they are not. `walk`: other cells than those that are asked about. `attack`: an image of the path has another
-    class.
+    its number's or, of the path alone, its cell's. `counts`: they are not those of the keyed draws. `decision`: not the
+    one that counts and level give. `radius`: smaller than its cell needs. `ends`: not covered by proven cells without a
+    gap, or said to be complete where they are not. `walk`: other cells than those that are asked about. `attack`: an
+    image of the path has another class.
     """
 
     index: int
@@ -84,7 +84,8 @@ def audit_path(
     stated, flags = PathTerms.of(path), []
     terms = stated if terms is None else terms
     tree = _tree(smoothed, x, terms)
-    terms = replace(terms, budget=terms.budget or budget_of(tree, terms.alpha, terms.samples))
+    levels = levels_of(tree, terms.alpha, terms.regions)
+    terms = replace(terms, budget=terms.budget or budget_of(tree, levels, terms.samples))
     if not torch.equal(path.x, x) or (index is not None and path.index != index):
         flags.append("input")
     same = path.scale.digest == smoothed.scale.to(x.device, x.dtype).digest
@@ -100,7 +101,8 @@ def audit_path(
     cells = path.cells
     if not _ordered(path, terms):
         flags.append("order")
-    if any(cell.alpha > share(terms.alpha, cell.order, tree.expected) for cell in cells):
+    around = [0] * len(cells) if terms.regions else _around(cells)
+    if not _levelled(path) or any(it.alpha > levels(it.order, tried) for it, tried in zip(cells, around, strict=True)):
         flags.append("level")
     differences = _distance(chosen, path.selection_counts)
     differences += _differences(smoothed, path, top, terms.samples, stream, sampling)
@@ -135,7 +137,7 @@ def contradicted(path: PathCertificate, terms: PathTerms) -> list[str]:
         "terms": _equal(stated, replace(terms, budget=terms.budget or path.budget)),
         "class": path.prediction in (ABSTAIN, top),
         "order": _ordered(path, terms),
-        "level": sum(cell.alpha for cell in path.cells) <= terms.alpha * (1 + 1e-9),
+        "level": _levelled(path),
         "decision": all(cell.decision == _decision(path, cell, top) for cell in path.cells),
         "ends": _covered(path),
     }
@@ -147,7 +149,16 @@ def _possible(path: PathCertificate) -> bool:
     try:
         low, high = map(severities_of, path.asked)
         check_asked(
-            path.perturbations, low, high, path.alpha, path.slack, path.clamp, path.rounding, path.unrounded, path.grid
+            path.perturbations,
+            low,
+            high,
+            path.alpha,
+            path.slack,
+            path.clamp,
+            path.rounding,
+            path.unrounded,
+            path.regions,
+            path.grid,
         )
         cells = [(cell.low, cell.high) for cell in path.cells]
         pairs = [(severities_of(path.low), severities_of(path.high)), *cells]
@@ -197,6 +208,34 @@ def _ordered(path: PathCertificate, terms: PathTerms) -> bool:
     within = path.samples <= max(path.budget, terms.selection_samples)
     within &= all(cell.samples <= terms.samples for cell in path.cells)
     return ordered and max(waves, default=0) <= WAVE and within
+
+
+def _levelled(path: PathCertificate) -> bool:
+    """Whether the levels of the tests that may have proven something false have alpha together, at most.
+
+    With the regions these are all tests; of the path alone those of a proven cell and of the cells that hold it, which
+    must have been asked about before it, in vain, and no other cell may reach into it.
+    """
+    if path.regions:
+        return sum(cell.alpha for cell in path.cells) <= path.alpha * (1 + 1e-9)
+    sides = 1 if len(path.perturbations) > 1 else sum(end != 0 for end in path.asked)
+    low, high, levels = (np.array([getattr(it, name) for it in path.cells]) for name in ("low", "high", "alpha"))
+    unproven = np.array([not cell.proven for cell in path.cells])
+    for place, cell in enumerate(path.cells):
+        if cell.proven:
+            meets = np.all((low < cell.high) & (high > cell.low), axis=1)
+            meets[place] = False
+            holds = np.all((low <= cell.low) & (high >= cell.high), axis=1) & unproven
+            holds[place:] = False
+            if (meets != holds).any() or cell.alpha + levels[holds].sum() > path.alpha / sides * (1 + 1e-9):
+                return False
+    return True
+
+
+def _around(cells: Sequence[Cell]) -> list[int]:
+    """How many other cells hold each."""
+    low, high = (np.array([getattr(it, end) for it in cells]).reshape(len(cells), -1) for end in ("low", "high"))
+    return [int(np.all((low <= it.low) & (high >= it.high), axis=1).sum()) - 1 for it in cells]
 
 
 def _distance(first: Sequence[int], second: Sequence[int]) -> int:

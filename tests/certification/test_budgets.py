@@ -8,7 +8,7 @@ import torch
 
 from rddrs import Isotropic, certify_path
 from rddrs.certification import trees
-from rddrs.certification.budgets import MOST_CELLS, PLACES, budget_of, most_cells, samples_of_box, share
+from rddrs.certification.budgets import MOST_CELLS, PLACES, budget_of, levels_of, most_cells, samples_of_box
 from rddrs.certification.cells import Course, needed
 from rddrs.certification.paths import feared
 from rddrs.certification.trees import Tree
@@ -63,21 +63,21 @@ def test_what_a_box_takes_is_known_before_it_is_walked(certain, looked_at, name,
     """Where every draw is right: within a fifth, from a few places and fewer cells than the walk looks at."""
     smoothed, x, tree = certain(name, 0.1, *ends, rounding=rounding)
     low, high = tree.low, tree.high
-    foreseen, cells = samples_of_box(tree, 1e-3), sum(looked_at)
+    foreseen, cells = samples_of_box(tree, levels_of(tree, 1e-3, True)), sum(looked_at)
     path = certify_path(smoothed, x, name, low, high, rounding=rounding)
     assert path.complete and path.needed == 0 and len(path.cells) > 10
     assert math.isclose(foreseen, path.samples - 100, rel_tol=0.2)
     assert cells <= 24 * len(PLACES)
     # What `most_cells` rests on: a walk that comes to its end has a whole tree, and every leaf is paid for.
     assert sum(looked_at) - 2 * cells <= 2 * len(path.cells)
-    cheapest = least(0.5, share(1e-3, 1, tree.expected))
+    cheapest = least(0.5, levels_of(tree, 1e-3, True)(1, 0))
     assert all(cell.samples >= cheapest for cell in path.cells)
 
 
 def test_a_box_that_cannot_be_proven_at_any_price_ends_where_it_is_walked(certain, looked_at):
     """Rounding takes more than every radius wherever light moves the ground: no cell is asked about."""
     smoothed, x, tree = certain("rotation+brightness", 0.02, 20.0, 0.5, rounding=1 / 16)
-    assert samples_of_box(tree, 1e-3) == 0
+    assert samples_of_box(tree, levels_of(tree, 1e-3, True)) == 0
     path = certify_path(smoothed, x, "rotation+brightness", (-20, -0.5), (20, 0.5), rounding=1 / 16)
     assert (path.status, path.prediction, path.samples) == ("unproven", -1, 100) and sum(looked_at) < 1000
 
@@ -86,7 +86,7 @@ def test_a_budget_that_is_not_said_is_of_no_more_than_so_many_cells_of_a_box(cer
     budgets = []
     for sigma in (0.1, 0.004):
         _, _, tree = certain("contrast+brightness", sigma, 0.5, 0.5)
-        budgets.append((tree.expected, budget_of(tree, 1e-3, 1000)))
+        budgets.append((tree.expected, budget_of(tree, levels_of(tree, 1e-3, True), 1000)))
     assert budgets[0][0] < MOST_CELLS < budgets[1][0] / 4
     assert budgets[0][1] < budgets[1][1] < 10_000 + 4 * MOST_CELLS * 150
 
@@ -110,7 +110,9 @@ def test_a_walk_looks_at_no_more_cells_than_it_may(certain, looked_at):
 def test_the_limit_of_a_walk_follows_its_budget(certain, looked_at, monkeypatch):
     """A path of one perturbation keeps what is certified until then, and says why it ends."""
     smoothed, x, tree = certain("rotation", 0.02, 20.0)
-    assert most_cells(tree, 10_000, 1e-3, 64) == 2 * (10_000 // least(0.5, share(1e-3, 1, 64))) + 1024
+    for regions in (True, False):
+        levels = levels_of(tree, 1e-3, regions)
+        assert most_cells(tree, 10_000, levels) == 2 * (10_000 // least(0.5, levels(1, 0))) + 1024
     whole = certify_path(smoothed, x, "rotation", -20.0, 20.0)
     monkeypatch.setattr("rddrs.certification.paths.most_cells", lambda *_: 150)
     part = certify_path(smoothed, x, "rotation", -20.0, 20.0)

@@ -70,11 +70,12 @@ def test_the_interval_of_a_linear_classifier(oracle_of, kind):
     assert not path.complete and path.samples == 100 + sum(sum(cell.counts) for cell in path.cells)
 
 
-def test_on_the_threshold_a_path_is_false_as_often_as_alpha_allows(linear):
+@pytest.mark.parametrize(("regions", "level"), [(True, 0.05), (False, 0.075)])
+def test_on_the_threshold_a_path_is_false_as_often_as_alpha_allows(linear, regions, level):
     """1,000 paths of one cell whose region just reaches the boundary: p is the threshold, so that each is false.
 
-    Their share is at most the binomial quantile of alpha / 2, the level of the first test: false alarms 1e-6. With
-    another threshold, Phi(0.9 rho), ten times as many are: the test has power.
+    Their share is at most the binomial quantile of the first test's level: false alarms 1e-6. With another threshold,
+    Phi(0.9 rho), ten times as many are: the test has power.
     """
     sigma, alpha, rho = 1.0, 0.1, 0.04
     classifier, x = linear(torch.tensor([1.0, 0.0]), 0.0), torch.tensor([2 * rho, 0.0])
@@ -83,11 +84,13 @@ def test_on_the_threshold_a_path_is_false_as_often_as_alpha_allows(linear):
     for index in range(1000):
         path = certify_path(
             smoothed, x, push([-1.0, 0.0]), 0, 2 * rho, clamp=None, alpha=alpha, samples=24, index=index,
-            selection_samples=20,
+            selection_samples=20, regions=regions,
         )  # fmt: skip
         false += path.prediction == 1
-        assert len(path.cells) == 1 and abs(path.cells[0].rho - rho) < 1e-6
-    assert 0 < false <= binom.isf(1e-6, 1000, alpha / 2)
+        assert (
+            len(path.cells) == 1 and abs(path.cells[0].rho - rho) < 1e-6 and path.cells[0].alpha == pytest.approx(level)
+        )
+    assert 0 < false <= binom.isf(1e-6, 1000, level)
 
 
 def test_a_path_that_fails_takes_no_more_than_its_budget(oracle_of):
