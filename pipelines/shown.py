@@ -9,6 +9,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from pipelines.prepared import Prepared
+from pipelines.settings.settings import LATER
 from rddrs.records import (
     ANYWHERE,
     Difference,
@@ -72,7 +73,7 @@ def shown(prepared: Prepared, records: pd.DataFrame, counterpart: Counterpart) -
         if settings.run is not None:  # the key of a classifier that is given is another
             tags["classifier"] = seen.tags.get("classifier", "")
         free = partial(without_places, prepared)
-        stated = replace(seen, parameters=free(seen.parameters))
+        stated = replace(seen, parameters=free(parameters_of(LATER) | seen.parameters))
         check = partial(logged_differences, stated, folder, records, isotropic, alpha, free(parameters), tags, tested)
         wrong += reading_differences("MLflow", check)
         if others := namesakes(places):
@@ -93,7 +94,7 @@ def stated_settings(prepared: Prepared) -> list[Difference]:
     def check() -> list[Difference]:
         stated: Any = OmegaConf.to_container(OmegaConf.load(prepared.places.configuration))
         expected = prepared.settings.model_dump(by_alias=True)
-        left, right = (without_places(prepared, flattened(values)) for values in (stated, expected))
+        left, right = (without_places(prepared, values) for values in (LATER | flattened(stated), flattened(expected)))
         return differences("config.yaml", left, right)
 
     return reading_differences("config.yaml", check)

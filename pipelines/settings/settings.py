@@ -80,6 +80,17 @@ class Shard(Group):
         return self
 
 
+LATER = {
+    "classifier.runtime": "torch",
+    "classifier.state": None,
+    "classifier.weights": None,
+    "certify.path_budget": None,
+    "certify.path_unrounded": True,
+    "certify.path_regions": True,
+}
+"""Keys that earlier versions had not, and what they mean where nothing is said of them."""
+
+
 class Settings(Group):
     """The whole configuration."""
 
@@ -192,14 +203,10 @@ class Settings(Group):
         values = self.model_dump(include={"classifier", "method", "train", "certify", "sigma", "seed"}, by_alias=True)
         del values["classifier"]["checkpoint"], values["classifier"]["file"]
         del values["train"]["start"], values["certify"]["workers"]
-        if self.classifier.runtime == "torch":  # of later versions
-            del values["classifier"]["runtime"]
-        if self.certify.path_budget is None:
-            del values["certify"]["path_budget"]
-        for name in ("path_unrounded", "path_regions"):  # of later versions
-            if getattr(self.certify, name):
-                del values["certify"][name]
-        for name in ("state", "weights"):  # of a file, which is known by its content, and of later versions
-            if values["classifier"][name] is None or self.classifier.as_it_is:
-                del values["classifier"][name]
+        if self.classifier.as_it_is:  # known by its content
+            values["classifier"] |= {"state": None, "weights": None}
+        for key, before in LATER.items():
+            group, name = key.split(".")
+            if values[group][name] == before:
+                del values[group][name]
         return values | {"data": self.data.model_dump(include={"name", "subset", "reference"}) | self.data.training}

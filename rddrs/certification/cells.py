@@ -260,19 +260,23 @@ def needed(
     anchors: Float[Tensor, "n d"],
     longest: float,
     first: Iterable[Hull] | None = None,
+    *,
+    claimed: Float[Tensor, " n"] | None = None,
 ) -> Float[Tensor, " n"]:
     """For every cell the radius at its anchor that its region needs to hold it; infinite where that exceeds `longest`.
 
     Of cells whose bounds do not shrink it is what the bounds say. `first` are the hulls of the cells' first sub-cells,
-    where they are made already.
+    where they are made already. Of a `claimed` radius it is found whether it is large enough, and not how much less is.
     """
+    tolerance = TOLERANCE if claimed is None else 0.0
     owner, low, high = course.parts(low, high)
     hulls = first or course.hulls(low, high)
-    reached, bound = (torch.zeros(len(anchors), dtype=torch.float64, device=low.device) for _ in range(2))
+    bound = torch.zeros(len(anchors), dtype=torch.float64, device=low.device)
+    reached = bound if claimed is None else claimed
     for turn in range(HALVINGS + 1):
         near, far, spread = _distances(course, ruler, hulls, anchors, owner)
         reached = reached.scatter_reduce(0, owner, near, "amax")
-        undecided = (far > reached[owner] + TOLERANCE) & (spread.sum(dim=0) > TOLERANCE)
+        undecided = (far > reached[owner] + tolerance) & (spread.sum(dim=0) > TOLERANCE)
         undecided &= (reached[owner] <= longest) & (turn < HALVINGS)
         settled = ~undecided
         bound = bound.scatter_reduce(0, owner[settled], far[settled], "amax")

@@ -31,8 +31,8 @@ def path_summary(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Of every path: what was `asked`, the `share` of inputs that are right and certified all along it, and more.
 
     That is the share's 95 % Clopper-Pearson interval, `share_low` to `share_high`, the mean `samples` an input, for how
-    many inputs it has `too_many_cells` for its budget, and whether it is of the `unrounded` images, and with its
-    `regions`, too.
+    many inputs it has `too_many_cells` for its budget, whether it is of the `unrounded` images, too, and where it is
+    without its `regions` that.
     """
     found = {}
     for name in path_names(records):
@@ -49,7 +49,8 @@ def path_summary(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
             "share_high": float(high[0]),
             "samples": float(samples.mean()),
             "too_many_cells": int((status == "cells").sum()),
-            **{part: path_column(name, part) not in records for part in ("unrounded", "regions")},
+            "unrounded": path_column(name, "unrounded") not in records,
+            **({"regions": False} if path_column(name, "regions") in records else {}),
         }
     return found
 

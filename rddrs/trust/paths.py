@@ -288,8 +288,9 @@ def _radii_hold(path: PathCertificate, terms: PathTerms) -> bool:
         for end in ("low", "high")
     )
     places = torch.stack([placed(anchor, path.grid) for anchor in anchors])
-    radii = needed(course, ruler, low, high, places, math.inf) + terms.slack
-    return bool((radii <= torch.tensor([cell.rho for cell in cells], device=radii.device).double() * (1 + 1e-6)).all())
+    radii = torch.tensor([cell.rho for cell in cells], dtype=torch.float64, device=path.x.device)
+    claimed = (radii - 2 * (ruler.up(radii) - radii) - terms.slack).clamp_min(0)  # less what is added for rounding
+    return bool((needed(course, ruler, low, high, places, math.inf, claimed=claimed) + terms.slack <= radii).all())
 
 
 def _covered(path: PathCertificate) -> bool:
