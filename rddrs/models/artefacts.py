@@ -30,8 +30,8 @@ class Artefact(nn.Module):
     """A network that a file holds: maps inputs [n, *shape] to logits [n, k].
 
     `content` are the bytes of the file: they decide its identity (`content_digest`), and copies are made of them.
-    `shape` is that of one input, given or as the file says it: what lies flat, or has other axes of one entry, is brought
-    to it. A network for a fixed number of inputs is given as many, the last filled up with zeros. Raises
+    `shape` is that of one input, given or as the file says it: what lies flat, or has other axes of one entry, is
+    brought to it. A network for a fixed number of inputs is given as many, the last filled up with zeros. Raises
     ValueError where the bytes cannot be read.
     """
 
