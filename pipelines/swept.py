@@ -8,7 +8,6 @@ from typing import Any
 
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
-from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig, OmegaConf, read_write
 from rich.console import Console
 from rich.markup import escape
@@ -34,7 +33,7 @@ def parent(folder: Path) -> Tracker:
 
 def stop(folder: Path) -> None:
     """Say in MLflow, where it can be written, that the multirun ended before its end."""
-    with suppress(OSError, MlflowException):
+    with suppress(Exception):  # whatever MLflow raises of a full disk
         if ComparisonFolder(folder).mlflow_run.exists():
             parent(folder).finish("KILLED")
 
