@@ -1,5 +1,6 @@
 """Commands that take a few KEY=VALUE pairs and no configuration."""
 
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from functools import wraps
@@ -25,13 +26,15 @@ def place(key: str, file: str) -> Path:
 def plain(**defaults: str | None) -> Callable[[Callable[..., None]], Callable[[Iterable[str]], None]]:
     """A command of these keys, all of which must be given that have no default.
 
-    What is wrong is one message and exit status 2, Ctrl-C 130.
+    What is wrong is one message and exit status 2, Ctrl-C 130, and so is SIGTERM.
     """
 
     def make(work: Callable[..., None]) -> Callable[[Iterable[str]], None]:
         @wraps(work)
         def command(words: Iterable[str]) -> None:
             told = " ".join(f"{name}={value or name.upper()}" for name, value in defaults.items())
+            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # which would leave what is half written
+                signal.signal(signal.SIGTERM, signal.default_int_handler)
             try:
                 given = {name: value for name, _, value in (word.partition("=") for word in words)}
                 unknown = [name for name in given if name not in defaults]

@@ -20,17 +20,22 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def fatal(method: Callable[..., None]) -> Callable[..., None]:
-    """End the command where a callback fails: Hydra itself would only warn."""
+    """End the command, as a stage would, where a callback fails: Hydra itself would only warn."""
 
     @wraps(method)
-    def checked(*arguments: Any, **options: Any) -> None:
+    def checked(sweep: "Sweep", *arguments: Any, **options: Any) -> None:
         try:
-            method(*arguments, **options)
-        except OSError as error:
-            sys.exit(f"error: {error}")
-        except Exception:
-            traceback.print_exc()
-            sys.exit(1)
+            method(sweep, *arguments, **options)
+        except Exception as error:
+            from pipelines.work import ended
+            from rddrs.records import ComparisonFolder
+
+            end = ended(error, sweep.folder and ComparisonFolder(sweep.folder).root)
+            if end is None:
+                traceback.print_exc()
+                sys.exit(1)
+            print(end, file=sys.stderr)
+            sys.exit(end.status)
 
     return checked
 

@@ -2,6 +2,7 @@
 
 import json
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,10 @@ def parent(folder: Path) -> Tracker:
 
 
 def stop(folder: Path) -> None:
-    """Say in MLflow that the multirun ended before its end."""
-    if ComparisonFolder(folder).mlflow_run.exists():
-        parent(folder).finish("KILLED")
+    """Say in MLflow, where it can be written, that the multirun ended before its end."""
+    with suppress(Exception):  # whatever MLflow raises of a full disk
+        if ComparisonFolder(folder).mlflow_run.exists():
+            parent(folder).finish("KILLED")
 
 
 def outlive_killed_jobs(config: DictConfig) -> None:
@@ -97,7 +99,7 @@ def end(folder: Path, overrides: list[str]) -> bool:
     if done := [name for name in runs if places.root.run(name).is_finished]:
         finished = read_runs(places.root, done)
         write_comparison(places.root, finished, folder)
-        tracker.link(places.figures.iterdir(), "figures")
+        tracker.link(places.figures.glob("[!.]*"), "figures")
         tracker.link([*folder.glob("*.csv"), places.page], "records")
         show_comparison(folder, finished, tracker.experiment_id)
     tracker.tags({"overrides": " ".join(overrides)})

@@ -14,6 +14,7 @@ from pipelines.config import load
 from pipelines.errors import KEPT, Ended, SettingsError, missing
 from pipelines.importing import uncollected
 from pipelines.prepare import prepare
+from pipelines.prepared import Prepared
 from rddrs.data import BrokenInput, read_anew
 from rddrs.files import Unreadable
 from rddrs.records import OutputRoot
@@ -36,24 +37,30 @@ def work(stage: str, configuration: DictConfig) -> str:
             module = import_module(f"pipelines.{stage}")
         getattr(module, stage)(prepared)
         return prepared.run_folder.name
-    except (SettingsError, BrokenInput) as error:
-        raise Ended(f"error: {error}", 2) from error
-    except ModuleNotFoundError as error:
-        raise Ended(missing(error), 2) from error
-    except Unreadable as error:
-        raise Ended(f"error: {error}", 1) from error
-    except (OSError, SafetensorError) as error:
-        place = f"{root.path}: " if root is not None and getattr(error, "filename", None) is None else ""
-        raise Ended(f"error: {place}{error}; {KEPT}", 1) from error
     except Exception as error:
-        if root is not None and type(error).__module__.partition(".")[0] in ("mlflow", "sqlalchemy", "sqlite3"):
-            kept = KEPT
-            if prepared is not None and not prepared.left:
-                kept = f"{prepared.run_folder} keeps every certificate: once this is mended, run the same command again"
-            raise Ended(f"error: {root.database}: {reason(error)}; {kept}", 1) from error
-        if not is_of_a_user(error):
+        if (end := ended(error, root, prepared)) is None:
             raise
-        raise Ended(f"error: {told(error)}", 2) from error
+        raise end from error
+
+
+def ended(error: Exception, root: OutputRoot | None, prepared: Prepared | None = None) -> Ended | None:
+    """How a command ends by an error while it writes below `root`; None where nobody foresaw it."""
+    match error:
+        case SettingsError() | BrokenInput():
+            return Ended(f"error: {error}", 2)
+        case ModuleNotFoundError():
+            return Ended(missing(error), 2)
+        case Unreadable():
+            return Ended(f"error: {error}", 1)
+        case OSError() | SafetensorError():
+            place = f"{root.path}: " if root is not None and getattr(error, "filename", None) is None else ""
+            return Ended(f"error: {place}{error}; {KEPT}", 1)
+    if root is not None and type(error).__module__.partition(".")[0] in ("mlflow", "sqlalchemy", "sqlite3"):
+        kept = KEPT
+        if prepared is not None and not prepared.left:
+            kept = f"{prepared.run_folder} keeps every certificate: once this is mended, run the same command again"
+        return Ended(f"error: {root.database}: {reason(error)}; {kept}", 1)
+    return Ended(f"error: {told(error)}", 2) if is_of_a_user(error) else None
 
 
 def reason(error: Exception) -> str:

@@ -85,7 +85,7 @@ def track(prepared: Prepared, run: OpenedRun, severities: pd.DataFrame) -> str:
     tracker.link(places.regions.glob("[!.]*"), "regions")
     tracker.link(places.scales.glob("*.safetensors"), "scales")
     tracker.link(places.memory.glob("[!.]*"), "memory")
-    tracker.link(places.figures.iterdir(), "figures")
+    tracker.link(places.figures.glob("[!.]*"), "figures")
     tracker.pictures("input/region", evenly(records, SHOWN), lambda index: portrait(*run.load(index)))
     tables = [places.records, places.records_csv, places.summary, places.severities, places.log]
     tracker.link([places.configuration, places.manifest, *tables, places.page], "records")

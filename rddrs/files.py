@@ -29,7 +29,7 @@ def replacing(path: Path):
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        if str(error.filename) != str(part):
+        if error.errno is None or str(error.filename or part) != str(part):  # a full disk has no name
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:

@@ -1,11 +1,12 @@
 """The smoothed classifier as users have it: it predicts, certifies, and lies in one file."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from rddrs.certification.certify import certify_together
@@ -36,6 +37,28 @@ class Smoothed(SmoothedClassifier):
         super().__init__(classifier, scale, norm, grid)
         self.card: dict[str, Any] = dict(card or {})
 
+    def counts(
+        self,
+        inputs: Float[Tensor, "n *shape"] | Sequence[Float[Tensor, "*shape"]],
+        samples: int = 1000,
+        seed: int | None = None,
+        **options: Any,
+    ) -> Int[Tensor, "n k"]:
+        """As of `SmoothedClassifier`; inputs far out of the range that the card states are warned of."""
+        found = super().counts(inputs, samples, seed, **options)
+        self._warn(inputs)
+        return found
+
+    def _warn(self, inputs: Tensor | Sequence[Tensor]) -> None:
+        """Warn of inputs that are far out of the range that the card states, as pixels up to 255 in the place of 1."""
+        parts = [x for x in ([inputs] if isinstance(inputs, Tensor) else inputs) if x.numel()]
+        match self.card.get("range"):
+            case [int() | float() as low, int() | float() as high] if parts:
+                least, most = min(x.min().item() for x in parts), max(x.max().item() for x in parts)
+                if least < 2 * low - high or most > 2 * high - low:
+                    told = f"inputs from {least:g} to {most:g}, the card has them from {low:g} to {high:g}"
+                    warnings.warn(f"{told}: are they in the same units?", stacklevel=3)
+
     def certify(
         self,
         inputs: Float[Tensor, "*shape"] | Sequence[Float[Tensor, "*shape"]],
@@ -58,9 +81,12 @@ class Smoothed(SmoothedClassifier):
         terms = Terms(samples, selection_samples, alpha, bound, target_radius, self.norm, self.grid, seed)
         how: dict[str, Any] = {"batch": batch, "workers": workers}
         if isinstance(inputs, Tensor) and (inputs.numel() == self.scale.dim or inputs.ndim < 2):
-            return certify_together(self.classifier, [inputs], [self.scale], terms, [index], **how)[0]
-        places = [index + place for place in range(len(inputs))]
-        return certify_together(self.classifier, [*inputs], [self.scale] * len(inputs), terms, places, **how)
+            (found,) = certify_together(self.classifier, [inputs], [self.scale], terms, [index], **how)
+        else:
+            places = [index + place for place in range(len(inputs))]
+            found = certify_together(self.classifier, [*inputs], [self.scale] * len(inputs), terms, places, **how)
+        self._warn(inputs)
+        return found
 
     def certify_path(
         self,
@@ -85,7 +111,7 @@ class Smoothed(SmoothedClassifier):
     ) -> PathCertificate:
         """Every change of one input from `low` to `high`, certified as a whole; arguments and errors as of
         `rddrs.certify_path`."""
-        return certify_path(
+        found = certify_path(
             self,
             x,
             perturbation,
@@ -105,6 +131,8 @@ class Smoothed(SmoothedClassifier):
             batch=batch,
             workers=workers,
         )
+        self._warn(x)
+        return found
 
     def save(
         self, path: str | Path, shape: Sequence[int] | None = None, target: Mapping[str, Any] | None = None

@@ -210,5 +210,5 @@ def _notes(root: str, counts: dict[str, int], known: dict[Path, Head], left: Lef
 
 
 def _named(paths: list[Path], place: Path) -> str:
-    names = [str(path.relative_to(place)) for path in paths]
+    names = [os.fsencode(path.relative_to(place)).decode(errors="backslashreplace") for path in paths]
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

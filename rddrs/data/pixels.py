@@ -34,7 +34,11 @@ def pixels(image: Image.Image, grey: bool, bits: int, size: int | None = None) -
     What is transparent is laid on white. With `size` the centre is cropped and resized to size x size.
     """
     own = depth(image)
-    if image.has_transparency_data:
+    if image.has_transparency_data and own > 8:  # one grey value; Pillow would clip all others to 8 bits
+        found = np.array(image)
+        found[found == image.info["transparency"]] = LARGEST[own]
+        image = Image.fromarray(found)
+    elif image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     image = image.convert("F" if own > 8 else "L" if grey else "RGB")
     if size is not None:

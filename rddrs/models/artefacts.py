@@ -30,8 +30,8 @@ class Artefact(nn.Module):
     """A network that a file holds: maps inputs [n, *shape] to logits [n, k].
 
     `content` are the bytes of the file: they decide its identity (`content_digest`), and copies are made of them.
-    `shape` is that of one input, given or as the file says it: inputs are brought to it, but not those of the same axes
-    in another order. A network for a fixed number of inputs is given as many, the last filled up with zeros. Raises
+    `shape` is that of one input, given or as the file says it: what lies flat, or has other axes of one entry, is
+    brought to it. A network for a fixed number of inputs is given as many, the last filled up with zeros. Raises
     ValueError where the bytes cannot be read.
     """
 
@@ -69,7 +69,7 @@ class Artefact(nn.Module):
     def forward(self, inputs: Float[Tensor, "n *shape"]) -> Float[Tensor, "n k"]:
         if self.shape is not None:
             found, needed = ([size for size in sizes if size > 1] for sizes in (inputs.shape[1:], self.shape))
-            if found != needed and sorted(found) == sorted(needed):
+            if found != needed and len(found) > 1 and len(needed) > 1:
                 raise ValueError(
                     f"inputs of shape {list(inputs.shape[1:])}: the network takes {list(self.shape)}, its axes in this "
                     "order: torch.movedim(inputs, -1, 1) brings channels to the front"

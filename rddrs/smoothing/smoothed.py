@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from rddrs.noise import Family, Grid, Norm, Purpose, Scale, Stream, family_of
+from rddrs.noise import LAST_BLOCK, Family, Grid, Norm, Purpose, Scale, Stream, family_of
 from rddrs.options import check_whole
 from rddrs.smoothing.contract import check_contract
 from rddrs.smoothing.cores import on_single_cores
@@ -109,8 +109,8 @@ class SmoothedClassifier(nn.Module):
         """
         from scipy.stats import binom
 
-        if not 0 < alpha < 1:
-            raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
+        if alpha is None or isinstance(alpha, str) or not 0 < alpha < 1:
+            raise ValueError(f"alpha must be between 0 and 1, not {alpha!r}")
         counts = self.counts(inputs, samples, seed, batch=batch)
         every = torch.cat([counts, samples - counts.sum(dim=1, keepdim=True)], dim=1)  # the last column: no class
         (first, second), top = every.topk(2).values.unbind(dim=1), every.argmax(dim=1)
@@ -145,6 +145,9 @@ class SmoothedClassifier(nn.Module):
         and for answers that are not logits.
         """
         check_whole(samples=samples, batch=batch)
+        samples = int(samples)
+        if samples > (most := DRAWS * LAST_BLOCK):
+            raise ValueError(f"samples must be at most {most}, not {samples}")
         check_evaluates(self.classifier)
         if len(inputs) == 0:
             raise ValueError("inputs: at least one is needed, [n, *shape]")
@@ -161,28 +164,36 @@ class SmoothedClassifier(nn.Module):
             seed, keys = int.from_bytes(os.urandom(16), "little"), list(range(len(x)))
         else:
             keys = [_content(row) for row in x.cpu()]
-        blocks = [
-            Block(row, start // DRAWS, min(DRAWS, samples - start))
-            for row in range(len(x))
-            for start in range(0, samples, DRAWS)
-        ]
-        together = max(1, batch // blocks[0].size)
-        groups = [blocks[at : at + together] for at in range(0, len(blocks), together)]
-        workers = min(len(groups), 1 if x.is_cuda else torch.get_num_threads())
+        together = max(1, batch // min(samples, DRAWS))
+        calls = range(0, len(x) * -(-samples // DRAWS), together)
+        workers = min(len(calls), 1 if x.is_cuda else torch.get_num_threads())
         check_contract(self.classifier, x[0], threads=workers > 1)
-        count = partial(self._count, x, self.scale.to(x.device, x.dtype), seed, keys)
+        count = partial(self._count, x, self.scale.to(x.device, x.dtype), seed, keys, samples, together)
         with held(self.classifier):
-            found = on_single_cores(count, [groups[at::workers] for at in range(workers)])
+            found = on_single_cores(count, [calls[at::workers] for at in range(workers)])
         check_classes(part.shape[1] - 1 for part in found)
         return torch.stack(found).sum(dim=0)[:, :-1].cpu()
 
     @torch.inference_mode()
     def _count(
-        self, x: Float[Tensor, "n *shape"], scale: Scale, seed: int, keys: list[int], groups: list[list[Block]]
+        self,
+        x: Float[Tensor, "n *shape"],
+        scale: Scale,
+        seed: int,
+        keys: list[int],
+        samples: int,
+        together: int,
+        calls: range,
     ) -> Int[Tensor, "n k1"]:
-        """The counts at all inputs of some groups of blocks, a micro-batch each; those of no class are the last."""
+        """The counts at all inputs of `together` blocks from each of the `calls` on; those of no class are the last.
+
+        The blocks of the first input come first. They are made here: all of them could fill the memory.
+        """
         origin, total, classes = x.new_zeros(scale.dim), x.new_zeros(0, dtype=torch.long), None
-        for group in groups:
+        each = -(-samples // DRAWS)
+        for call in calls:
+            places = [divmod(place, each) for place in range(call, min(call + together, len(x) * each))]
+            group = [Block(row, number, min(DRAWS, samples - DRAWS * number)) for row, number in places]
             rows, numbers, sizes = zip(*group, strict=True)
             z = x.new_empty(sum(sizes), scale.dim)
             for row, number, noise in zip(rows, numbers, z.split(sizes), strict=True):

@@ -36,6 +36,12 @@ def palette(values: np.ndarray) -> Image.Image:
     return found
 
 
+def sixteen_bits_see_through(values: np.ndarray) -> Image.Image:
+    found = Image.fromarray((values * 65535).astype("uint16"))
+    found.info["transparency"] = 0
+    return found
+
+
 def digit_folder(root: Path, make: Callable[[np.ndarray], Image.Image] = bytes_of, suffix: str = "png") -> Path:
     for label in range(2):
         for number, row in enumerate(np.flatnonzero(label == Y)[:8]):
@@ -62,6 +68,7 @@ FIRST = X[np.flatnonzero(Y == 0)[0]]
         (lambda a: bytes_of(a).convert("1"), "png", None, 0, 1 / 255),
         (lambda a: bytes_of(a).convert("P"), "png", FIRST, 1 / 255, 1 / 255),
         (palette, "png", np.where(FIRST == 0, 1, FIRST), 1 / 255, 1 / 255),
+        (sixteen_bits_see_through, "png", np.where(FIRST == 0, 1, FIRST), 1 / 65535, 1 / 65535),
         (lambda a: bytes_of(a).convert("RGB").convert("CMYK"), "tif", FIRST, 1 / 255, 1 / 255),
         (lambda a: bytes_of(a), "gif", FIRST, 1 / 255, 1 / 255),
         (lambda a: bytes_of(a), "PNG", FIRST, 1 / 255, 1 / 255),
@@ -78,6 +85,7 @@ FIRST = X[np.flatnonzero(Y == 0)[0]]
         "onebit",
         "palette",
         "see_through",
+        "i16_see_through",
         "cmyk",
         "gif",
         "upper",

@@ -109,13 +109,13 @@ def test_it_is_the_same_again(kind, network, scale_of, tmp_path):
     assert pickle.loads(pickle.dumps(again)).predict(inputs, seed=0).tolist() == again.predict(inputs, seed=0).tolist()
 
 
-def test_axes_in_another_order_are_refused(tmp_path):
+def test_axes_of_other_sizes_or_in_another_order_are_refused(tmp_path):
     """The network that was saved fails on channels that come last; the file of it took them for other pixels."""
     network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(2 * 4 * 6, 4)).eval().requires_grad_(False)
     smoothed, inputs = rddrs.Smoothed(network, rddrs.Isotropic(0.5, 144)), torch.rand(2, 3, 6, 8)
     smoothed.save(tmp_path / "model.rddrs", shape=(3, 6, 8))
     again = rddrs.load(tmp_path / "model.rddrs")
-    for moved in (inputs.movedim(1, -1), inputs.mT):
+    for moved in (inputs.movedim(1, -1), inputs.mT, inputs.reshape(2, 3, 4, 12)):
         with pytest.raises(
             ValueError, match=r"inputs of shape \[.*\]: the network takes \[3, 6, 8\], its axes in this"
         ):

@@ -3,9 +3,11 @@
 import os
 import runpy
 import shutil
+import signal
 import sys
 import warnings
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -23,6 +25,7 @@ from pipelines.predict import check_card, read
 from pipelines.prepare import Prepared, prepare
 from pipelines.train import train
 from rddrs.data import digits, folder
+from rddrs.files import replacing
 from rddrs.models import Perceptron, ResNet, artefact, as_onnx, deployed_in, digest
 from rddrs.models.programs import exported
 from rddrs.records import write_manifest
@@ -338,7 +341,7 @@ def test_few_images_are_decoded_once_and_what_is_odd_of_them_is_said(tmp_path, m
     found, exif = [], Image.Exif()
     exif[ExifTags.Base.Orientation] = 3
     (tmp_path / "images").mkdir()
-    Image.new("L", (8, 8)).save(tmp_path / "images" / "turned.jpg", exif=exif)
+    Image.new("L", (8, 8)).save(tmp_path / "images" / os.fsdecode(b"turned\xff.jpg"), exif=exif)
     frames = [Image.new("L", (8, 8), shade) for shade in (1, 2)]
     frames[0].save(tmp_path / "images" / "two.gif", save_all=True, append_images=frames[1:])
     smoothed = rddrs.Smoothed(perceptron().eval(), rddrs.Isotropic(0.5, 64), card={"shape": [1, 8, 8], "range": [0, 1]})
@@ -346,10 +349,29 @@ def test_few_images_are_decoded_once_and_what_is_odd_of_them_is_said(tmp_path, m
     monkeypatch.setattr(rddrs, "load", lambda file: smoothed)
     monkeypatch.setattr(pipelines.predict, "read", lambda path, it: found.append(path.name) or read(path, it))
     ask(monkeypatch, "predict", "file=model.rddrs", "images=images")
-    assert found == ["turned.jpg", "two.gif"]
+    assert found == [os.fsdecode(b"turned\xff.jpg"), "two.gif"]
     told = capsys.readouterr().out
     assert "images=images: 1 files hold several frames: the first is read: two.gif" in told
-    assert "images=images: 1 images are to be turned, says their EXIF: they are read as they lie: turned.jpg" in told
+    assert (
+        "images=images: 1 images are to be turned, says their EXIF: they are read as they lie: turned" in told
+        and "\\xff.jpg" in told
+    )
+
+
+def test_sigterm_leaves_nothing_half_written(tmp_path, monkeypatch):
+    def half(path: Path) -> None:
+        with replacing(path) as part:
+            part.write_bytes(b"half")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    smoothed, before = Mock(save=half, card={"certified": {}}), signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    monkeypatch.setattr(rddrs, "open_run", lambda folder: Mock(smoothed=smoothed))
+    try:
+        with pytest.raises(SystemExit, match="130"):
+            ask(monkeypatch, "export", "run=KEY", f"file={tmp_path / 'model.rddrs'}")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize(

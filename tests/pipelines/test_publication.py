@@ -174,7 +174,10 @@ def test_a_report_that_was_killed_is_repaired_by_running_again(root: Path, monke
             with pytest.raises(OSError, match="No space left"):
                 report(prepared)
         assert Store(prepared.run_folder, prepared.binding).finished() == set(prepared.indices)
+    (cut := prepared.places.figures / ".a.png.1-2.part").touch()  # of a process that was killed outright
     report(prepared)
+    assert not [*prepared.root.path.glob("mlartifacts/*/artifacts/figures/.*")]
+    cut.unlink()
     pd.testing.assert_frame_equal(pd.read_parquet(prepared.run_folder / "records.parquet"), table)
     audit(prepared)
     assert np.all([not path.name.endswith(".part") for path in prepared.run_folder.rglob("*")])

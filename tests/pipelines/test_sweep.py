@@ -14,6 +14,7 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
 from pipelines.certify import certify
 from pipelines.entry import CONFIGURATION
@@ -22,7 +23,9 @@ from pipelines.figure2 import figure2
 from pipelines.prepare import prepare
 from pipelines.run import run
 from pipelines.settings import CovarianceTrain
-from pipelines.swept import leave_note, merge
+from pipelines.sweep import Sweep
+from pipelines.swept import leave_note, merge, stop
+from rddrs.records import ComparisonFolder
 from rddrs.records.store import Store
 from rddrs.records.tracking import database
 from tests.pipelines.processes import heed_ctrl_c
@@ -164,6 +167,24 @@ def test_a_sweep_over_some_of_the_shards_is_done_with_them(
     shards[0].store.path(shards[0].indices[1]).unlink()
     with pytest.raises(SettingsError, match="2 of 5 inputs are not certified yet"):
         merge(*given)
+
+
+def test_a_full_disk_at_the_end_of_a_sweep_is_told_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """MLflow's error ended in its traceback, and so did the last word to MLflow, at the process's end."""
+    full = MlflowException("(sqlite3.OperationalError) database or disk is full\n[SQL: ...]")
+    sweep, places = Sweep(), ComparisonFolder(tmp_path / "sweeps" / "key")
+    sweep.folder = places.path
+    places.path.mkdir(parents=True)
+    places.mlflow_run.write_text("0")
+    monkeypatch.setattr("pipelines.swept.Tracker", Mock(side_effect=full))
+    with pytest.raises(SystemExit) as ended:
+        sweep.on_job_start(composed())
+    assert ended.value.code == 1
+    told = f"error: {tmp_path}/mlflow.db: (sqlite3.OperationalError) database or disk is full; what was finished is"
+    assert capsys.readouterr().err.startswith(told)
+    stop(sweep.folder)
 
 
 @pytest.mark.parametrize("size", [[], ["+size=paper"]], ids=["laptop", "paper"])
