@@ -16,6 +16,7 @@ from rddrs.certification.terms import Bound, Terms
 from rddrs.models import read_smoothed, write_smoothed
 from rddrs.noise import Norm, Scale
 from rddrs.smoothing import Classifier, SmoothedClassifier
+from rddrs.smoothing.smoothed import BATCH
 
 
 class Smoothed(SmoothedClassifier):
@@ -42,10 +43,11 @@ class Smoothed(SmoothedClassifier):
         inputs: Float[Tensor, "n *shape"] | Sequence[Float[Tensor, "*shape"]],
         samples: int = 1000,
         seed: int | None = None,
-        **options: Any,
+        *,
+        batch: int = BATCH,
     ) -> Int[Tensor, "n k"]:
         """As of `SmoothedClassifier`; inputs far out of the range that the card states are warned of."""
-        found = super().counts(inputs, samples, seed, **options)
+        found = super().counts(inputs, samples, seed, batch=batch)
         self._warn(inputs)
         return found
 
