@@ -48,6 +48,7 @@ def entry(stage: str) -> Callable[[], None]:
 
     def main() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # its refusals are told here, in one sentence
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of NumPy: more threads wait in loops
         atexit.register(gc.freeze)  # at the end nothing is looked at for garbage: all of it goes
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
