@@ -28,8 +28,9 @@ it has more cells than that can prove."""
 class Cell:
     """A test of a path: does G_C answer the class at the cell's anchor above the probability of rho?
 
-    `order` is the test's number k, from 1, and `alpha` its `share` of the path's; those of one `wave` were asked at the
-    same time. `yes` proves that the answer is the class at every point of the cell.
+    `order` is the test's number k, from 1, and `alpha` its level, a part of the path's; those of one `wave` were asked
+    at the same time. `yes` proves that the answer is the class at every point of the cell: of a path without its
+    regions of what lies between its ends alone, together.
     """
 
     low: Severities

@@ -72,9 +72,9 @@ def audit_path(
     their radii are found again, and images all along the path, with steps of the length of the slack, are attacked:
     the worst of them is judged by `samples` fresh draws, so that a valid path is flagged by that with probability
     `false_alarm` at most. `tolerance` is the number of counts that another machine may round otherwise; the walk is
-    then not repeated, which hangs on each of them, nor is that of a path of rounded images of version 0.20.0 or before.
-    `terms` are what was asked for; without them it is believed what the path states. Raises ValueError for a network in
-    train mode.
+    then not repeated, which hangs on each of them, nor is that of a path of rounded images of version 0.20.0 or before,
+    of which a budget that the terms do not give is believed. `terms` are what was asked for; without them it is
+    believed what the path states. Raises ValueError for a network in train mode.
     """
     check_evaluates(smoothed.classifier)
     check_contract(smoothed.classifier, x, threads=workers > 1)
@@ -85,7 +85,9 @@ def audit_path(
     terms = stated if terms is None else terms
     tree = _tree(smoothed, x, terms)
     levels = levels_of(tree, terms.alpha, terms.regions)
-    terms = replace(terms, budget=terms.budget or budget_of(tree, levels, terms.samples))
+    repeated = path.rounding is None or path.rules == RULES
+    budget = budget_of(tree, levels, terms.samples) if repeated else path.budget
+    terms = replace(terms, budget=terms.budget or budget)
     if not torch.equal(path.x, x) or (index is not None and path.index != index):
         flags.append("input")
     same = path.scale.digest == smoothed.scale.to(x.device, x.dtype).digest
@@ -113,10 +115,9 @@ def audit_path(
         flags.append("radius")
     if not _covered(path):
         flags.append("ends")
-    if tolerance == 0 and (path.rounding is None or path.rules == RULES):
+    if tolerance == 0 and repeated:
         again = terms.certify(smoothed, x, index=path.index, batch=path.batch, workers=workers)
-        claims = [(it.cells, it.prediction, it.low, it.high, it.status, it.needed) for it in (path, again)]
-        flags += ["walk"] if claims[0] != claims[1] else []
+        flags += [] if _walked_alike(path, again) else ["walk"]
     found = None
     if path.prediction != ABSTAIN:
         keys: dict[str, Any] = {"seed": seed, "batch": batch, "workers": workers}
@@ -167,7 +168,7 @@ def _possible(path: PathCertificate) -> bool:
         whole += [value for cell in path.cells for value in (cell.order, cell.samples)]
         return (
             path.status in get_args(PathStatus)
-            and path.rules in range(1, RULES + 1)
+            and path.rules in range(1 if path.regions else RULES, RULES + 1)
             and all(len(end) == len(path.perturbations) for pair in pairs for end in pair)
             and all(-math.inf < low <= high < math.inf for pair in pairs for low, high in zip(*pair, strict=True))
             and all(low <= 0 <= high for low, high in zip(*pairs[0], strict=True))
@@ -179,6 +180,16 @@ def _possible(path: PathCertificate) -> bool:
         )
     except (TypeError, ValueError, LookupError):  # of what is no number, or none that may be asked for
         return False
+
+
+def _walked_alike(path: PathCertificate, again: PathCertificate) -> bool:
+    """Whether two walks are the same, radii but for their last bits, which hang on what images are made together."""
+    claims = [
+        ([replace(cell, rho=0.0) for cell in it.cells], it.prediction, it.low, it.high, it.status, it.needed)
+        for it in (path, again)
+    ]
+    radii = [[cell.rho for cell in it.cells] for it in (path, again)]
+    return claims[0] == claims[1] and np.allclose(*radii, rtol=1e-9, atol=1e-12)
 
 
 def _tree(smoothed: SmoothedClassifier, x: Float[Tensor, "*shape"], terms: PathTerms) -> Tree:
@@ -296,7 +307,8 @@ def _radii_hold(path: PathCertificate, terms: PathTerms) -> bool:
 def _covered(path: PathCertificate) -> bool:
     """Whether the proven cells leave no gap between the ends: no piece between neighbouring edges of theirs.
 
-    And whether it is said to be complete where it is.
+    And whether it is said to be complete where it is, and a box without its regions has the proportions of what was
+    asked: with others it would be false wherever another class is answered, and not only where that is nearest to 0.
     """
     if (path.status == "complete") != path.complete:
         return False
@@ -304,6 +316,9 @@ def _covered(path: PathCertificate) -> bool:
     within = all(np.all(np.abs(end) <= np.abs(asked)) for end, asked in zip((low, high), path.asked, strict=True))
     if path.prediction == ABSTAIN:
         return not (low.any() or high.any())
+    ends, asked = np.array([low, high]), np.array(path.asked).reshape(2, -1)
+    if len(low) > 1 and not path.regions:
+        within &= np.allclose(ends, (ends / np.where(asked == 0, np.inf, asked)).max() * asked, rtol=1e-9, atol=0)
     boxes = np.array([[cell.low, cell.high] for cell in path.cells if cell.proven]).reshape(-1, 2, len(low))
     edges = [np.unique([*boxes[:, :, axis].flatten(), low[axis], high[axis]]) for axis in range(len(low))]
     inside = [pieces[(pieces >= start) & (pieces <= end)] for pieces, start, end in zip(edges, low, high, strict=True)]

@@ -116,3 +116,28 @@ def test_levels_that_a_path_alone_cannot_have_are_caught(alone):
     assert all("level" in contradicted(lie, replace(terms, regions=lie.regions)) for lie in lies[1:])
     asked = replace(terms, regions=True)
     assert "terms" in audit_path(smoothed, path, x, terms=asked).flags and "terms" in contradicted(path, asked)
+
+
+def test_a_box_alone_that_grows_to_one_side_is_caught(linear):
+    """Its proven cells cover that, but the level is of a box with the proportions of what was asked."""
+    smoothed = SmoothedClassifier(linear(torch.ones(4), -0.8), Isotropic(0.2, 4))
+    x, box = torch.tensor([0.3, 0.5, 0.5, 0.5]), ("contrast+brightness", (-0.4, -0.5), (0.4, 0.5))
+    path = certify_path(smoothed, x.view(1, 2, 2), *box, regions=False, samples=1000, clamp=None)
+    assert not contradicted(path, PathTerms.of(path)) and isinstance(path.high, tuple) and 0 < path.high[0] < 0.2
+    lie = replace(path, high=(0.4, path.high[1]))
+    assert contradicted(lie, PathTerms.of(lie)) == ["ends"]
+    assert contradicted(replace(lie, regions=True), replace(PathTerms.of(lie), regions=True)) == ["level"]
+
+
+def test_no_earlier_version_has_a_path_alone(alone):
+    """Whose walk would not be made again where images are rounded."""
+    smoothed, x, path = alone
+    assert audit_path(smoothed, replace(path, rules=2), x).flags == ("form",)
+
+
+def test_the_last_bits_of_a_radius_may_be_others(alone):
+    """They hang on what images are made together, which a later version may do otherwise."""
+    smoothed, x, path = alone
+    rho = path.cells[0].rho
+    found = [audit_path(smoothed, changed(path, 0, rho=rho * it), x, samples=100).flags for it in (1 + 1e-13, 1 + 1e-7)]
+    assert found == [(), ("walk",)]

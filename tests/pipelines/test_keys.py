@@ -4,9 +4,13 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
+from pipelines.settings.settings import LATER
+from rddrs.records import ANYWHERE, flattened
 from tests.pipelines.test_config import prepared, settings
 
 STORED: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("keys.json").read_text())
@@ -27,6 +31,9 @@ def test_the_configuration_of_a_run_of_0_10_0_is_read(tmp_path: Path) -> None:
     found = settings(f"run={folder}").model_dump(by_alias=True)
     assert found["certify"] | {"paths": {"contrast": 0.1}, "path_budget": None} == found["certify"]
     assert found["method"]["name"] == "rs" and found["output_root"] == str(tmp_path)
+    stated: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    stated = LATER | flattened(stated)
+    assert {name for name in flattened(found).keys() - stated if not name.startswith(ANYWHERE)} == set()
 
 
 OWN = {

@@ -50,6 +50,13 @@ def test_an_honest_path_passes(honest):
     assert terms.certify(smoothed, x, index=4).cells == path.cells
 
 
+def test_the_budget_of_an_earlier_version_is_believed(honest):
+    """Where none is given it follows from the radii of its cells of rounded images, which were others."""
+    smoothed, x, path = honest
+    terms = replace(PathTerms.of(path), budget=None)
+    assert audit_path(smoothed, replace(path, rules=2), x, terms=terms, samples=100).flags == ()
+
+
 def first(path, decision):
     return next(place for place, cell in enumerate(path.cells) if cell.decision == decision)
 
