@@ -106,7 +106,7 @@ def certify_path(
     cell, anything else halves it, down to a least width, where the path ends on that side; a test is given up where its
     halves are cheaper. All that is said together is false with probability `alpha` at most. With its `regions` the
     region of every proven anchor is claimed, too (`contains`), and every test has a share of alpha; of the path alone
-    only the tests of cells that hold each other share it (`levels_of`), which takes about half as many draws.
+    only the tests of cells that hold each other share it (`levels_of`): 0.5 to 0.7 of the draws where all is certified.
 
     All draws together are at most `budget`, that of the path's length where none is given (`budget_of`), so that a path
     that fails is not dearer than it is worth: where it is spent the path ends, with what is proven until then and the
