@@ -206,9 +206,9 @@ class Settings(Group):
         del values["train"]["start"], values["certify"]["workers"]
         if self.classifier.as_it_is:  # known by its content
             values["classifier"] |= {"state": None, "weights": None}
-        values["data"] = self.data.model_dump(include={"name", "subset", "reference", "rotation", "flip", "crop"})
+        values["data"] = self.data.model_dump(include={"name", "subset", "reference"}) | self.data.training
         for key, before in LATER.items():
             group, name = key.split(".")
-            if values[group][name] == before:
+            if values[group].get(name, ...) == before:
                 del values[group][name]
         return values
